@@ -1,0 +1,1 @@
+"""Proves with real requests from outside that a Kubernetes cluster keeps the NodePort contract."""

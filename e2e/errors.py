@@ -1,0 +1,40 @@
+"""The known ways in which a run cannot go on. Each says what happened and what to do."""
+
+
+class StopError(Exception):
+    """A known situation that ends the run; shown as one message, never as a stack trace.
+
+    Args:
+        what: what happened, on which node or object.
+        do: what the reader can do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, do: str = "") -> None:
+        super().__init__(what, do)
+        self.what = what
+        self.do = do
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  what to do: {self.do}" if self.do else self.what
+
+
+class CannotRunError(StopError):
+    """The machine, the engine, the image or the cluster does not allow a run. Exit code 2."""
+
+
+class RefusedError(StopError):
+    """Going on could touch something that is not ours. Exit code 3."""
+
+    exit_code = 3
+
+
+class UsageError(StopError):
+    """An option or a file has a value that means nothing. Exit code 4."""
+
+    exit_code = 4
+
+
+class ProbeBrokenError(Exception):
+    """The attempt itself went wrong, so it says nothing about the cluster."""

@@ -1,0 +1,1 @@
+"""Gets a cluster: a kind cluster made from nothing, or one that exists."""

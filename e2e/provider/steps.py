@@ -1,0 +1,83 @@
+"""Tells a person which step runs, why, and how long it took: one line a step."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+MARKS = {"done": ("✓", "green"), "skipped": ("-", "cyan"), "failed": ("x", "red")}
+
+
+@dataclass
+class Step:
+    """One step while it runs."""
+
+    title: str
+    why: str
+    _status: Status | None
+    _console: Console
+    ended: str = "done"
+    said: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+    def progress(self, doing: str) -> None:
+        """Say what is being done now, as words such as "compiling kubelet (3 of 12)"."""
+        if self._status:
+            self._status.update(escape(f"{self.title}: {doing}"))
+        else:
+            self._console.print(
+                f"    {self.title}: {doing} ({time.monotonic() - self.began:.0f} s)",
+                markup=False,
+                highlight=False,
+            )
+
+    def done(self, result: str) -> None:
+        """Name the result of a step that did something."""
+        self.ended, self.said = "done", result
+
+    def skip(self, because: str) -> None:
+        """Name the reason why nothing had to be done."""
+        self.ended, self.said = "skipped", because
+
+
+class Steps:
+    """Reports steps to a console; live on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        """Report to `console` (standard error by default); `quiet` shows only failed steps."""
+        self.console = console or Console(stderr=True)
+        self.quiet = quiet
+
+    @contextmanager
+    def step(self, title: str, why: str) -> Iterator[Step]:
+        """Run one step; an error inside marks it as failed and goes on upwards."""
+        live = self.console.is_terminal and not self.quiet
+        status = self.console.status(escape(f"{title}: {why}")) if live else None
+        step = Step(title, why, status, Console(quiet=True) if self.quiet else self.console)
+        if status:
+            status.start()
+        try:
+            yield step
+        except BaseException as error:
+            step.ended = "failed"
+            step.said = "stopped by you" if isinstance(error, KeyboardInterrupt) else why
+            raise
+        finally:
+            if status:
+                status.stop()
+            if not self.quiet or step.ended == "failed":
+                self._print(step)
+
+    def _print(self, step: Step) -> None:
+        mark, colour = MARKS[step.ended]
+        took = time.monotonic() - step.began
+        words = step.said or step.why
+        self.console.print(
+            f"[{colour}]{mark}[/] [bold]{step.title:<12}[/] {escape(words)} [dim]({took:.1f} s)[/]",
+            soft_wrap=True,
+            highlight=False,
+        )
