@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from e2e import timing
@@ -16,7 +17,8 @@ class CommandFailedError(CannotRunError):
 
     def __init__(self, argv: Sequence[str], code: int | str, said: str) -> None:
         tail = "\n".join(f"    {line}" for line in said.strip().splitlines()[-15:])
-        super().__init__(f"`{shlex.join(argv)}` ended with {code}\n{tail}".rstrip())
+        how = f"ended with {code}" if isinstance(code, int) else f"failed: {code}"
+        super().__init__(f"`{shlex.join(argv)}` {how}\n{tail}".rstrip())
         self.code = code
         self.said = said
 
@@ -65,20 +67,32 @@ def run(
     except BaseException as error:
         _end_group(process)
         if isinstance(error, subprocess.TimeoutExpired):
-            raise CommandFailedError(argv, f"no end within {timeout:g} s", "") from None
+            said = _last_words(log, error.stderr, error.stdout)
+            raise CommandFailedError(argv, f"no end within {timeout:g} s", said) from None
         raise
     if process.returncode:
-        said = log.read_bytes()[-4000:] if log else err or out
-        raise CommandFailedError(argv, process.returncode, said.decode(errors="replace"))
+        raise CommandFailedError(argv, process.returncode, _last_words(log, err, out))
     return (out or b"").decode(errors="replace")
 
 
+def _last_words(log: Path | None, err: bytes | None, out: bytes | None) -> str:
+    """Return what a program said last: the end of its log, else its errors, else its output."""
+    said = log.read_bytes()[-4000:] if log else err or out or b""
+    return said.decode(errors="replace")
+
+
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
-    """Ask a process group to end, then make it."""
-    for sign, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        try:
+    """Ask a process group to end, then make those end that are left.
+
+    The second step is for the group, not for its leader: a leader that ended when it was asked
+    may leave children that did not.
+    """
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):  # macOS, of a group that has ended
             os.killpg(process.pid, sign)
-            process.wait(patience)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
-        return
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5.0)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            with suppress(OSError):  # what was not yet written to a program that is gone
+                pipe.close()

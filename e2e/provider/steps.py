@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 MARKS = {"done": ("✓", "green"), "skipped": ("-", "cyan"), "failed": ("x", "red")}
 
@@ -27,12 +27,11 @@ class Step:
     def progress(self, doing: str) -> None:
         """Say what is being done now, as words such as "compiling kubelet (3 of 12)"."""
         if self._status:
-            self._status.update(escape(f"{self.title}: {doing}"))
+            self._status.update(Text(f"{self.title}: {doing}"))
         else:
             self._console.print(
-                f"    {self.title}: {doing} ({time.monotonic() - self.began:.0f} s)",
-                markup=False,
-                highlight=False,
+                Text(f"    {self.title}: {doing} ({time.monotonic() - self.began:.0f} s)"),
+                soft_wrap=True,
             )
 
     def done(self, result: str) -> None:
@@ -56,7 +55,7 @@ class Steps:
     def step(self, title: str, why: str) -> Iterator[Step]:
         """Run one step; an error inside marks it as failed and goes on upwards."""
         live = self.console.is_terminal and not self.quiet
-        status = self.console.status(escape(f"{title}: {why}")) if live else None
+        status = self.console.status(Text(f"{title}: {why}")) if live else None
         step = Step(title, why, status, Console(quiet=True) if self.quiet else self.console)
         if status:
             status.start()
@@ -76,8 +75,12 @@ class Steps:
         mark, colour = MARKS[step.ended]
         took = time.monotonic() - step.began
         words = step.said or step.why
-        self.console.print(
-            f"[{colour}]{mark}[/] [bold]{step.title:<12}[/] {escape(words)} [dim]({took:.1f} s)[/]",
-            soft_wrap=True,
-            highlight=False,
+        # A Text, not markup: "[x]" is no style here, and the ":a:" of an address is no emoji.
+        line = Text.assemble(
+            (mark, colour),
+            " ",
+            (f"{step.title:<12}", "bold"),
+            f" {words} ",
+            (f"({took:.1f} s)", "dim"),
         )
+        self.console.print(line, soft_wrap=True)
