@@ -30,3 +30,33 @@ CLUSTER_DELETE_WITHIN = 120.0
 CLUSTER_LOCK_WITHIN = CLUSTER_CREATE_WITHIN + 60.0
 # Commands that only ask something of the engine, kind or a node.
 COMMAND = 60.0
+
+# --- container engine ------------------------------------------------------------------------
+# An engine that works answers within milliseconds; a client whose daemon is gone fails at once.
+ENGINE_ANSWER = 5.0
+# dockerd is ready in 2 to 4 s; the first start creates its storage.
+ENGINE_START_WITHIN = 45.0
+# dockerd stops its containers first and gives each of them 10 s.
+ENGINE_STOP_WITHIN = 60.0
+# The packages are 60 MB; slow mirrors exist.
+ENGINE_INSTALL_WITHIN = 600.0
+
+# --- node image ------------------------------------------------------------------------------
+# A registry that is there names the image within 2 s; 10 s without a word means none answers.
+REGISTRY_ANSWER = 10.0
+# A node image is 1 GB at most.
+IMAGE_PULL_WITHIN = 1800.0
+# Go modules of one component come within seconds; the limit is for a slow line.
+MODULES_WITHIN = 900.0
+# Kubernetes takes 7.5 min on two cores with an empty build cache.
+COMPILE_WITHIN = 3600.0
+# The root file system takes 30 to 75 s.
+ROOTFS_WITHIN = 1200.0
+# Importing 700 MB of component images takes 10 s, the node image itself 15 s.
+IMAGE_IMPORT_WITHIN = 600.0
+# Another process builds an image, which may be a whole cold build.
+BUILD_LOCK_WITHIN = 5400.0
+# Two runs seldom meet, and half a second of delay is not noticed.
+LOCK_EVERY = 0.5
+# Seconds without a byte of a download.
+DOWNLOAD = 30.0

@@ -1,0 +1,163 @@
+"""Is it uniform, and is it random? With a chosen sample size and a chosen rate of false alarms."""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+
+from e2e.check import journal
+from e2e.probe import ANSWERED, Flow, Reply
+
+# The whole run may raise a false alarm once in a million runs. It makes fewer than a thousand
+# statistical verdicts (two for each flow of each clause), so each of them gets a thousandth.
+FALSE_ALARM = 1e-9
+# A pod whose share is a quarter above or below even is seen with this probability.
+UNEVENNESS = 0.25
+POWER = 0.999
+
+
+class UnevenError(AssertionError):
+    """A distribution that chance does not explain; the message is a table of the counts."""
+
+
+def connections_needed(
+    pods: int,
+    *,
+    unevenness: float = UNEVENNESS,
+    power: float = POWER,
+    false_alarm: float = FALSE_ALARM,
+) -> int:
+    """How many connections a chi-square test needs to see one pod whose share is off.
+
+    Args:
+        pods: number of pods that share the traffic evenly, at least 2.
+        unevenness: by which fraction one pod's share is off, the others sharing the rest evenly.
+        power: the probability that such a pod is seen.
+        false_alarm: the probability that an even distribution is called uneven.
+
+    Source: noncentral chi-square distribution; the noncentrality for n connections is
+    n * unevenness**2 / (pods - 1).
+    """
+    from scipy import stats  # noqa: PLC0415  # half a second that only this needs
+
+    freedom = pods - 1
+    limit = stats.chi2.isf(false_alarm, freedom)
+    effect = unevenness**2 / freedom
+    enough = 1
+    while stats.ncx2.sf(limit, freedom, enough * effect) < power:
+        enough = math.ceil(enough * 1.01)
+    return enough
+
+
+def assert_spread_evenly(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
+    """Each flow's connections go to the pods `over` uniformly at random, independently.
+
+    Two verdicts a flow: chi-square goodness of fit to even shares, and a binomial test of how
+    often the same pod is picked twice in a row (never by round robin, too often by stickiness).
+
+    Raises:
+        UnevenError: a connection was not answered by one of the pods, or chance does not explain
+            the counts; shows every flow, the wrong ones marked.
+        ValueError: nothing was drawn, or fewer than two pods make any distribution even.
+    """
+    from scipy import stats  # noqa: PLC0415
+
+    pods = sorted(over)
+    _demand_something(draws, pods)
+    lines, uneven = [], False
+    for flow, replies in draws.items():
+        problem = _not_answered(replies, pods)
+        counts = Counter(reply.echo for reply in replies if reply.outcome == ANSWERED)
+        observed = [counts[pod] for pod in pods]
+        if not problem:
+            even = stats.chisquare(observed)
+            repeats = sum(a.echo == b.echo for a, b in pairwise(replies))
+            random = stats.binomtest(repeats, len(replies) - 1, 1 / len(pods))
+            verdict = f"p={even.pvalue:.2g} for even, p={random.pvalue:.2g} for random"
+            _note(f"{flow}: {len(replies)} connections, {verdict}")
+            if even.pvalue < FALSE_ALARM:
+                problem = f"not even: p={even.pvalue:.2g}"
+            elif random.pvalue < FALSE_ALARM:
+                problem = (
+                    f"not random: the same pod twice in a row {repeats} times, "
+                    f"chance gives about {(len(replies) - 1) / len(pods):.0f}"
+                )
+        uneven = uneven or bool(problem)
+        shares = ", ".join(f"{pod} {counts[pod]}" for pod in pods)
+        lines.append(
+            f"{'x' if problem else ' '} {flow}: {shares}" + (f"; {problem}" if problem else "")
+        )
+    if uneven:
+        expected = len(next(iter(draws.values()))) / len(pods)
+        _raise(UnevenError, f"want {expected:.0f} connections to each pod, give or take", lines)
+
+
+def assert_spread(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
+    """Together the flows reach at least two of the pods `over`, and nobody else answers.
+
+    Raises:
+        UnevenError: one pod got everything, or a connection was not answered by one of the pods.
+        ValueError: nothing was drawn, or fewer than two pods leave no choice.
+    """
+    _demand_something(draws, over)
+    lines, wrong, reached = [], False, set()
+    for flow, replies in draws.items():
+        problem = _not_answered(replies, over)
+        wrong = wrong or bool(problem)
+        reached |= {reply.echo for reply in replies}
+        lines.append(f"{'x' if problem else ' '} {flow}: {_shares(replies)}{problem}")
+    if wrong or len(reached) < 2:
+        _raise(UnevenError, f"want at least two of {len(over)} pods", lines)
+
+
+def assert_one_each(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
+    """Each flow stays on one pod for all its connections, though there are several to choose from.
+
+    Raises:
+        UnevenError: a flow reached a second pod, or was not answered; shows after how many.
+        ValueError: nothing was drawn, or fewer than two pods leave no choice.
+    """
+    _demand_something(draws, over)
+    lines, wrong = [], False
+    for flow, replies in draws.items():
+        problem = _not_answered(replies, over)
+        first = replies[0].echo
+        moved = next((n for n, reply in enumerate(replies) if reply.echo != first), None)
+        if not problem and moved is not None:
+            problem = f"; left {first} after {moved} connections"
+        wrong = wrong or bool(problem)
+        lines.append(f"{'x' if problem else ' '} {flow}: {_shares(replies)}{problem}")
+    if wrong:
+        _raise(UnevenError, "want one pod for all connections of a flow", lines)
+
+
+def _demand_something(draws: Mapping[Flow, Sequence[Reply]], over: Collection[str]) -> None:
+    if not draws or not all(draws.values()):
+        raise ValueError("nothing was drawn, so there is nothing to judge")
+    if len(over) < 2:
+        raise ValueError("fewer than two pods leave no choice, so there is nothing to judge")
+
+
+def _not_answered(replies: Sequence[Reply], pods: Collection[str]) -> str:
+    wrong = [r for r in replies if r.outcome != ANSWERED or r.echo not in pods]
+    if not wrong:
+        return ""
+    kinds = Counter(str(reply) for reply in wrong).most_common(3)
+    return f"; {len(wrong)} of {len(replies)} wrong: " + ", ".join(f"{n} {k}" for k, n in kinds)
+
+
+def _shares(replies: Sequence[Reply]) -> str:
+    counts = Counter(str(reply.echo or reply.outcome) for reply in replies)
+    return ", ".join(f"{who} {count}" for who, count in sorted(counts.items()))
+
+
+def _note(text: str) -> None:
+    if book := journal.current.get():
+        book.judged.append(text)
+
+
+def _raise(kind: type[AssertionError], head: str, lines: Sequence[str]) -> None:
+    text = "\n".join([head, *lines])
+    if book := journal.current.get():
+        book.tables.append(text)
+    raise kind(text)

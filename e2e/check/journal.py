@@ -1,0 +1,23 @@
+"""Keeps the figures of a clause that hold or not: times to settle and samples that were judged."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Journal:
+    """What one clause measured on its way to its verdict.
+
+    Attributes:
+        settled: one entry a table: seconds until it held, number of flows, number of looks.
+        judged: one entry a statistical verdict: the flow, sample size and p-values.
+        tables: the text of every table that did not hold.
+    """
+
+    settled: list[tuple[float, int, int]] = field(default_factory=list)
+    judged: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+
+
+current: ContextVar[Journal | None] = ContextVar("journal", default=None)
+"""The journal of the clause that runs now; checks outside a clause write nowhere."""

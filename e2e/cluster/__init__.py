@@ -1,0 +1,1 @@
+"""Acts on the cluster: namespaces, echo pods, services and nodes; and collects evidence."""

@@ -1,0 +1,207 @@
+"""The API server, spoken to in raw dicts: a typed client would refuse bad input before it does."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+from kubernetes import config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import DynamicApiError
+
+from e2e import timing
+from e2e.errors import CannotRunError, UsageError
+
+Object = dict[str, Any]
+"""A Kubernetes object, or a Status, as decoded JSON."""
+
+MERGE = "application/merge-patch+json"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+
+class ApiRefusedError(Exception):
+    """The API server refused what a fixture asked for; holds its Status."""
+
+    def __init__(self, asked: str, status: Object) -> None:
+        super().__init__(f"{asked}: {status.get('code')} {status.get('message')}")
+        self.status = status
+
+
+class Api:
+    """One cluster's API server, through one kubeconfig and one context, never the user's default.
+
+    Methods whose name is a verb raise `ApiRefusedError` when the server says no, and
+    `CannotRunError` when it does not answer.
+    """
+
+    def __init__(self, kubeconfig: Path, context: str | None = None) -> None:
+        """Connect.
+
+        Raises:
+            UsageError: the file has no such context.
+            CannotRunError: the API server does not answer.
+        """
+        try:
+            client = config.new_client_from_config(str(kubeconfig), context)
+        except ConfigException as error:
+            raise UsageError(f"no context {context!r} in {kubeconfig}: {error}") from error
+        self.server = str(client.configuration.host)
+        client.configuration.retries = False
+        try:
+            self._client = DynamicClient(client)
+        except (urllib3.exceptions.HTTPError, ApiException, DynamicApiError) as error:
+            raise self._no_answer(error) from error
+
+    def submit(self, manifest: Mapping[str, Any]) -> Object:
+        """Create an object; returns what the server stored, or the Status with which it refused."""
+        namespace = manifest["metadata"].get("namespace")
+        path = self._path(manifest["apiVersion"], manifest["kind"], None, namespace)
+        return self._send("post", path, manifest)
+
+    def create(self, manifest: Mapping[str, Any]) -> Object:
+        """Create an object and return what was stored."""
+        name = manifest["metadata"].get("name")
+        return _stored(f"create {manifest['kind']} {name}", self.submit(manifest))
+
+    def submit_change(
+        self, kind: str, name: str, change: Mapping[str, Any], namespace: str | None = None
+    ) -> Object:
+        """Merge `change` into an object; returns the stored object or the refusing Status."""
+        path = self._path(*_kind(kind), name, namespace)
+        return self._send("patch", path, change, content_type=MERGE)
+
+    def change(
+        self, kind: str, name: str, change: Mapping[str, Any], namespace: str | None = None
+    ) -> Object:
+        """Merge `change` into an object and return what was stored."""
+        return _stored(f"change {kind} {name}", self.submit_change(kind, name, change, namespace))
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
+        """Read one object."""
+        return _stored(f"get {kind} {name}", self.find(kind, name, namespace))
+
+    def find(self, kind: str, name: str, namespace: str | None = None) -> Object:
+        """Read one object; returns it, or the Status that says why not."""
+        return self._send("get", self._path(*_kind(kind), name, namespace))
+
+    def find_all(self, kind: str, namespace: str | None = None, **labels: str) -> list[Object]:
+        """List objects, of all namespaces by default, that carry all these labels."""
+        path = self._path(*_kind(kind), None, namespace)
+        query = {"labelSelector": ",".join(f"{k}={v}" for k, v in labels.items())}
+        return list(_stored(f"list {kind}", self._send("get", path, query=query))["items"])
+
+    def delete(self, kind: str, name: str, namespace: str | None = None) -> bool:
+        """Ask for the end of an object; False if there was none. Does not wait until it is gone."""
+        query = {"propagationPolicy": "Background"}
+        path = self._path(*_kind(kind), name, namespace)
+        answer = self._send("delete", path, query=query)
+        if answer.get("code") == 404:
+            return False
+        _stored(f"delete {kind} {name}", answer, success_is_status=True)
+        return True
+
+    def table(self, kind: str, namespace: str) -> list[dict[str, str]]:
+        """List objects as `kubectl get` prints them: one dict of column and cell a row."""
+        answer = self._send("get", self._path(*_kind(kind), None, namespace), accept=TABLE)
+        names = [column["name"] for column in _stored(f"table {kind}", answer)["columnDefinitions"]]
+        return [dict(zip(names, map(str, row["cells"]), strict=True)) for row in answer["rows"]]
+
+    def ask_pod(
+        self, pod: str, namespace: str, port: int, path: str, query: Mapping[str, str]
+    ) -> str:
+        """Send a GET to a pod through the API server and return the body."""
+        target = self._path("v1", "Pod", f"{pod}:{port}", namespace)
+        return self._raw("get", f"{target}/proxy{path}?{urlencode(query)}").decode()
+
+    def logs(self, pod: str, namespace: str, *, lines: int) -> str:
+        """The last lines that a pod's only container wrote."""
+        path = f"{self._path('v1', 'Pod', pod, namespace)}/log?tailLines={lines}"
+        return self._raw("get", path).decode(errors="replace")
+
+    def version(self) -> str:
+        """The server's version, such as v1.37.2."""
+        return str(json.loads(self._raw("get", "/version"))["gitVersion"])
+
+    def _path(self, version: str, kind: str, name: str | None, namespace: str | None) -> str:
+        try:
+            resource = self._client.resources.get(api_version=version, kind=kind)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._no_answer(error) from error
+        root = resource.urls["namespaced_base" if namespace else "base"]
+        base: str = root.format(namespace=namespace) if namespace else root
+        return f"{base}/{name}" if name else base
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Object:
+        full = f"{path}?{urlencode(query)}" if query else path
+        try:
+            answer = self._raw(method, full, body, content_type, accept)
+        except DynamicApiError as error:
+            try:
+                return dict(json.loads(error.body))
+            except (TypeError, ValueError):
+                raise self._no_answer(error) from error
+        return dict(json.loads(answer))
+
+    def _raw(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> bytes:
+        try:
+            response = self._client.request(
+                method,
+                path,
+                body=body,
+                content_type=content_type,
+                header_params={"Accept": accept},
+                serialize=False,
+                _request_timeout=timing.API_REQUEST,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise self._no_answer(error) from error
+        return bytes(response.data)
+
+    def _no_answer(self, error: Exception) -> CannotRunError:
+        return CannotRunError(
+            f"the API server {getattr(self, 'server', '')} does not answer: {error}",
+            "look whether the cluster runs and whether this machine may reach it",
+        )
+
+
+KINDS = {
+    "Deployment": "apps/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "Event": "v1",
+    "Namespace": "v1",
+    "Node": "v1",
+    "Pod": "v1",
+    "Service": "v1",
+    "ServiceAccount": "v1",
+}
+
+
+def _kind(kind: str) -> tuple[str, str]:
+    return KINDS[kind], kind
+
+
+def _stored(asked: str, answer: Object, *, success_is_status: bool = False) -> Object:
+    refused = answer.get("kind") == "Status" and answer.get("status") != "Success"
+    if refused or (answer.get("kind") == "Status" and not success_is_status):
+        raise ApiRefusedError(asked, answer)
+    return answer

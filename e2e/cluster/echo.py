@@ -1,0 +1,211 @@
+"""Echo pods: placed on a node, or by a Deployment that can be scaled."""
+
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from e2e import timing
+from e2e.cluster.api import Api, Object
+from e2e.cluster.manifest import load
+from e2e.cluster.node import Node, family_of
+from e2e.wait import wait_until
+
+HTTP_PORT = 8080
+UDP_PORT = 8081
+
+
+@dataclass
+class Echo:
+    """A group of echo pods with one set of labels.
+
+    Attributes:
+        name: the beginning of the names of all its pods, and of nobody else's.
+        namespace: where it lives.
+        labels: what a selector needs to find it.
+        pods: the node of every pod, by pod name, as of the last time it was looked at.
+        addresses: the addresses of every pod, by pod name and IP family, likewise.
+    """
+
+    api: Api
+    name: str
+    namespace: str
+    labels: dict[str, str]
+    pods: dict[str, str] = field(default_factory=dict)
+    addresses: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def owns(self, echo: str) -> bool:
+        """Whether a pod name is one of this group's."""
+        return echo.startswith(f"{self.name}-")
+
+    def whereabouts(self, echo: str) -> str:
+        """The node of a pod, if it is known."""
+        return self.pods.get(echo, "")
+
+    def await_ready(self, count: int) -> None:
+        """Wait until exactly `count` pods exist, all of them Ready, and note where they are."""
+        seen: list[Object] = []
+
+        def all_ready() -> bool:
+            seen[:] = self.api.find_all("Pod", self.namespace, **self.labels)
+            mine = [pod for pod in seen if self.owns(pod["metadata"]["name"])]
+            ready = [
+                pod for pod in mine if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]
+            ]
+            seen[:] = mine
+            return len(ready) == len(mine) == count
+
+        wait_until(
+            all_ready,
+            what=f"{count} Ready pods of {self.namespace}/{self.name}",
+            within=timing.PODS_READY_WITHIN,
+            seen=lambda: "; ".join(map(describe, seen)) or "no pod at all",
+        )
+        self.pods = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in seen}
+        self.addresses = {
+            pod["metadata"]["name"]: {
+                family_of(entry["ip"]): entry["ip"] for entry in pod["status"]["podIPs"]
+            }
+            for pod in seen
+        }
+
+    def relabel(self, pod: str, labels: Mapping[str, str | None]) -> None:
+        """Change labels of one pod; None takes a label away."""
+        self.api.change("Pod", pod, {"metadata": {"labels": dict(labels)}}, self.namespace)
+
+    def remove(self) -> None:
+        """Delete all its pods; does not wait."""
+        for pod in self.pods:
+            self.api.delete("Pod", pod, self.namespace)
+
+
+@dataclass
+class ScaledEcho(Echo):
+    """A group of echo pods that a Deployment keeps at a number."""
+
+    def scale(self, count: int) -> None:
+        """Set the number of pods and wait until there are exactly so many, all Ready."""
+        self.api.change("Deployment", self.name, {"spec": {"replicas": count}}, self.namespace)
+        self.await_ready(count)
+
+    def remove(self) -> None:
+        """Delete the Deployment and so its pods; does not wait."""
+        self.api.delete("Deployment", self.name, self.namespace)
+
+
+def place(
+    api: Api,
+    namespace: str,
+    nodes: Sequence[Node],
+    *,
+    labels: Mapping[str, str] | None = None,
+    http_ports: Sequence[int] = (),
+    port_name: str | None = None,
+    host_network_port: int | None = None,
+) -> Echo:
+    """Place one echo pod on each of `nodes` (a node may be named several times); does not wait.
+
+    Args:
+        api: the cluster.
+        namespace: where to.
+        nodes: one entry a pod; the scheduler is not asked, so a cordon does not matter.
+        labels: further labels of every pod.
+        http_ports: instead of 8080, listen on each of these and tell the port in every reply.
+        port_name: the name of the first of these ports; the first is 8080 by default.
+        host_network_port: use the node's own network, and listen on this port.
+    """
+    echo = Echo(api, _name(), namespace, {})
+    echo.labels = {"echo": echo.name, **(labels or {})}
+    for number, node in enumerate(nodes):
+        pod = load("echo.yaml")
+        pod["metadata"] = {
+            "name": f"{echo.name}-{number}",
+            "namespace": namespace,
+            "labels": dict(echo.labels),
+        }
+        pod["spec"]["nodeName"] = node.name
+        if host_network_port:
+            _use_host_network(pod["spec"], host_network_port)
+        if http_ports:
+            _listen_on(pod["spec"], pod["metadata"]["name"], http_ports)
+        if port_name:
+            pod["spec"]["containers"][0]["ports"][0]["name"] = port_name
+        api.create(pod)
+        echo.pods[pod["metadata"]["name"]] = node.name
+    return echo
+
+
+def place_scaled(api: Api, namespace: str, count: int) -> ScaledEcho:
+    """Create a Deployment of echo pods and wait until `count` of them are Ready."""
+    name = _name()
+    echo = ScaledEcho(api, name, namespace, {"echo": name})
+    pod = load("echo.yaml")
+    api.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "replicas": count,
+                "selector": {"matchLabels": echo.labels},
+                "template": {"metadata": {"labels": echo.labels}, "spec": pod["spec"]},
+            },
+        }
+    )
+    echo.await_ready(count)
+    return echo
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether the Pod object says Ready."""
+    conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", [])}
+    return conditions.get("Ready") == "True"
+
+
+def describe(pod: Object) -> str:
+    """A pod's name, node and state in one line."""
+    status = pod.get("status", {})
+    waiting = [
+        f"{state['reason']} {state.get('message', '')}".strip()
+        for container in status.get("containerStatuses", [])
+        for state in container.get("state", {}).values()
+        if "reason" in state
+    ]
+    state = ", ".join([status.get("phase", "no status"), *waiting])
+    ready = "Ready" if is_ready(pod) else "not Ready"
+    return (
+        f"{pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}: {ready}, {state}"
+    )
+
+
+def _name() -> str:
+    return "echo-" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
+
+
+def _listen_on(spec: dict[str, Any], pod: str, ports: Sequence[int]) -> None:
+    """One container a port, each of which says the pod and the port whatever it is asked."""
+    original = spec["containers"][0]
+    spec["containers"] = [
+        {
+            **original,
+            "name": f"port-{port}",
+            "args": [
+                "netexec",
+                f"--http-port={port}",
+                "--udp-port=-1",
+                f"--http-override=/echo?msg={pod}@{port}",
+            ],
+            "ports": [{"containerPort": port}],
+            "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+        }
+        for port in ports
+    ]
+
+
+def _use_host_network(spec: dict[str, Any], port: int) -> None:
+    spec["hostNetwork"] = True
+    container = spec["containers"][0]
+    container["args"] = ["netexec", f"--http-port={port}", "--udp-port=-1"]
+    container["ports"] = [{"containerPort": port}]
+    container["readinessProbe"]["httpGet"]["port"] = port

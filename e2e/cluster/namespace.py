@@ -1,0 +1,46 @@
+"""The namespaces of a run: all carry its id, and all go with it."""
+
+from e2e import timing
+from e2e.cluster.api import Api
+from e2e.wait import wait_until
+
+RUN_LABEL = "nodeport-e2e/run"
+
+
+def make(api: Api, name: str, run: str) -> str:
+    """Create a namespace of this run in which pods can start at once, and return its name."""
+    labels = {RUN_LABEL: run, "pod-security.kubernetes.io/enforce": "privileged"}
+    api.create(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    )
+    # Pods are refused until the default account is there; its controller takes a moment.
+    account = {"name": "default", "namespace": name}
+    api.submit({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+    return name
+
+
+def runs(api: Api) -> dict[str, list[str]]:
+    """Every run that has namespaces in this cluster, with their names."""
+    found: dict[str, list[str]] = {}
+    for item in api.find_all("Namespace"):
+        if run := item["metadata"].get("labels", {}).get(RUN_LABEL):
+            found.setdefault(run, []).append(item["metadata"]["name"])
+    return found
+
+
+def remove(api: Api, names: list[str], *, wait: bool) -> None:
+    """Delete namespaces with all that is in them.
+
+    Args:
+        api: the cluster.
+        names: the namespaces.
+        wait: until they are gone; the cluster goes on with it by itself otherwise.
+    """
+    for name in names:
+        api.delete("Namespace", name)
+    if wait:
+        wait_until(
+            lambda: all(api.find("Namespace", name).get("code") == 404 for name in names),
+            what=f"the end of namespace {', '.join(names)}",
+            within=timing.NAMESPACE_GONE_WITHIN,
+        )

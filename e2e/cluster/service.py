@@ -1,0 +1,98 @@
+"""Services under test, and the flows that lead to them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from e2e.cluster.api import Api, Object
+from e2e.cluster.node import Node
+from e2e.probe import Flow, Owner, Target, Vantage
+
+
+@dataclass
+class Service:
+    """A Service under test.
+
+    Attributes:
+        owner: whose pods may answer for it.
+        stored: the object as the API server last returned it.
+    """
+
+    api: Api
+    owner: Owner
+    stored: Object
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.stored["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Where it lives."""
+        return str(self.stored["metadata"]["namespace"])
+
+    @property
+    def node_port(self) -> int:
+        """The node port of its first port."""
+        return int(self.stored["spec"]["ports"][0]["nodePort"])
+
+    @property
+    def node_ports(self) -> dict[str, int]:
+        """The node port of each named port."""
+        return {port["name"]: port["nodePort"] for port in self.stored["spec"]["ports"]}
+
+    def seen_from(
+        self, caller: Vantage, *, via: Node, port: int | None = None, family: str | None = None
+    ) -> Flow:
+        """The flow from a caller to one node's address and a node port, the first by default."""
+        family = family or self.stored["spec"]["ipFamilies"][0]
+        name = via.name if family == self.stored["spec"]["ipFamilies"][0] else f"{via} ({family})"
+        target = Target(name, via.addresses[family], port or self.node_port, self.owner)
+        return Flow(caller, target)
+
+    def flows(self, caller: Vantage, *, via: Iterable[Node], port: int | None = None) -> list[Flow]:
+        """The flows from a caller through each node, over each IP family of the Service."""
+        return [
+            self.seen_from(caller, via=node, port=port, family=family)
+            for node in via
+            for family in self.stored["spec"]["ipFamilies"]
+        ]
+
+    def cluster_flows(self, caller: Vantage) -> list[Flow]:
+        """The flows from a caller to each ClusterIP and the first port."""
+        port = int(self.stored["spec"]["ports"][0]["port"])
+        return [
+            Flow(caller, Target(f"ClusterIP {address}", address, port, self.owner))
+            for address in self.stored["spec"]["clusterIPs"]
+        ]
+
+    def external_flow(self, caller: Vantage, *, address: str, via: Node) -> Flow:
+        """The flow from a caller that routes an external IP through `via`, to the first port."""
+        port = int(self.stored["spec"]["ports"][0]["port"])
+        return Flow(caller, Target(f"{address} via {via}", address, port, self.owner))
+
+    def change(self, **spec: Any) -> None:
+        """Merge fields into its spec; a list replaces the list that was there."""
+        self.stored = self.api.change("Service", self.name, {"spec": spec}, self.namespace)
+
+    def remove(self) -> bool:
+        """Delete it; False if it was gone already."""
+        return self.api.delete("Service", self.name, self.namespace)
+
+
+def manifest(
+    name: str, namespace: str, selector: Mapping[str, str], spec: Mapping[str, Any]
+) -> Object:
+    """A NodePort Service with one port 80 that leads to an echo, unless `spec` says otherwise."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "type": "NodePort",
+            "selector": dict(selector),
+            "ports": [{"port": 80, "targetPort": 8080}],
+            **spec,
+        },
+    }

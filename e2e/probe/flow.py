@@ -1,0 +1,107 @@
+"""Who calls whom."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from e2e.probe.outcome import ANSWERED, FOREIGN
+from e2e.probe.reply import Reply
+
+T = TypeVar("T")
+
+
+class Vantage(Protocol):
+    """Where a caller stands."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    def call(self, address: str, port: int) -> Reply:
+        """Ask once, over a connection of its own, who answers there.
+
+        Raises:
+            ProbeBrokenError: the caller itself failed, so nothing was learnt.
+        """
+        ...
+
+    def draw(self, address: str, port: int, times: int) -> list[Reply]:
+        """Ask `times` times one after another, each time over a fresh connection."""
+        ...
+
+
+class Owner(Protocol):
+    """Whose pods may answer at a target."""
+
+    def owns(self, echo: str) -> bool:
+        """Whether the pod of this name belongs to the service."""
+        ...
+
+    def whereabouts(self, echo: str) -> str:
+        """The node that the pod runs on, or nothing if that is not known."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """An address and a port, and who may answer there.
+
+    Attributes:
+        name: what messages call the address: a node, `ClusterIP`, an external IP.
+        address: IPv4 or IPv6, without brackets.
+        port: the port that is called.
+        owner: whose pods may answer.
+    """
+
+    name: str
+    address: str
+    port: int
+    owner: Owner
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """One vantage calling one target."""
+
+    caller: Vantage
+    target: Target
+
+    def __str__(self) -> str:
+        return f"{self.caller.name} -> {self.target.name}:{self.target.port}"
+
+    def call(self) -> Reply:
+        """Ask once; an answer from anybody else's pod is FOREIGN."""
+        return self._checked(self.caller.call(self.target.address, self.target.port))
+
+    def draw(self, times: int) -> list[Reply]:
+        """Ask `times` times in a row, over fresh connections, each answer checked as in `call`."""
+        replies = self.caller.draw(self.target.address, self.target.port, times)
+        return [self._checked(reply) for reply in replies]
+
+    def _checked(self, reply: Reply) -> Reply:
+        owner = self.target.owner
+        if reply.echo is None:
+            return reply
+        if reply.outcome == ANSWERED and not owner.owns(reply.echo):
+            return replace(reply, outcome=FOREIGN, detail="not a pod of this service")
+        return replace(reply, detail=reply.detail or owner.whereabouts(reply.echo))
+
+
+def look(flows: Iterable[Flow]) -> dict[Flow, Reply]:
+    """Call every flow once, all at the same time."""
+    return _each(flows, Flow.call)
+
+
+def draw(flows: Iterable[Flow], times: int) -> dict[Flow, list[Reply]]:
+    """Draw `times` replies from every flow; one after another in a flow, flows side by side."""
+    return _each(flows, lambda flow: flow.draw(times))
+
+
+def _each(flows: Iterable[Flow], ask: Callable[[Flow], T]) -> dict[Flow, T]:
+    every = list(flows)
+    if not every:
+        return {}
+    with ThreadPoolExecutor(len(every)) as pool:
+        return dict(zip(every, pool.map(ask, every), strict=True))

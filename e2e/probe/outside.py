@@ -1,0 +1,78 @@
+"""The vantage of this process: a caller outside the cluster."""
+
+import re
+import socket
+import time
+
+import requests
+
+from e2e import timing
+from e2e.probe.outcome import CUT_OFF, FOREIGN, outcome_of
+from e2e.probe.reply import Reply, reply_from
+
+IDENTITY_PATH = "/hostname"
+CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+class Outside:
+    """Calls from this process, over this machine's own network."""
+
+    name = "outside"
+
+    def __init__(self, *, patience: float = timing.ATTEMPT) -> None:
+        """Wait at most `patience` seconds for a connection, and as long again for the reply."""
+        self.patience = patience
+
+    def call(self, address: str, port: int) -> Reply:
+        """Ask once with a real HTTP client, over a connection of its own."""
+        host = f"[{address}]" if ":" in address else address
+        began = time.monotonic()
+        # Without trust_env a proxy named in the environment would be asked instead of the node.
+        with requests.Session() as session:
+            session.trust_env = False
+            try:
+                response = session.get(
+                    f"http://{host}:{port}{IDENTITY_PATH}",
+                    headers={"Connection": "close"},
+                    timeout=self.patience,
+                    allow_redirects=False,
+                )
+            except requests.RequestException as error:
+                outcome = outcome_of(error)
+                return Reply(outcome, time.monotonic() - began, detail=_why(error, outcome))
+        took = time.monotonic() - began
+        if response.status_code != requests.codes.ok:
+            return Reply(FOREIGN, took, detail=f"HTTP status {response.status_code}")
+        return reply_from(response.text, took)
+
+    def draw(self, address: str, port: int, times: int) -> list[Reply]:
+        """Ask `times` times in a row over bare sockets: thousands of connections in seconds."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return [self._ask_bare(family, (address, port)) for _ in range(times)]
+
+    def _ask_bare(self, family: socket.AddressFamily, target: tuple[str, int]) -> Reply:
+        request = f"GET {IDENTITY_PATH} HTTP/1.0\r\nHost: echo\r\n\r\n".encode()
+        began = time.monotonic()
+        received = b""
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as connection:
+                connection.settimeout(self.patience)
+                connection.connect(target)
+                connection.sendall(request)
+                while chunk := connection.recv(4096):
+                    received += chunk
+        except OSError as error:
+            return Reply(outcome_of(error), time.monotonic() - began)
+        took = time.monotonic() - began
+        head, _, body = received.partition(b"\r\n\r\n")
+        if not received.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")):
+            outcome = FOREIGN if received else CUT_OFF
+            return Reply(outcome, took, detail=f"said {received[:60]!r}" if received else "")
+        promised = CONTENT_LENGTH.search(head)
+        if promised and len(body) < int(promised[1]):
+            return Reply(CUT_OFF, took, detail=f"{len(body)} of {int(promised[1])} bytes")
+        return reply_from(body.decode(errors="replace"), took)
+
+
+def _why(error: requests.RequestException, outcome: object) -> str:
+    return f"said {error.args[0]!r:.60}" if outcome == FOREIGN and error.args else ""

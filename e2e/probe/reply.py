@@ -1,0 +1,42 @@
+"""What one attempt brought."""
+
+import re
+from dataclasses import dataclass
+
+from e2e.probe.outcome import ANSWERED, FOREIGN, Outcome
+
+# An echo says `<pod name>`, or `<pod name>@<port>` where one pod listens on several ports.
+IDENTITY = re.compile(r"(?P<echo>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)(@(?P<port>\d+))?")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one attempt brought.
+
+    Attributes:
+        outcome: how it ended.
+        took: seconds from the first packet to the end.
+        echo: the name of the pod that replied, if one did.
+        port: the port on which that pod was asked, if it said so.
+        detail: what else is known, for the reader of a failure.
+    """
+
+    outcome: Outcome
+    took: float = 0.0
+    echo: str | None = None
+    port: int | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        by = f" by {self.echo}" if self.echo else ""
+        at = f" on port {self.port}" if self.port else ""
+        return f"{self.outcome}{by}{at}" + (f" ({self.detail})" if self.detail else "")
+
+
+def reply_from(body: str, took: float) -> Reply:
+    """Read what an echo said about itself; anything that no echo says is FOREIGN."""
+    said = IDENTITY.fullmatch(body.strip())
+    if said is None:
+        return Reply(FOREIGN, took, detail=f"said {body[:60]!r}")
+    port = said["port"]
+    return Reply(ANSWERED, took, said["echo"], int(port) if port else None)

@@ -1,0 +1,308 @@
+"""kind clusters through pytest-kind: made by the first who needs one, removed by the last."""
+
+import fcntl
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pytest_kind import KindCluster
+
+from e2e import timing
+from e2e.errors import CannotRunError, UsageError
+from e2e.provider.cache import cache_folder, only_one
+from e2e.provider.command import CommandFailedError, run
+from e2e.provider.engine import Engine
+from e2e.provider.interrupts import shielded
+from e2e.provider.lane import Lane
+from e2e.provider.steps import Step, Steps
+from e2e.provider.streaming import stream
+
+NETWORK = "kind"
+# Addresses for documentation (RFC 5737, RFC 3849). Nothing lives there, so a packet that a node
+# does not redirect must end at the node instead of leaving the machine.
+DOCUMENTATION_NETWORKS = ("192.0.2.0/24", "2001:db8::/32")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What it takes to make a cluster.
+
+    Attributes:
+        engine: runs the nodes.
+        kind: absolute path of the program.
+        image: the node image.
+    """
+
+    engine: Engine
+    kind: Path
+    image: str
+
+
+class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no types
+    """pytest-kind's cluster, with a kind config, a log, and evidence when it does not come up."""
+
+    def __init__(self, name: str, tools: Tools) -> None:
+        """Keep the kubeconfig in a file of our own; the user's is never written."""
+        super().__init__(name, image=tools.image, kind_path=tools.kind)
+        self.path: Path = Path(self.path).absolute()
+        self.kubeconfig_path = self.path / "kubeconfig"
+        self.engine = tools.engine
+
+    def exists(self) -> bool:
+        """Whether the engine has nodes of this cluster."""
+        return self.name in self._kind("get", "clusters").split()
+
+    def nodes(self) -> list[str]:
+        """The containers that are its nodes."""
+        return self._kind("get", "nodes", f"--name={self.name}").split()
+
+    def create_from(self, config: str, step: Step, evidence: Path) -> None:
+        """Create it from a kind config.
+
+        Raises:
+            CannotRunError: it does not come up; its logs are in `evidence`.
+        """
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(config)
+            file.flush()
+            argv = [
+                *(str(self.kind_path), "create", "cluster", f"--name={self.name}", "--retain"),
+                *(f"--kubeconfig={self.kubeconfig_path}", f"--image={self.image}"),
+                f"--config={file.name}",
+            ]
+            try:
+                stream(
+                    argv,
+                    lambda line: _report(step, line),
+                    timeout=timing.CLUSTER_CREATE_WITHIN,
+                    env=self.engine.kind_env,
+                )
+            except CommandFailedError as error:
+                self._save_logs(evidence)
+                raise CannotRunError(
+                    f"the cluster {self.name} does not come up: {error.what}",
+                    f"see the nodes' logs in {evidence}",
+                ) from error
+        self.attach()
+        for node in self.nodes():
+            for network in DOCUMENTATION_NETWORKS:
+                family = "-6" if ":" in network else "-4"
+                route = ("ip", family, "route", "replace", "unreachable", network)
+                self.engine.run("exec", node, *route)
+
+    def attach(self) -> None:
+        """Take the kubeconfig from the running cluster, whatever was in ours."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._kind(
+            "export", "kubeconfig", f"--name={self.name}", f"--kubeconfig={self.kubeconfig_path}"
+        )
+        self.create()
+
+    def delete(self) -> None:
+        """Remove the nodes, and the folder with the kubeconfig."""
+        self._kind(
+            "delete",
+            "cluster",
+            f"--name={self.name}",
+            f"--kubeconfig={self.kubeconfig_path}",
+            timeout=timing.CLUSTER_DELETE_WITHIN,
+        )
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.parent.exists() and not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
+
+    def _save_logs(self, evidence: Path) -> None:
+        try:
+            evidence.mkdir(parents=True, exist_ok=True)
+            self._kind(
+                "export",
+                "logs",
+                str(evidence),
+                f"--name={self.name}",
+                timeout=timing.CLUSTER_DELETE_WITHIN,
+            )
+        except (CommandFailedError, OSError) as error:
+            (evidence / "no-logs.txt").write_text(f"the logs could not be exported: {error}\n")
+
+    def _kind(self, *args: str, timeout: float = timing.COMMAND) -> str:
+        return run([str(self.kind_path), *args], env=self.engine.kind_env, timeout=timeout)
+
+
+@dataclass
+class Record:
+    """What is noted of a cluster that we made, beside its lock.
+
+    Attributes:
+        lane: the configuration that it was made with, as words.
+        keep: whether somebody asked to keep it.
+        complete: whether it came up.
+        made_network: whether the engine's network of kind was made with it.
+    """
+
+    lane: str
+    keep: bool = False
+    complete: bool = False
+    made_network: bool = False
+
+    @staticmethod
+    def file(name: str) -> Path:
+        """Where the record of a cluster is."""
+        return _state(name) / "made.json"
+
+    @classmethod
+    def read(cls, name: str) -> "Record | None":
+        """The record of a cluster, or None if we did not make it."""
+        try:
+            return cls(**json.loads(cls.file(name).read_text()))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str) -> None:
+        """Note it, in one piece even if this process is killed meanwhile."""
+        draft = self.file(name).with_suffix(".new")
+        draft.write_text(json.dumps(self.__dict__))
+        draft.rename(self.file(name))
+
+
+@contextmanager
+def lease(
+    lane: Lane, tools: Tools, steps: Steps, *, name: str, keep: bool, evidence: Path
+) -> Iterator[Cluster]:
+    """A cluster of this lane for as long as the context lasts.
+
+    Several processes may hold a lease on one cluster. The first makes it; the last one to leave
+    removes it, if it was made and not found, and nobody asked to keep it.
+
+    Raises:
+        CannotRunError: it does not come up.
+        UsageError: a cluster of that name exists and is of another lane.
+    """
+    cluster = Cluster(name, tools)
+    with _users(name) as users:
+        try:
+            with _alone(name), steps.step("cluster", f"{name}, in containers") as step:
+                _enter(cluster, lane, users, step, keep=keep, evidence=evidence)
+            yield cluster
+        finally:
+            with shielded(steps.console.print):
+                _leave(cluster, users, steps)
+
+
+def sweep(kind: Path, engine: Engine, steps: Steps) -> None:
+    """Remove every cluster that we made and that nobody uses, kept ones too."""
+    for file in sorted(_states().glob("*/made.json")):
+        name = file.parent.name
+        cluster = Cluster(name, Tools(engine, kind, ""))
+        with _users(name) as users, _alone(name), steps.step("cluster", name) as step:
+            if not _try_lock(users, fcntl.LOCK_EX):
+                step.skip(f"{name} is in use by another run, and stays")
+                continue
+            _remove(cluster)
+            step.done(f"removed {name}")
+
+
+def _enter(
+    cluster: Cluster, lane: Lane, users: IO[str], step: Step, *, keep: bool, evidence: Path
+) -> None:
+    name, words = cluster.name, f"{lane.version} {lane.proxy} {lane.family} {lane.shape}"
+    alone = _try_lock(users, fcntl.LOCK_EX)
+    record, exists = Record.read(name), cluster.exists()
+    if record and alone and not (exists and record.complete and record.keep):
+        step.progress(f"removing what an interrupted run left of {name}")
+        _remove(cluster)
+        record, exists = None, False
+    _try_lock(users, fcntl.LOCK_SH)
+    if exists:
+        if record and record.lane != words:
+            raise UsageError(
+                f"the cluster {name} is {record.lane}, and {words} is asked for",
+                "choose another --cluster-name, or remove it: make clean",
+            )
+        if record and keep and not record.keep:
+            record.keep = True
+            record.write(name)
+        cluster.attach()
+        step.skip(f"{name} is there already" + ("" if record else ", not made by us; it stays"))
+        return
+    record = Record(words, keep=keep, made_network=not _has_network(cluster.engine))
+    record.write(name)
+    cluster.create_from(lane.kind_config(), step, evidence)
+    record.complete = True
+    record.write(name)
+    step.done(f"{name} made of {cluster.image}: {words}")
+
+
+def _leave(cluster: Cluster, users: IO[str], steps: Steps) -> None:
+    with _alone(cluster.name):
+        record = Record.read(cluster.name)
+        last = _try_lock(users, fcntl.LOCK_EX)
+        # Let go while still alone, so that of two that leave together the second is the last.
+        fcntl.flock(users.fileno(), fcntl.LOCK_UN)
+        if record is None or not last or (record.keep and record.complete):
+            return
+        with steps.step("clean-up", f"removing {cluster.name}") as step:
+            _remove(cluster)
+            step.done(f"removed {cluster.name}")
+
+
+def _remove(cluster: Cluster) -> None:
+    record = Record.read(cluster.name)
+    cluster.delete()
+    if record and record.made_network and not _network_users(cluster.engine):
+        cluster.engine.run("network", "rm", NETWORK)
+    Record.file(cluster.name).unlink(missing_ok=True)
+
+
+def _report(step: Step, line: str) -> None:
+    """Pass on the phases that kind names, without its decoration."""
+    if line.startswith(" "):
+        step.progress(re.sub(r"[^\w\s()-]", "", line).strip())
+
+
+def _has_network(engine: Engine) -> bool:
+    return NETWORK in engine.run("network", "ls", "--format", "{{.Name}}").split()
+
+
+def _network_users(engine: Engine) -> list[str]:
+    if not _has_network(engine):
+        return ["nobody, and it is gone"]
+    return engine.run("ps", "-aq", "--filter", f"network={NETWORK}").split()
+
+
+def _states() -> Path:
+    return cache_folder() / "clusters"
+
+
+def _state(name: str) -> Path:
+    folder = _states() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Nobody else makes or removes the cluster meanwhile."""
+    lock = _state(name) / "lock"
+    with only_one(lock, waiting=lambda: None, within=timing.CLUSTER_LOCK_WITHIN):
+        yield
+
+
+@contextmanager
+def _users(name: str) -> Iterator[IO[str]]:
+    """The file on which every user of the cluster holds a shared lock."""
+    with (_state(name) / "users").open("a") as file:
+        yield file
+
+
+def _try_lock(file: IO[str], mode: int) -> bool:
+    try:
+        fcntl.flock(file.fileno(), mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

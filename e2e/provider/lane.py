@@ -1,0 +1,92 @@
+"""A lane: one cluster configuration, and the kind config that gives it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from e2e.errors import UsageError
+
+SHAPES = Path(__file__).parents[2] / "manifests" / "kind"
+PROXIES = ("iptables", "nftables", "ipvs")
+FAMILIES = ("ipv4", "ipv6", "dual")
+# kind appends "-control-plane" to a name, and a host name has 63 characters.
+NAME_LIMIT = 63 - len("-control-plane")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One cluster configuration.
+
+    Attributes:
+        version: of Kubernetes, such as v1.37.2.
+        proxy: kube-proxy's mode.
+        family: the cluster's IP families: ipv4, ipv6 or dual.
+        shape: the name of a file in manifests/kind, or a path to a kind config.
+    """
+
+    version: str
+    proxy: str = "iptables"
+    family: str = "ipv4"
+    shape: str = "two-workers"
+
+    def __post_init__(self) -> None:
+        """Check the words.
+
+        Raises:
+            UsageError: one of them is unknown; names it and what is allowed.
+        """
+        for option, value, allowed in (
+            ("PROXY", self.proxy, PROXIES),
+            ("FAMILY", self.family, FAMILIES),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{option}={value} is unknown", f"use {', '.join(allowed)}")
+        self.shape_file()
+
+    @property
+    def cluster_name(self) -> str:
+        """The name of this lane's cluster, the same in every run."""
+        shape = Path(self.shape).stem
+        words = (self.version, self.proxy, self.family, shape)
+        return "-".join(["nodeport-e2e", *words]).replace(".", "-").lower()[:NAME_LIMIT].strip("-")
+
+    def shape_file(self) -> Path:
+        """The kind config of the shape.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        named = SHAPES / f"{self.shape}.yaml"
+        if named.is_file():
+            return named
+        if Path(self.shape).is_file():
+            return Path(self.shape)
+        known = ", ".join(sorted(path.stem for path in SHAPES.glob("*.yaml")))
+        raise UsageError(f"SHAPE={self.shape} is unknown", f"use {known}, or the path of a file")
+
+    def kind_config(self) -> str:
+        """The shape's kind config with this lane's proxy mode and IP family.
+
+        Raises:
+            UsageError: the shape's file is no kind config.
+        """
+        file = self.shape_file()
+        try:
+            config: Any = yaml.safe_load(file.read_text())
+        except yaml.YAMLError as error:
+            where = getattr(error, "problem_mark", None)
+            line = f" line {where.line + 1}" if where else ""
+            raise UsageError(f"{file}{line} is no YAML", "correct it") from error
+        if not isinstance(config, dict) or config.get("kind") != "Cluster":
+            raise UsageError(f"{file} is no kind config", "it must say `kind: Cluster`")
+        networking = config.setdefault("networking", {})
+        networking.setdefault("kubeProxyMode", self.proxy)
+        networking.setdefault("ipFamily", self.family)
+        if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+            # Kubernetes 1.35 and later refuse cgroup v1 unless they are told not to.
+            config.setdefault("kubeadmConfigPatches", []).append(
+                "kind: KubeletConfiguration\nfailCgroupV1: false\n"
+            )
+        return yaml.safe_dump(config, sort_keys=False)
