@@ -73,8 +73,13 @@ def test_a_program_reads_what_it_is_given(data):
 
 
 def test_a_program_never_waits_for_a_keyboard():
-    """Without `input`, standard input is empty, so a program that asks a question gets an end."""
-    assert run(["cat"], timeout=5) == ""
+    """Without `input` a program reads nothing, even where the caller's own input stays open."""
+    script = "from e2e.provider.command import run; print([run(['cat'], timeout=5)])"
+
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.read() == "['']\n"
 
 
 def test_variables_are_added_to_the_present_ones(tmp_path, monkeypatch):
