@@ -60,3 +60,7 @@ BUILD_LOCK_WITHIN = 5400.0
 LOCK_EVERY = 0.5
 # Seconds without a byte of a download.
 DOWNLOAD = 30.0
+
+# --- sharing between clauses -----------------------------------------------------------------
+# A clause keeps a node port of its own choice for some seconds, at worst until it is timed out.
+PORT_LENT_FOR = 600.0

@@ -1,0 +1,75 @@
+"""Where downloads and built things are kept between runs."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from e2e import timing
+from e2e.errors import CannotRunError
+from e2e.wait import WaitedInVainError, wait_until
+
+
+def cache_folder() -> Path:
+    """The folder named by E2E_CACHE, else one in the user's cache."""
+    named = os.environ.get("E2E_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "nodeport-e2e"
+
+
+def ensure_room(folder: Path, *, gigabytes: float, what: str) -> None:
+    """Check the free space on the disk of a folder before something large is written there.
+
+    Raises:
+        CannotRunError: there is too little; says how much is needed and how much is there.
+    """
+    present = folder
+    while not present.exists():
+        present = present.parent
+    free = shutil.disk_usage(present).free / 1e9
+    if free < gigabytes:
+        raise CannotRunError(
+            f"{what} needs {gigabytes:g} GB on the disk of {folder}, and {free:.1f} GB are free",
+            "free some space there, or set E2E_CACHE to a folder on another disk",
+        )
+
+
+@contextmanager
+def only_one(lock: Path, *, waiting: Callable[[], None], within: float) -> Iterator[None]:
+    """Hold a lock file, so that two runs never make the same thing at once.
+
+    The lock goes with the process that holds it, however that process ends.
+
+    Args:
+        lock: the file.
+        waiting: called once when somebody else holds it.
+        within: seconds of patience.
+
+    Raises:
+        CannotRunError: somebody else held it all that time.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        if not _try_lock(file.fileno()):
+            waiting()
+            try:
+                wait_until(
+                    lambda: _try_lock(file.fileno()),
+                    what=f"the lock {lock}",
+                    within=within,
+                    every=timing.LOCK_EVERY,
+                )
+            except WaitedInVainError as error:
+                raise CannotRunError(
+                    str(error), f"see which process holds it: fuser -v {lock}"
+                ) from error
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
