@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
+class NotRefusedError(AssertionError):
+    """The API server accepted, or refused in another way; says what it did."""
+
+
 def assert_refused(
     answer: Mapping[str, Any],
     *,
@@ -22,18 +26,18 @@ def assert_refused(
         says: words that its message must contain.
 
     Raises:
-        AssertionError: it did something else; says what.
+        NotRefusedError: it did something else; says what.
     """
     if answer.get("kind") != "Status":
         kept = answer.get("spec", {}).get("ports")
-        raise AssertionError(f"want {code} {reason}, but it was accepted with ports {kept}")
+        raise NotRefusedError(f"want {code} {reason}, but it was accepted with ports {kept}")
     said = answer.get("message", "")
     got = f"{answer.get('code')} {answer.get('reason')}: {said}"
     if (answer.get("code"), answer.get("reason")) != (code, reason):
-        raise AssertionError(f"want {code} {reason}, saw {got}")
+        raise NotRefusedError(f"want {code} {reason}, saw {got}")
     fields = [cause.get("field") for cause in answer.get("details", {}).get("causes", [])]
     if field is not None and field not in fields:
-        raise AssertionError(f"want the field {field} named, saw {fields} in {got}")
+        raise NotRefusedError(f"want the field {field} named, saw {fields} in {got}")
     for words in [says] if isinstance(says, str) else says:
         if words not in said:
-            raise AssertionError(f"want the words {words!r}, saw {got}")
+            raise NotRefusedError(f"want the words {words!r}, saw {got}")

@@ -49,6 +49,7 @@ class Api:
             client = config.new_client_from_config(str(kubeconfig), context)
         except ConfigException as error:
             raise UsageError(f"no context {context!r} in {kubeconfig}: {error}") from error
+        self.kubeconfig, self.context = str(kubeconfig), context
         self.server = str(client.configuration.host)
         client.configuration.retries = False
         try:

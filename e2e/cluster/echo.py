@@ -10,6 +10,7 @@ from e2e import timing
 from e2e.cluster.api import Api, Object
 from e2e.cluster.manifest import load
 from e2e.cluster.node import Node, family_of
+from e2e.probe import Flow, Target, Vantage
 from e2e.wait import wait_until
 
 HTTP_PORT = 8080
@@ -37,11 +38,30 @@ class Echo:
 
     def owns(self, echo: str) -> bool:
         """Whether a pod name is one of this group's."""
-        return echo.startswith(f"{self.name}-")
+        return echo in self.pods or echo.startswith(f"{self.name}-")
 
     def whereabouts(self, echo: str) -> str:
         """The node of a pod, if it is known."""
         return self.pods.get(echo, "")
+
+    def __or__(self, other: "Echo") -> "Echo":
+        """Both groups as one, found by the labels that they have in common."""
+        return Echo(
+            self.api,
+            self.name,
+            self.namespace,
+            dict(self.labels.items() & other.labels.items()),
+            self.pods | other.pods,
+            self.addresses | other.addresses,
+        )
+
+    def pod_flows(self, caller: Vantage) -> dict[Flow, str]:
+        """The flows from a caller to each pod's own addresses and target port, with the pod."""
+        return {
+            Flow(caller, Target(f"{pod} ({family})", address, HTTP_PORT, self)): pod
+            for pod, addresses in self.addresses.items()
+            for family, address in addresses.items()
+        }
 
     def await_ready(self, count: int) -> None:
         """Wait until exactly `count` pods exist, all of them Ready, and note where they are."""

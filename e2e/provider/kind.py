@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import pykube
 from pytest_kind import KindCluster
 
 from e2e import timing
@@ -89,20 +90,20 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no type
                     f"the cluster {self.name} does not come up: {error.what}",
                     f"see the nodes' logs in {evidence}",
                 ) from error
-        self.attach()
+        self.attach(fresh=False)
         for node in self.nodes():
             for network in DOCUMENTATION_NETWORKS:
                 family = "-6" if ":" in network else "-4"
                 route = ("ip", family, "route", "replace", "unreachable", network)
                 self.engine.run("exec", node, *route)
 
-    def attach(self) -> None:
-        """Take the kubeconfig from the running cluster, whatever was in ours."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._kind(
-            "export", "kubeconfig", f"--name={self.name}", f"--kubeconfig={self.kubeconfig_path}"
-        )
-        self.create()
+    def attach(self, *, fresh: bool) -> None:
+        """Make `api` ready; `fresh` takes the kubeconfig from the running cluster first."""
+        if fresh:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = f"--kubeconfig={self.kubeconfig_path}"
+            self._kind("export", "kubeconfig", f"--name={self.name}", file)
+        self.api = pykube.HTTPClient(pykube.KubeConfig.from_file(self.kubeconfig_path))
 
     def delete(self) -> None:
         """Remove the nodes, and the folder with the kubeconfig."""
@@ -140,12 +141,16 @@ class Record:
 
     Attributes:
         lane: the configuration that it was made with, as words.
+        engine: the command of the engine that runs its nodes.
+        kind: the program that made it.
         keep: whether somebody asked to keep it.
         complete: whether it came up.
         made_network: whether the engine's network of kind was made with it.
     """
 
     lane: str
+    engine: str
+    kind: str
     keep: bool = False
     complete: bool = False
     made_network: bool = False
@@ -171,92 +176,109 @@ class Record:
 
 
 @contextmanager
+def hold(name: str, steps: Steps) -> Iterator[IO[str]]:
+    """Count as a user of a cluster, whether it is there or not, for as long as the context lasts.
+
+    The last user to leave removes the cluster, if it was made and not found, and nobody asked to
+    keep it.
+    """
+    with _users(name) as users:
+        with _alone(name):
+            alone = _try_lock(users, fcntl.LOCK_EX)
+            record = Record.read(name)
+            if alone and record and not (record.keep and record.complete):
+                with steps.step("clean-up", f"an interrupted run left {name}") as step:
+                    _remove(name, record)
+                    step.done(f"removed {name}, which an interrupted run had left")
+            _try_lock(users, fcntl.LOCK_SH)
+        try:
+            yield users
+        finally:
+            with shielded(steps.console.print), _alone(name):
+                _leave(name, users, steps)
+
+
+@contextmanager
 def lease(
     lane: Lane, tools: Tools, steps: Steps, *, name: str, keep: bool, evidence: Path
 ) -> Iterator[Cluster]:
     """A cluster of this lane for as long as the context lasts.
 
-    Several processes may hold a lease on one cluster. The first makes it; the last one to leave
-    removes it, if it was made and not found, and nobody asked to keep it.
+    Several processes may hold a lease on one cluster. The first makes it, the others take it;
+    who removes it is said at `hold`.
 
     Raises:
         CannotRunError: it does not come up.
         UsageError: a cluster of that name exists and is of another lane.
     """
     cluster = Cluster(name, tools)
-    with _users(name) as users:
-        try:
-            with _alone(name), steps.step("cluster", f"{name}, in containers") as step:
-                _enter(cluster, lane, users, step, keep=keep, evidence=evidence)
-            yield cluster
-        finally:
-            with shielded(steps.console.print):
-                _leave(cluster, users, steps)
+    with hold(name, steps):
+        with _alone(name), steps.step("cluster", f"{name}, in containers") as step:
+            _enter(cluster, lane, tools, step, keep=keep, evidence=evidence)
+        yield cluster
 
 
-def sweep(kind: Path, engine: Engine, steps: Steps) -> None:
+def sweep(steps: Steps) -> None:
     """Remove every cluster that we made and that nobody uses, kept ones too."""
     for file in sorted(_states().glob("*/made.json")):
         name = file.parent.name
-        cluster = Cluster(name, Tools(engine, kind, ""))
         with _users(name) as users, _alone(name), steps.step("cluster", name) as step:
-            if not _try_lock(users, fcntl.LOCK_EX):
+            record = Record.read(name)
+            if record is None or not _try_lock(users, fcntl.LOCK_EX):
                 step.skip(f"{name} is in use by another run, and stays")
                 continue
-            _remove(cluster)
+            _remove(name, record)
             step.done(f"removed {name}")
 
 
 def _enter(
-    cluster: Cluster, lane: Lane, users: IO[str], step: Step, *, keep: bool, evidence: Path
+    cluster: Cluster, lane: Lane, tools: Tools, step: Step, *, keep: bool, evidence: Path
 ) -> None:
+    """Make the cluster, or take the one that is there."""
     name, words = cluster.name, f"{lane.version} {lane.proxy} {lane.family} {lane.shape}"
-    alone = _try_lock(users, fcntl.LOCK_EX)
-    record, exists = Record.read(name), cluster.exists()
-    if record and alone and not (exists and record.complete and record.keep):
-        step.progress(f"removing what an interrupted run left of {name}")
-        _remove(cluster)
-        record, exists = None, False
-    _try_lock(users, fcntl.LOCK_SH)
-    if exists:
-        if record and record.lane != words:
-            raise UsageError(
-                f"the cluster {name} is {record.lane}, and {words} is asked for",
-                "choose another --cluster-name, or remove it: make clean",
-            )
-        if record and keep and not record.keep:
+    record = Record.read(name)
+    if record and record.complete and record.lane != words:
+        raise UsageError(
+            f"the cluster {name} is {record.lane}, and {words} is asked for",
+            "choose another --cluster-name, or remove it: make clean",
+        )
+    if record and record.complete:
+        if keep and not record.keep:
             record.keep = True
             record.write(name)
-        cluster.attach()
-        step.skip(f"{name} is there already" + ("" if record else ", not made by us; it stays"))
+        cluster.attach(fresh=not cluster.kubeconfig_path.exists())
+        step.skip(f"{name} is there already")
+    elif cluster.exists():
+        cluster.attach(fresh=True)
+        step.skip(f"{name} is there already; it was not made by us, so it stays")
+    else:
+        made_network = not _has_network(cluster.engine)
+        record = Record(words, tools.engine.command, str(tools.kind), keep, False, made_network)
+        record.write(name)
+        cluster.create_from(lane.kind_config(), step, evidence)
+        record.complete = True
+        record.write(name)
+        step.done(f"{name} made of {cluster.image}: {words}")
+
+
+def _leave(name: str, users: IO[str], steps: Steps) -> None:
+    record = Record.read(name)
+    last = _try_lock(users, fcntl.LOCK_EX)
+    # Let go while still alone, so that of two that leave together the second is the last.
+    fcntl.flock(users.fileno(), fcntl.LOCK_UN)
+    if record is None or not last or (record.keep and record.complete):
         return
-    record = Record(words, keep=keep, made_network=not _has_network(cluster.engine))
-    record.write(name)
-    cluster.create_from(lane.kind_config(), step, evidence)
-    record.complete = True
-    record.write(name)
-    step.done(f"{name} made of {cluster.image}: {words}")
+    with steps.step("clean-up", f"removing {name}") as step:
+        _remove(name, record)
+        step.done(f"removed the cluster {name}")
 
 
-def _leave(cluster: Cluster, users: IO[str], steps: Steps) -> None:
-    with _alone(cluster.name):
-        record = Record.read(cluster.name)
-        last = _try_lock(users, fcntl.LOCK_EX)
-        # Let go while still alone, so that of two that leave together the second is the last.
-        fcntl.flock(users.fileno(), fcntl.LOCK_UN)
-        if record is None or not last or (record.keep and record.complete):
-            return
-        with steps.step("clean-up", f"removing {cluster.name}") as step:
-            _remove(cluster)
-            step.done(f"removed {cluster.name}")
-
-
-def _remove(cluster: Cluster) -> None:
-    record = Record.read(cluster.name)
-    cluster.delete()
-    if record and record.made_network and not _network_users(cluster.engine):
-        cluster.engine.run("network", "rm", NETWORK)
-    Record.file(cluster.name).unlink(missing_ok=True)
+def _remove(name: str, record: Record) -> None:
+    engine = Engine(record.engine, "")
+    Cluster(name, Tools(engine, Path(record.kind), "")).delete()
+    if record.made_network and _has_network(engine) and not _network_users(engine):
+        engine.run("network", "rm", NETWORK)
+    Record.file(name).unlink(missing_ok=True)
 
 
 def _report(step: Step, line: str) -> None:
@@ -270,8 +292,6 @@ def _has_network(engine: Engine) -> bool:
 
 
 def _network_users(engine: Engine) -> list[str]:
-    if not _has_network(engine):
-        return ["nobody, and it is gone"]
     return engine.run("ps", "-aq", "--filter", f"network={NETWORK}").split()
 
 

@@ -1,0 +1,87 @@
+# `make` alone lists the targets. Every option is an environment variable too (E2E_…).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m e2e.cli
+
+# Options of a lane; empty means the default.
+export E2E_K8S := $(or $(K8S),$(E2E_K8S))
+export E2E_PROXY := $(or $(PROXY),$(E2E_PROXY))
+export E2E_FAMILY := $(or $(FAMILY),$(E2E_FAMILY))
+export E2E_SHAPE := $(or $(SHAPE),$(E2E_SHAPE))
+export E2E_NODE_IMAGE := $(or $(NODE_IMAGE),$(E2E_NODE_IMAGE))
+export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
+# Further options for pytest, such as ARGS="-k affinity".
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: e2e
+e2e: environment ## everything from a bare machine, then remove the cluster; KEEP=1 keeps it; K8S= PROXY= FAMILY= SHAPE=
+	@$(RUN) run -- $(ARGS)
+
+.PHONY: e2e-here
+e2e-here: environment ## the contract on a cluster that exists: CONTEXT=name
+	@$(RUN) run --provider=existing $(if $(CONTEXT),--kube-context=$(CONTEXT)) -- $(ARGS)
+
+.PHONY: node-image
+node-image: environment ## find or build the node image alone: K8S=v1.36.3
+	@$(RUN) node-image
+
+.PHONY: test
+test: environment-dev ## all that needs no cluster: lint, types, arrows, selftest
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	PYTHONPATH=. $(VENV)/bin/lint-imports
+	$(RUN) document --check
+	@if command -v go >/dev/null; then echo actionlint && go run $(ACTIONLINT); \
+	else echo "actionlint: left out, it needs Go"; fi
+	$(VENV)/bin/python -m pytest -n 4
+
+.PHONY: docs
+docs: environment ## write docs/contract.md from the clauses
+	@$(RUN) document
+
+.PHONY: clean
+clean: environment ## remove what interrupted runs left, and kept clusters: CONTEXT=name
+	@$(RUN) clean $(if $(CONTEXT),--kube-context=$(CONTEXT))
+	@rm -rf out
+
+.PHONY: stop-engine
+stop-engine: environment ## stop the container engine, if `make e2e` started it
+	@$(RUN) stop-engine
+
+.PHONY: lock
+lock: environment ## resolve the dependencies anew, with hashes
+	$(VENV)/bin/pip install -q uv
+	$(VENV)/bin/uv pip compile $(LOCK) --upgrade pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile $(LOCK) --upgrade --group dev -c requirements.lock -o requirements-dev.lock
+
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
+LOCK := -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+# One line a step, as everywhere; a stamp with the lock's content says that it is done.
+define install
+	@began=$$SECONDS; \
+	if cmp -s $(1) $(VENV)/$(1); then echo "- environment  there already, as $(1) says (0 s)"; else \
+	  test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || \
+	    { echo "x environment  $(PYTHON) cannot make one; on Debian: apt-get install python3-venv"; exit 2; }; \
+	  $(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r $(1) || \
+	    { echo "x environment  pip could not install $(1); see above"; exit 2; }; \
+	  cp $(1) $(VENV)/$(1); \
+	  echo "✓ environment  installed $(1) into $(VENV) ($$((SECONDS - began)) s)"; fi
+endef
+
+.PHONY: environment
+environment:
+	$(call install,requirements.lock)
+
+.PHONY: environment-dev
+environment-dev: environment
+	$(call install,requirements-dev.lock)

@@ -1,0 +1,8 @@
+"""Names the fixture modules; builds nothing."""
+
+pytest_plugins = [
+    "e2e.fixtures.settings",
+    "e2e.fixtures.verdict",
+    "e2e.fixtures.cluster",
+    "e2e.fixtures.actors",
+]

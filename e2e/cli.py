@@ -1,0 +1,177 @@
+"""The command `nodeport-e2e`."""
+
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import pytest
+from rich.console import Console
+
+from e2e.cluster import leftovers
+from e2e.cluster.api import Api
+from e2e.errors import RefusedError, StopError, UsageError
+from e2e.fixtures.settings import host
+from e2e.provider import existing, kind, node_image
+from e2e.provider.engine import ensure_engine, find_engine, stop_engine
+from e2e.provider.kind_binary import ensure_kind
+from e2e.provider.lane import FAMILIES, PROXIES, Lane
+from e2e.provider.steps import Steps
+from e2e.report import contract_document
+from e2e.report.clauses import CONTRACT
+
+COULD_NOT_RUN = 2
+# More processes than cores is right: most of a clause is waiting.
+PROCESSES = 6
+
+
+@click.group(context_settings={"auto_envvar_prefix": "E2E", "help_option_names": ["-h", "--help"]})
+def group() -> None:
+    """Proves with real requests from outside that a cluster keeps the NodePort contract.
+
+    Exit codes: 0 all held, 1 a clause did not, 2 could not run, 3 refused for safety, 4 usage.
+    """
+
+
+def main() -> None:
+    """Run the command; a known situation ends with its message and its exit code."""
+    try:
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        code = group.main(standalone_mode=False)
+    except StopError as error:
+        _say(str(error))
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = UsageError.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("stopped by you; what this run had made was removed")
+        code = COULD_NOT_RUN
+    sys.exit(code or 0)
+
+
+def _option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
+    return click.option(name, envvar=f"E2E_{variable}", show_envvar=True, show_default=True, **how)
+
+
+@group.command()
+@_option("--k8s", "K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
+@_option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode.")
+@_option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual.")
+@_option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a kind config.")
+@_option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
+@_option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
+@_option("--keep", "KEEP", is_flag=True, help="Keep the cluster; the next run takes it.")
+@_option("--provider", "PROVIDER", default="kind", help="kind, or existing.")
+@_option("--kube-context", "KUBE_CONTEXT", default=None, help="The existing cluster's context.")
+@_option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's kubeconfig.")
+@_option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
+@_option("--out", "OUT", default="out", help="The folder of the results.")
+@click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
+def run(**asked: Any) -> int:
+    """Ask the whole contract of a cluster, which is made if need be."""
+    out = Path(asked["out"]).absolute()
+    steps, engine = Steps(), None
+    shutil.rmtree(out / "evidence", ignore_errors=True)
+    arguments = [
+        str(CONTRACT),
+        *("-p", "no:cacheprovider", "--tb=short", "--no-header", f"--out={out}"),
+        f"--junitxml={out / 'junit.xml'}",
+        f"--provider={asked['provider']}",
+        *([f"--numprocesses={asked['processes']}", "--dist=worksteal"]
+          if asked["processes"] else []),
+        *asked["more"],
+    ]  # fmt: skip
+    if asked["provider"] == "existing":
+        file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
+        engine = find_engine()
+        existing.check_allowed(file, asked["kube_context"], engine)
+        arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
+        return _pytest(arguments)
+    lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
+    name = asked["cluster_name"] or lane.cluster_name
+    engine = ensure_engine(steps)
+    program = ensure_kind(steps)
+    image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
+    arguments += [
+        *(f"--k8s={lane.version}", f"--proxy={lane.proxy}", f"--family={lane.family}"),
+        *(f"--shape={lane.shape}", f"--kind-bin={program}", f"--kind-image={image.reference}"),
+        f"--cluster-name={name}",
+        *(["--keep-cluster"] if asked["keep"] else []),
+    ]
+    tools = kind.Tools(engine, program, image.reference)
+    evidence = out / "evidence" / "cluster"
+    with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
+        return _pytest(arguments)
+
+
+@group.command(name="node-image")
+@_option("--k8s", "K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
+@_option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
+def make_node_image(k8s: str, node_image: str | None) -> None:
+    """Find or make the node image alone, and print its name."""
+    from e2e.provider.node_image import resolve  # noqa: PLC0415  # the option has its name
+
+    steps = Steps()
+    click.echo(resolve(k8s, ensure_engine(steps), steps, node_image).reference)
+
+
+@group.command()
+@_option("--kube-context", "KUBE_CONTEXT", default=None, help="Clean up in this cluster too.")
+@_option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context.")
+def clean(kube_context: str | None, kubeconfig: str | None) -> None:
+    """Remove every cluster, container, namespace and folder that interrupted runs left behind."""
+    steps = Steps()
+    if engine := find_engine():
+        kind.sweep(steps)
+        with steps.step("callers", "containers beside the nodes") as step:
+            removed = leftovers.remove_callers(engine)
+            step.done(f"removed {len(removed)}") if removed else step.skip("none were left")
+    if kube_context:
+        file = Path(kubeconfig or existing.default_kubeconfig())
+        existing.check_allowed(file, kube_context, engine)
+        with steps.step("namespaces", f"in {kube_context}") as step:
+            gone, foreign = leftovers.remove_namespaces(Api(file, kube_context), host())
+            stay = f"; {', '.join(foreign)} belong to runs of other machines" if foreign else ""
+            step.done(f"removed {', '.join(gone) or 'none'}{stay}")
+    with steps.step("folders", "of interrupted runs") as step:
+        dead = leftovers.remove_folders()
+        step.done(f"removed {len(dead)}") if dead else step.skip("none were left")
+
+
+@group.command(name="stop-engine")
+def stop_the_engine() -> None:
+    """Stop the container engine, if a run started it."""
+    click.echo(stop_engine())
+
+
+@group.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail if it is stale.")
+def document(check: bool) -> None:
+    """Write docs/contract.md from the clauses."""
+    text, file = contract_document.text(), contract_document.DOCUMENT
+    if check and (not file.exists() or file.read_text() != text):
+        raise UsageError(f"{file.name} is stale", "make docs")
+    file.write_text(text)
+
+
+def _pytest(arguments: list[str]) -> int:
+    code = int(pytest.main(arguments))
+    # pytest's own 3 is an internal error and 5 is "no tests"; neither is a verdict.
+    return COULD_NOT_RUN if code in (RefusedError.exit_code, 5) else code
+
+
+def _as_interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, emoji=False).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

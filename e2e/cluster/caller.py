@@ -1,0 +1,149 @@
+"""A caller of our own beside the nodes: a container with addresses and routes that are only its."""
+
+import ipaddress
+import json
+import re
+from dataclasses import dataclass, field
+
+from e2e.cluster.node import Node, family_of
+from e2e.errors import ProbeBrokenError
+from e2e.probe import CUT_OFF, FOREIGN, NO_ROUTE, REFUSED, SILENT, Reply
+from e2e.probe.reply import reply_from
+from e2e.provider.command import CommandFailedError
+from e2e.provider.engine import Engine
+
+LABEL = "nodeport-e2e/run"
+# Far from where the engine begins to hand out addresses, and one block for each container.
+ADDRESSES_EACH = 64
+# What follows each answer that curl prints.
+MARK = "@@ "
+WRITE_OUT = f"{MARK}%{{exitcode}} %{{http_code}} %{{time_total}}\\n"
+BY_CURL_CODE = {28: SILENT, 52: CUT_OFF, 55: CUT_OFF, 56: CUT_OFF, 18: CUT_OFF, 1: FOREIGN}
+BY_WORDS = {
+    "Connection refused": REFUSED,
+    "No route to host": NO_ROUTE,
+    "Host is unreachable": NO_ROUTE,
+    "Network is unreachable": NO_ROUTE,
+    "Connection timed out": SILENT,
+}
+
+
+@dataclass(frozen=True)
+class CallerVantage:
+    """One address of the container as a caller."""
+
+    container: "Caller"
+    name: str
+    source: str
+
+    def call(self, address: str, port: int) -> Reply:
+        """Ask once, with curl."""
+        return self.draw(address, port, 1)[0]
+
+    def draw(self, address: str, port: int, times: int) -> list[Reply]:
+        """Ask `times` times in a row, over fresh connections, in one run of curl."""
+        host = f"[{address}]" if ":" in address else address
+        said = self.container.execute(
+            *("curl", "--silent", "--verbose", "--stderr", "-", "--globoff", "--noproxy", "*"),
+            *("--connect-timeout", "2", "--max-time", "4", "--interface", self.source),
+            *("--header", "Connection: close", "--write-out", WRITE_OUT),
+            *[f"http://{host}:{port}/hostname"] * times,
+        )
+        replies, reason = [], ""
+        for line in said.splitlines():
+            if MARK not in line:
+                failed = re.search(r" failed: (.*)", line)
+                reason = failed[1] if failed else reason
+                continue
+            body, _, figures = line.partition(MARK)
+            replies.append(self._reply(body, reason, *figures.split()))
+            reason = ""
+        if len(replies) != times:
+            raise ProbeBrokenError(f"{self.name}: curl ended with {said[-300:]!r}")
+        return replies
+
+    def _reply(self, body: str, reason: str, code: str, status: str, took: str) -> Reply:
+        if code == "0":
+            if status != "200":
+                return Reply(FOREIGN, float(took), detail=f"HTTP status {status}")
+            return reply_from(body, float(took))
+        for words, outcome in BY_WORDS.items():
+            if words in reason:
+                return Reply(outcome, float(took))
+        if int(code) in BY_CURL_CODE:
+            return Reply(BY_CURL_CODE[int(code)], float(took))
+        raise ProbeBrokenError(f"{self.name}: curl ended with {code} {reason!r}")
+
+
+@dataclass
+class Caller:
+    """A container on the nodes' network."""
+
+    engine: Engine
+    id: str
+    _own: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _used: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, engine: Engine, network: str, image: str, run: str) -> "Caller":
+        """Start it from an image that is there and has curl and ip, such as a node image."""
+        options = ("--detach", "--network", network, "--label", f"{LABEL}={run}")
+        process = ("--cap-add", "NET_ADMIN", "--entrypoint", "sleep", image, "infinity")
+        return cls(engine, engine.run("run", *options, *process).strip())
+
+    def stop(self) -> None:
+        """Remove it."""
+        self.engine.run("rm", "--force", "--volumes", self.id)
+
+    def execute(self, *argv: str) -> str:
+        """Run a program in it and return what it printed, however it ended."""
+        return self.engine.run("exec", self.id, "sh", "-c", '"$@"; :', "sh", *argv)
+
+    def vantage(
+        self, family: str, *, via: Node | None = None, to: str | None = None
+    ) -> CallerVantage:
+        """A caller with an address of its own, which routes the address `to` through a node."""
+        source = self._new_address(family)
+        flag = "-6" if family == "IPv6" else "-4"
+        bits = 128 if family == "IPv6" else 32
+        nodad = ("nodad",) if family == "IPv6" else ()
+        self._ip(flag, "address", "add", f"{source}/{bits}", "dev", "eth0", *nodad)
+        if via and to:
+            table = str(1000 + sum(self._used.values()))
+            self._ip(
+                flag, "route", "add", f"{to}/{bits}", "via", via.addresses[family], "table", table
+            )
+            self._ip(flag, "rule", "add", "from", source, "lookup", table)
+        return CallerVantage(self, f"caller {source}", source)
+
+    def _ip(self, *words: str) -> None:
+        self.engine.run("exec", self.id, "ip", *words)
+
+    def _new_address(self, family: str) -> str:
+        if family not in self._own:
+            self._own[family] = self._own_address(family)
+        own, prefix = self._own[family]
+        network = ipaddress.ip_network(f"{own}/{prefix}", strict=False)
+        block = int(ipaddress.ip_address(own)) - int(network.network_address)
+        used = self._used[family] = self._used.get(family, 0) + 1
+        if used > ADDRESSES_EACH:
+            raise ProbeBrokenError(f"a caller has {ADDRESSES_EACH} addresses at most")
+        size = min(network.num_addresses, 1 << 32)
+        number = size - 1 - block * ADDRESSES_EACH - used
+        return str(network.network_address + number)
+
+    def _own_address(self, family: str) -> tuple[str, int]:
+        try:
+            found = json.loads(self.engine.run("inspect", self.id))[0]["NetworkSettings"]
+        except CommandFailedError as error:
+            raise ProbeBrokenError(f"the caller's container is gone: {error}") from error
+        network = next(iter(found["Networks"].values()))
+        key, bits = (
+            ("GlobalIPv6Address", "GlobalIPv6PrefixLen")
+            if family == "IPv6"
+            else ("IPAddress", "IPPrefixLen")
+        )
+        if not network[key]:
+            raise ProbeBrokenError(f"the caller's network has no {family}")
+        assert family_of(network[key]) == family
+        return network[key], network[bits]

@@ -1,0 +1,66 @@
+"""Saves what can be known about a failure, before anything of it is deleted."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from e2e.cluster.api import Api, ApiRefusedError
+from e2e.cluster.namespace import RUN_LABEL
+from e2e.cluster.node import Node
+from e2e.errors import StopError
+from e2e.provider.engine import Engine
+
+KINDS = ("Pod", "Service", "EndpointSlice", "Event")
+LOG_LINES = 200
+RULES = {"iptables.txt": "iptables-save", "ip6tables.txt": "ip6tables-save",
+         "nftables.txt": "nft list ruleset"}  # fmt: skip
+
+
+def save(
+    folder: Path,
+    table: str,
+    *,
+    api: Api,
+    run: str,
+    nodes: Sequence[Node],
+    engine: Engine | None,
+) -> None:
+    """Save the table, the objects of a run, and each node's kube-proxy log and rules.
+
+    Args:
+        folder: where to; made if it is not there.
+        table: what the clause printed.
+        api: the cluster.
+        run: whose namespaces are saved.
+        nodes: whose kube-proxy and rules are saved.
+        engine: runs the nodes; without one, or on nodes that it does not run, no rules are saved.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.txt").write_text(table + "\n")
+
+    def keep(name: str, give: Callable[[], str]) -> None:
+        try:
+            text = give()
+        except (StopError, ApiRefusedError) as error:
+            text = f"could not be read: {error}"
+        (folder / name).write_text(text)
+
+    def objects(kind: str) -> str:
+        names = {item["metadata"]["name"] for item in api.find_all("Namespace", **{RUN_LABEL: run})}
+        found = [i for i in api.find_all(kind) if i["metadata"].get("namespace") in names]
+        return yaml.safe_dump_all(found, sort_keys=False)
+
+    for kind in KINDS:
+        keep(f"{kind.lower()}s.yaml", partial(objects, kind))
+    proxies = api.find_all("Pod", "kube-system", **{"k8s-app": "kube-proxy"})
+    for pod in proxies:
+        name, node = pod["metadata"]["name"], pod["spec"].get("nodeName")
+        keep(f"kube-proxy.{node}.log", partial(api.logs, name, "kube-system", lines=LOG_LINES))
+    if engine is None:
+        return
+    for node in nodes:
+        for file, command in RULES.items():
+            argv = ("exec", node.name, *command.split())
+            keep(f"{node}.{file}", partial(engine.run, *argv))

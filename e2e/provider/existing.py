@@ -1,0 +1,83 @@
+"""The safety gate: which clusters that exist may be written to."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from e2e.errors import RefusedError, UsageError
+from e2e.provider.command import CommandFailedError
+from e2e.provider.engine import Engine
+
+ALLOW = "E2E_ALLOW_CONTEXT"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+KIND_CLUSTER = "io.x-k8s.kind.cluster"
+KIND_ROLE = "io.x-k8s.kind.role"
+
+
+def default_kubeconfig() -> Path:
+    """The file that kubectl would read first."""
+    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    return Path(named) if named else Path.home() / ".kube" / "config"
+
+
+def check_allowed(kubeconfig: Path, context: str | None, engine: Engine | None) -> None:
+    """Pass if the contract may write to this cluster; sends nothing to it.
+
+    Raises:
+        RefusedError: no context was named, or it is neither a kind cluster on this machine nor
+            named in E2E_ALLOW_CONTEXT.
+        UsageError: the file has no such context.
+    """
+    if not context:
+        raise RefusedError(
+            "no context was named, and the current one is never used",
+            "name it: --kube-context=NAME, or make e2e-here CONTEXT=NAME",
+        )
+    server = _server_of(kubeconfig, context)
+    allowed = os.environ.get(ALLOW, "").replace(",", " ").split()
+    if context in allowed or (engine and kind_cluster_at(server, engine)):
+        return
+    raise RefusedError(
+        f"the context {context} ({server}) is no kind cluster on this machine, "
+        "and the contract creates and deletes objects",
+        f"if it may: {ALLOW}={context}",
+    )
+
+
+def kind_cluster_at(server: str, engine: Engine) -> str | None:
+    """The name of the kind cluster of this engine whose API server has this address, if any."""
+    address = urlsplit(server)
+    if address.hostname not in LOOPBACK:
+        return None
+    try:
+        found = engine.run("ps", "--filter", f"label={KIND_CLUSTER}", "--format", "{{.ID}}").split()
+        details = json.loads(engine.run("inspect", *found)) if found else []
+    except CommandFailedError:
+        return None
+    for container in details:
+        bindings = container["NetworkSettings"]["Ports"].get("6443/tcp") or []
+        if str(address.port) in {binding["HostPort"] for binding in bindings}:
+            return str(container["Config"]["Labels"][KIND_CLUSTER])
+    return None
+
+
+def _server_of(kubeconfig: Path, context: str) -> str:
+    try:
+        content: Any = yaml.safe_load(kubeconfig.read_text())
+        contexts = {item["name"]: item["context"] for item in content["contexts"]}
+        clusters = {item["name"]: item["cluster"] for item in content["clusters"]}
+    except OSError as error:
+        raise UsageError(
+            f"no kubeconfig at {kubeconfig}: {error.strerror}", "name one: --kubeconfig=FILE"
+        ) from error
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise UsageError(f"{kubeconfig} is no kubeconfig: {error!r}") from error
+    if context not in contexts:
+        raise UsageError(
+            f"no context {context} in {kubeconfig}", f"it has: {', '.join(sorted(contexts))}"
+        )
+    return str(clusters[contexts[context]["cluster"]]["server"])

@@ -1,0 +1,135 @@
+"""Reads the clauses from the source of the contract, and checks the rules that bind them."""
+
+import ast
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from e2e.errors import UsageError
+
+CONTRACT = Path(__file__).parents[1] / "contract"
+CATALOGUE = CONTRACT / "catalogue.toml"
+ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One statement of the contract.
+
+    Attributes:
+        id: its permanent name, `topic.short-phrase`.
+        covers: ids of the notes and of the catalogue that it proves.
+        needs: what a cluster or machine must have for it.
+        claim: the statement.
+        topic: the statement of its file.
+        where: file and test, as pytest names them.
+    """
+
+    id: str
+    covers: tuple[str, ...]
+    needs: tuple[str, ...]
+    claim: str
+    topic: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What clauses can cover: id and statement of the notes and of the behaviours."""
+
+    notes: dict[str, str]
+    behaviours: dict[str, str]
+    upstream: dict[str, str]
+
+
+@cache
+def catalogue(file: Path = CATALOGUE) -> Catalogue:
+    """Read the catalogue."""
+    content = tomllib.loads(file.read_text())
+    return Catalogue(content["notes"], content["behaviours"], content["upstream"])
+
+
+def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> list[Clause]:
+    """Every clause of the contract, in the order of files and lines.
+
+    Raises:
+        UsageError: a test breaks a rule, or a note has no clause; names every one of them.
+    """
+    known = known or catalogue()
+    clauses: list[Clause] = []
+    problems: list[str] = []
+    for file in sorted(folder.glob("test_*.py")):
+        found, wrong = _read_file(file)
+        clauses += found
+        problems += wrong
+    seen: dict[str, str] = {}
+    for clause in clauses:
+        if clause.id in seen:
+            problems.append(f"{clause.where}: {clause.id} is the id of {seen[clause.id]} too")
+        seen.setdefault(clause.id, clause.where)
+        unknown = [i for i in clause.covers if i not in known.notes | known.behaviours]
+        if unknown:
+            problems.append(f"{clause.where}: not in catalogue.toml: {', '.join(unknown)}")
+    covered = {i for clause in clauses for i in clause.covers}
+    if uncovered := [note for note in known.notes if note not in covered]:
+        problems.append(f"no clause covers {', '.join(uncovered)}")
+    if problems:
+        raise UsageError("the contract breaks its own rules:\n  " + "\n  ".join(problems))
+    return clauses
+
+
+def _read_file(file: Path) -> tuple[list[Clause], list[str]]:
+    tree = ast.parse(file.read_text(), str(file))
+    topic = (ast.get_docstring(tree) or "").partition("\n")[0]
+    problems = [] if topic else [f"{file.name}: no docstring that names the topic"]
+    file_needs = [
+        mark
+        for node in tree.body
+        if isinstance(node, ast.Assign) and _names(node.targets) == ["pytestmark"]
+        for mark in _marks(node.value)
+    ]
+    clauses = []
+    for test in ast.walk(tree):
+        if not isinstance(test, ast.FunctionDef) or not test.name.startswith("test_"):
+            continue
+        where = f"{file.name}::{test.name}"
+        marks = [mark for node in test.decorator_list for mark in _marks(node)]
+        named = [mark for mark in marks if mark[0] == "clause"]
+        claim = " ".join((ast.get_docstring(test) or "").split())
+        if len(named) != 1:
+            problems.append(f"{where}: needs exactly one @pytest.mark.clause, has {len(named)}")
+            continue
+        if not claim:
+            problems.append(f"{where}: has no docstring, and that is the claim")
+        _, args, covers = named[0]
+        if len(args) != 1 or not ID.fullmatch(args[0]):
+            problems.append(f"{where}: wants one id of the form topic.short-phrase, has {args}")
+            continue
+        if not covers:
+            problems.append(f"{where}: covers nothing of the catalogue")
+        needs = [name for mark in file_needs + marks if mark[0] == "needs" for name in mark[1]]
+        clauses.append(Clause(args[0], tuple(covers), tuple(needs), claim, topic, where))
+    return clauses, problems
+
+
+def _names(targets: list[ast.expr]) -> list[str]:
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _marks(node: ast.expr) -> list[tuple[str, list[str], list[str]]]:
+    """The pytest marks in an expression: name, arguments and `covers`, all literal."""
+    if isinstance(node, ast.List | ast.Tuple):
+        return [mark for element in node.elts for mark in _marks(element)]
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return []
+    args = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+    covers = [
+        element.value
+        for keyword in node.keywords
+        if keyword.arg == "covers" and isinstance(keyword.value, ast.List)
+        for element in keyword.value.elts
+        if isinstance(element, ast.Constant)
+    ]
+    return [(node.func.attr, list(map(str, args)), list(map(str, covers)))]
