@@ -1,0 +1,106 @@
+"""Finds the node image of a Kubernetes version: given, local, published, or built here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from e2e import timing
+from e2e.errors import CannotRunError, UsageError
+from e2e.provider.command import CommandFailedError
+from e2e.provider.engine import Engine
+from e2e.provider.node_image.build import build, is_current, labels_of, reference_of
+from e2e.provider.pins import read_pins
+from e2e.provider.steps import Step, Steps
+from e2e.provider.streaming import stream
+
+Origin = Literal["given", "local", "pulled", "built"]
+
+DEFAULT = read_pins().default
+SUPPORTED = tuple(read_pins().releases)
+AGNHOST = read_pins().agnhost_image
+
+
+@dataclass(frozen=True)
+class NodeImage:
+    """An image that kind can make nodes of.
+
+    Attributes:
+        reference: its name in the engine.
+        version: of Kubernetes, as in `v1.37.2`.
+        origin: where it came from.
+        why: the reason for that, as words.
+    """
+
+    reference: str
+    version: str
+    origin: Origin
+    why: str
+
+
+def resolve(version: str, engine: Engine, steps: Steps, given: str | None = None) -> NodeImage:
+    """Give the node image of a Kubernetes version; make it if there is none.
+
+    Raises:
+        UsageError: the version is none of those that are known.
+        CannotRunError: there is no such image, and it can neither be pulled nor built.
+    """
+    if not given and version not in SUPPORTED:
+        raise UsageError(
+            f"{version!r} is no Kubernetes version that is known here",
+            f"name one of {', '.join(SUPPORTED)}",
+        )
+    with steps.step("node image", f"every node of kind is a container of it ({version})") as step:
+        if given:
+            return _given(given, version, engine, step)
+        local = _local(version, engine)
+        if local:
+            step.skip(f"{local.reference} is there already: {local.why}")
+            return local
+        published = f"kindest/node:{version}"
+        problem = _pull(published, engine, step, first_word_within=timing.REGISTRY_ANSWER)
+        if problem is None:
+            step.done(f"pulled {published}")
+            return NodeImage(published, version, "pulled", "a registry has it")
+        step.done(f"{published} cannot be pulled ({problem}), so it is built here")
+    reference = build(version, engine, steps)
+    return NodeImage(reference, version, "built", f"{published} cannot be pulled: {problem}")
+
+
+def _given(reference: str, version: str, engine: Engine, step: Step) -> NodeImage:
+    found = NodeImage(reference, version, "given", "it was named")
+    if labels_of(engine, reference) is not None:
+        step.skip(f"{reference} was named and is there already")
+        return found
+    problem = _pull(reference, engine, step, first_word_within=timing.REGISTRY_ANSWER)
+    if problem:
+        raise CannotRunError(
+            f"the node image {reference} is not here and cannot be pulled: {problem}",
+            "name another one by NODE_IMAGE, or none, so that one is found or built",
+        )
+    step.done(f"pulled {reference}, as named")
+    return found
+
+
+def _local(version: str, engine: Engine) -> NodeImage | None:
+    if is_current(engine, version):
+        return NodeImage(reference_of(version), version, "local", "it was built here before")
+    published = f"kindest/node:{version}"
+    if labels_of(engine, published) is not None:
+        return NodeImage(published, version, "local", "it was pulled before")
+    return None
+
+
+def _pull(reference: str, engine: Engine, step: Step, *, first_word_within: float) -> str | None:
+    """Pull an image; return the reason if that fails."""
+    step.progress(f"asking a registry for {reference}")
+    try:
+        stream(
+            [engine.command, "pull", reference],
+            lambda line: None if "Pulling fs layer" in line or "Waiting" in line
+            else step.progress(line.strip()),
+            first_word_within=first_word_within,
+            timeout=timing.IMAGE_PULL_WITHIN,
+        )  # fmt: skip
+    except CommandFailedError as error:
+        last = error.said.strip().splitlines()
+        return last[-1].strip() if last else f"no registry answers within {first_word_within:g} s"
+    return None
