@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,11 @@ from types import FrameType
 from typing import Any
 
 import click
-import pytest
 from rich.console import Console
 
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api
-from e2e.errors import RefusedError, StopError, UsageError
+from e2e.errors import StopError, UsageError
 from e2e.fixtures.settings import host
 from e2e.provider import existing, kind, node_image
 from e2e.provider.engine import ensure_engine, find_engine, stop_engine
@@ -79,7 +79,7 @@ def run(**asked: Any) -> int:
     shutil.rmtree(out / "evidence", ignore_errors=True)
     arguments = [
         str(CONTRACT),
-        *("-p", "no:cacheprovider", "--tb=short", "--no-header", f"--out={out}"),
+        *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
         *([f"--numprocesses={asked['processes']}", "--dist=worksteal"]
@@ -160,9 +160,30 @@ def document(check: bool) -> None:
 
 
 def _pytest(arguments: list[str]) -> int:
-    code = int(pytest.main(arguments))
+    """Run pytest to its end as a process of its own, and hand Ctrl-C on to it once."""
+    # Should this process be killed, the kernel interrupts pytest, which then cleans up.
+    tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+    argv = [*tied, sys.executable, "-m", "pytest", *arguments]
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+    stopped = False
+
+    def hand_on(_: int, __: FrameType | None) -> None:
+        nonlocal stopped
+        if not stopped:
+            process.send_signal(signal.SIGINT)
+        _say("removing what was made" if stopped else "stopping; removing what was made")
+        stopped = True
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopped:
+        raise KeyboardInterrupt
     # pytest's own 3 is an internal error and 5 is "no tests"; neither is a verdict.
-    return COULD_NOT_RUN if code in (RefusedError.exit_code, 5) else code
+    return code if code in (0, 1, UsageError.exit_code) else COULD_NOT_RUN
 
 
 def _as_interrupt(_: int, __: FrameType | None) -> None:

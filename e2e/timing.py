@@ -1,15 +1,18 @@
 """Every number of seconds in this project, with its reason."""
 
 # --- one attempt -----------------------------------------------------------------------------
-# A connection on the same machine or network opens within a few milliseconds; Linux sends the
-# second SYN after 1 s. Longer than that is silence, with room for a busy machine.
-ATTEMPT = 2.0
+# A connection on the same machine or network opens within a few milliseconds. Linux repeats a
+# lost SYN after 1 s and 3 s; who is still silent after that is silent.
+ATTEMPT = 3.5
 
 # --- looking until it settles ----------------------------------------------------------------
 # kube-proxy syncs at most once a second in kind and may have one sync to catch up with.
 SETTLE_WITHIN = 30.0
 LOOK_EVERY = 0.1
 LOOKS_IN_A_ROW = 3
+# A node that has rules but no pod refuses by ICMP, and Linux sends one caller at most one such
+# message a second after a burst of six (net.ipv4.icmp_ratelimit); asked faster, it looks silent.
+LOOK_FOR_REFUSAL_EVERY = 2.0
 
 # --- waiting for the cluster -----------------------------------------------------------------
 # A pod whose image is on the node is Ready in 1 to 3 s; the rest is for a starved CPU or a pull.

@@ -1,12 +1,12 @@
 """The table of a clause: who may call whom, and how it may end."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from e2e import timing
 from e2e.check import journal
-from e2e.probe import ANSWERED, Flow, Outcome, Reply, look
+from e2e.probe import ANSWERED, REFUSED, Flow, Outcome, Reply, look
 from e2e.wait import Settled, settle
 
 
@@ -70,20 +70,26 @@ def assert_settles(
     if not any(ANSWERED in want.outcomes for want in wants.values()):
         raise ValueError("a table in which nobody has to answer proves nothing: add a flow that is")
     wrong: dict[Flow, Counter[str]] = {flow: Counter() for flow in wants}
+    lately: deque[list[Flow]] = deque(maxlen=times)
 
     def agrees(seen: Mapping[Flow, Reply]) -> bool:
         bad = [flow for flow, want in wants.items() if not want.allows(seen[flow])]
         for flow in bad:
             wrong[flow][str(seen[flow])] += 1
+        lately.append(bad)
         return not bad
 
-    result = settle(lambda: look(wants), agrees, within=within, times=times)
+    refusals = any(REFUSED in want.outcomes for want in wants.values())
+    every = timing.LOOK_FOR_REFUSAL_EVERY if refusals else timing.LOOK_EVERY
+    result = settle(lambda: look(wants), agrees, within=within, times=times, every=every)
     book = journal.current.get()
     if result.settled:
         if book:
             book.settled.append((result.took, len(wants), result.looks))
         return result
-    text = _describe(result, wants, wrong, within, times)
+    # A flow that flickers may have been right in the very last look.
+    marked = {flow for bad in lately for flow in bad}
+    text = _describe(result, wants, wrong, marked, within=within, times=times)
     if book:
         book.tables.append(text)
     raise NotSettledError(text)
@@ -99,6 +105,8 @@ def _describe(
     result: Settled[dict[Flow, Reply]],
     wants: Mapping[Flow, Want],
     wrong: Mapping[Flow, Counter[str]],
+    marked: Set[Flow],
+    *,
     within: float,
     times: int,
 ) -> str:
@@ -110,8 +118,7 @@ def _describe(
     ]
     for flow, want in wants.items():
         reply, often = result.last[flow], wrong[flow]
-        mark = " " if want.allows(reply) else "x"
-        line = f"{mark} {flow}: want {want}, saw {reply}"
+        line = f"{'x' if flow in marked else ' '} {flow}: want {want}, saw {reply}"
         if often and often.total() < result.looks:
             line += f"; wrong in {often.total()} of {result.looks} looks"
             line += f", mostly {often.most_common(1)[0][0]}"

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from e2e import timing
 from e2e.cluster.node import Node, family_of
 from e2e.errors import ProbeBrokenError
 from e2e.probe import CUT_OFF, FOREIGN, NO_ROUTE, REFUSED, SILENT, Reply
@@ -16,8 +17,11 @@ LABEL = "nodeport-e2e/run"
 # Far from where the engine begins to hand out addresses, and one block for each container.
 ADDRESSES_EACH = 64
 # What follows each answer that curl prints.
-MARK = "@@ "
-WRITE_OUT = f"{MARK}%{{exitcode}} %{{http_code}} %{{time_total}}\\n"
+MARK = "<- "
+END = " ->\n"
+WRITE_OUT = f"{MARK}%{{exitcode}} %{{http_code}} %{{time_total}}{END}"
+LOG = "@@@ log"
+NO_CONNECTION = "7"
 BY_CURL_CODE = {28: SILENT, 52: CUT_OFF, 55: CUT_OFF, 56: CUT_OFF, 18: CUT_OFF, 1: FOREIGN}
 BY_WORDS = {
     "Connection refused": REFUSED,
@@ -43,35 +47,36 @@ class CallerVantage:
     def draw(self, address: str, port: int, times: int) -> list[Reply]:
         """Ask `times` times in a row, over fresh connections, in one run of curl."""
         host = f"[{address}]" if ":" in address else address
-        said = self.container.execute(
-            *("curl", "--silent", "--verbose", "--stderr", "-", "--globoff", "--noproxy", "*"),
-            *("--connect-timeout", "2", "--max-time", "4", "--interface", self.source),
-            *("--header", "Connection: close", "--write-out", WRITE_OUT),
+        said, _, log = self.container.execute(
+            *("curl", "--silent", "--verbose", "--globoff", "--noproxy", "*"),
+            *("--connect-timeout", f"{timing.ATTEMPT}", "--max-time", f"{2 * timing.ATTEMPT}"),
+            *("--interface", self.source, "--header", "Connection: close"),
+            *("--write-out", WRITE_OUT),
             *[f"http://{host}:{port}/hostname"] * times,
-        )
-        replies, reason = [], ""
-        for line in said.splitlines():
-            if MARK not in line:
-                failed = re.search(r" failed: (.*)", line)
-                reason = failed[1] if failed else reason
-                continue
-            body, _, figures = line.partition(MARK)
-            replies.append(self._reply(body, reason, *figures.split()))
-            reason = ""
+        ).partition(LOG)
+        # curl names only in its log why it did not get a connection, one line each.
+        reasons = iter(re.findall(r" failed: (.*)", log))
+        replies = []
+        *answers, _ = said.split(END)
+        for answer in answers:
+            body, _, figures = answer.rpartition(MARK)
+            code, status, took = figures.split()
+            reason = next(reasons, "") if code == NO_CONNECTION else ""
+            replies.append(self._reply(body, reason, code, status, float(took)))
         if len(replies) != times:
-            raise ProbeBrokenError(f"{self.name}: curl ended with {said[-300:]!r}")
+            raise ProbeBrokenError(f"{self.name}: curl ended with {(said + log)[-300:]!r}")
         return replies
 
-    def _reply(self, body: str, reason: str, code: str, status: str, took: str) -> Reply:
+    def _reply(self, body: str, reason: str, code: str, status: str, took: float) -> Reply:
         if code == "0":
             if status != "200":
-                return Reply(FOREIGN, float(took), detail=f"HTTP status {status}")
-            return reply_from(body, float(took))
+                return Reply(FOREIGN, took, detail=f"HTTP status {status}")
+            return reply_from(body, took)
         for words, outcome in BY_WORDS.items():
             if words in reason:
-                return Reply(outcome, float(took))
+                return Reply(outcome, took)
         if int(code) in BY_CURL_CODE:
-            return Reply(BY_CURL_CODE[int(code)], float(took))
+            return Reply(BY_CURL_CODE[int(code)], took)
         raise ProbeBrokenError(f"{self.name}: curl ended with {code} {reason!r}")
 
 
@@ -96,8 +101,9 @@ class Caller:
         self.engine.run("rm", "--force", "--volumes", self.id)
 
     def execute(self, *argv: str) -> str:
-        """Run a program in it and return what it printed, however it ended."""
-        return self.engine.run("exec", self.id, "sh", "-c", '"$@"; :', "sh", *argv)
+        """Run a program in it, however it ends; returns its output, LOG, and its errors."""
+        script = f"log=$(mktemp); \"$@\" 2>$log; echo '{LOG}'; cat $log; rm $log"
+        return self.engine.run("exec", self.id, "sh", "-c", script, "sh", *argv)
 
     def vantage(
         self, family: str, *, via: Node | None = None, to: str | None = None

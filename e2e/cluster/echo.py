@@ -217,7 +217,10 @@ def _listen_on(spec: dict[str, Any], pod: str, ports: Sequence[int]) -> None:
                 f"--http-override=/echo?msg={pod}@{port}",
             ],
             "ports": [{"containerPort": port}],
-            "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+            "readinessProbe": {
+                "httpGet": {"path": "/hostname", "port": port},
+                "periodSeconds": 1,
+            },
         }
         for port in ports
     ]
@@ -228,4 +231,5 @@ def _use_host_network(spec: dict[str, Any], port: int) -> None:
     container = spec["containers"][0]
     container["args"] = ["netexec", f"--http-port={port}", "--udp-port=-1"]
     container["ports"] = [{"containerPort": port}]
-    container["readinessProbe"]["httpGet"]["port"] = port
+    # Without its UDP port netexec never calls itself ready.
+    container["readinessProbe"]["httpGet"] = {"path": "/hostname", "port": port}

@@ -19,7 +19,7 @@ def test_a_minimal_service_is_completed_and_serves(
     service = expose(echo, ports=[{"port": 8080}])
 
     spec = service.stored["spec"]
-    entry = spec["ports"][0]
+    entry = dict(spec["ports"][0])
     assert entry.pop("nodePort") in ports.allowed
     assert entry == {"port": 8080, "targetPort": 8080, "protocol": "TCP"}
     assert spec["type"] == "NodePort"

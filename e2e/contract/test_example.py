@@ -29,14 +29,27 @@ def test_the_example_serves_on_every_node(example, nodes, outside, listed):
     assert row["Port(s)"] == "80:30008/TCP"
 
 
-@pytest.mark.clause("example.created-once", covers=["N-01", "N-20"])
+@pytest.mark.clause("example.created-once", covers=["ALC-04", "N-01", "N-20"])
 def test_creating_it_twice_is_refused(example):
-    """Creating a Service whose name exists is refused as AlreadyExists."""
+    """Creating the example a second time is refused, and for the reason that is found first.
+
+    As it stands its node port is already allocated; without a fixed one its name AlreadyExists.
+    """
     first = example.create_service()
 
     assert first["kind"] == "Service", first
     assert_refused(
-        example.create_service(), code=409, reason="AlreadyExists", says="node-port-service"
+        example.create_service(),
+        code=422,
+        reason="Invalid",
+        field="spec.ports[0].nodePort",
+        says=["30008", "provided port is already allocated"],
+    )
+    assert_refused(
+        example.create_service(ports=[{"port": 80}]),
+        code=409,
+        reason="AlreadyExists",
+        says="node-port-service",
     )
 
 

@@ -41,6 +41,8 @@ BY_ERRNO = {
     errno.EHOSTUNREACH: NO_ROUTE,
     errno.ENETUNREACH: NO_ROUTE,
 }
+# Every other error of the HTTP client means that what came was no HTTP that it knows.
+OF_THE_CALLER = (http.client.InvalidURL, http.client.ImproperConnectionState)
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -52,7 +54,7 @@ def outcome_of(error: BaseException) -> Outcome:
     for cause in _causes(error):
         if isinstance(cause, http.client.RemoteDisconnected | http.client.IncompleteRead):
             return CUT_OFF
-        if isinstance(cause, http.client.BadStatusLine):
+        if isinstance(cause, http.client.HTTPException) and not isinstance(cause, OF_THE_CALLER):
             return FOREIGN
         if isinstance(cause, TimeoutError) and cause.errno is None:
             return SILENT
@@ -62,10 +64,13 @@ def outcome_of(error: BaseException) -> Outcome:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk from an error to what it wraps, the innermost first."""
+    """Walk from an error to what it wraps, the innermost first.
+
+    Not to its `__context__`, which may be an error that was handled before the attempt began.
+    """
     wrapped = [arg for arg in error.args if isinstance(arg, BaseException)]
     reason = getattr(error, "reason", None)  # urllib3's MaxRetryError
-    for inner in (*wrapped, reason, error.__cause__, error.__context__):
+    for inner in (*wrapped, reason, error.__cause__):
         if isinstance(inner, BaseException):
             yield from _causes(inner)
     yield error

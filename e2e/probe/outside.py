@@ -11,6 +11,7 @@ from e2e.probe.outcome import CUT_OFF, FOREIGN, outcome_of
 from e2e.probe.reply import Reply, reply_from
 
 IDENTITY_PATH = "/hostname"
+END_OF_HEAD = b"\r\n\r\n"
 CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -62,16 +63,24 @@ class Outside:
                 while chunk := connection.recv(4096):
                     received += chunk
         except OSError as error:
-            return Reply(outcome_of(error), time.monotonic() - began)
+            # A reply that came whole counts, whatever becomes of its connection afterwards.
+            if _is_cut(received, closed=False):
+                return Reply(outcome_of(error), time.monotonic() - began)
         took = time.monotonic() - began
-        head, _, body = received.partition(b"\r\n\r\n")
+        if _is_cut(received, closed=True):
+            return Reply(CUT_OFF, took, detail=f"after {len(received)} bytes" if received else "")
         if not received.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")):
-            outcome = FOREIGN if received else CUT_OFF
-            return Reply(outcome, took, detail=f"said {received[:60]!r}" if received else "")
-        promised = CONTENT_LENGTH.search(head)
-        if promised and len(body) < int(promised[1]):
-            return Reply(CUT_OFF, took, detail=f"{len(body)} of {int(promised[1])} bytes")
-        return reply_from(body.decode(errors="replace"), took)
+            return Reply(FOREIGN, took, detail=f"said {received[:60]!r}")
+        return reply_from(received.partition(END_OF_HEAD)[2].decode(errors="replace"), took)
+
+
+def _is_cut(received: bytes, *, closed: bool) -> bool:
+    """Whether a reply lacks something; one that promised no length ends with its connection."""
+    if not received.startswith(b"HTTP/1."):
+        return not received
+    head, _, body = received.partition(END_OF_HEAD)
+    promised = CONTENT_LENGTH.search(head)
+    return len(body) < int(promised[1]) if promised else not closed
 
 
 def _why(error: requests.RequestException, outcome: object) -> str:

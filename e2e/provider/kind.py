@@ -283,8 +283,8 @@ def _remove(name: str, record: Record) -> None:
 
 def _report(step: Step, line: str) -> None:
     """Pass on the phases that kind names, without its decoration."""
-    if line.startswith(" "):
-        step.progress(re.sub(r"[^\w\s()-]", "", line).strip())
+    if line.startswith(" •"):
+        step.progress(re.sub(r"[^\w\s():/.-]|[\s.]+$", "", line).strip())
 
 
 def _has_network(engine: Engine) -> bool:

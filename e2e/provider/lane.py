@@ -1,5 +1,6 @@
 """A lane: one cluster configuration, and the kind config that gives it."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import yaml
 
 from e2e.errors import UsageError
+from e2e.provider.node_image import DEFAULT
 
 SHAPES = Path(__file__).parents[2] / "manifests" / "kind"
 PROXIES = ("iptables", "nftables", "ipvs")
@@ -47,10 +49,17 @@ class Lane:
 
     @property
     def cluster_name(self) -> str:
-        """The name of this lane's cluster, the same in every run."""
-        shape = Path(self.shape).stem
-        words = (self.version, self.proxy, self.family, shape)
-        return "-".join(["nodeport-e2e", *words]).replace(".", "-").lower()[:NAME_LIMIT].strip("-")
+        """The name of this lane's cluster, the same in every run: what is unusual about it."""
+        usual = Lane(DEFAULT)
+        words = ["nodeport-e2e"]
+        for mine, usually in (
+            (self.version, usual.version),
+            (self.proxy, usual.proxy),
+            (self.family, usual.family),
+            (Path(self.shape).stem, usual.shape),
+        ):
+            words += [mine] if mine != usually else []
+        return re.sub(r"[^a-z0-9-]+", "-", "-".join(words).lower())[:NAME_LIMIT].strip("-")
 
     def shape_file(self) -> Path:
         """The kind config of the shape.
