@@ -1,0 +1,1 @@
+"""Proves the harness itself, in seconds, with no cluster."""
