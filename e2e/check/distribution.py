@@ -31,22 +31,40 @@ def connections_needed(
 
     Args:
         pods: number of pods that share the traffic evenly, at least 2.
-        unevenness: by which fraction one pod's share is off, the others sharing the rest evenly.
+        unevenness: by which fraction one pod's share is off, above or below, the others sharing
+            the rest evenly.
         power: the probability that such a pod is seen.
         false_alarm: the probability that an even distribution is called uneven.
-
-    Source: noncentral chi-square distribution; the noncentrality for n connections is
-    n * unevenness**2 / (pods - 1).
     """
     from scipy import stats  # noqa: PLC0415  # half a second that only this needs
 
-    freedom = pods - 1
-    limit = stats.chi2.isf(false_alarm, freedom)
-    effect = unevenness**2 / freedom
-    enough = 1
-    while stats.ncx2.sf(limit, freedom, enough * effect) < power:
+    limit = float(stats.chi2.isf(false_alarm, pods - 1))
+    shares = [(1 + off) / pods for off in (unevenness, -unevenness)]
+    # With so many only about half of such pods are seen.
+    enough = math.ceil(limit * (pods - 1) / unevenness**2)
+    while min(_power(enough, pods, share, limit) for share in shares) < power:
         enough = math.ceil(enough * 1.01)
     return enough
+
+
+def _power(connections: int, pods: int, share: float, limit: float) -> float:
+    """The probability that chi-square exceeds `limit` if one pod has `share`, the rest being even.
+
+    Given what that pod got, chi-square is its own part and that of the others, which is scaled
+    and has a degree of freedom less. The noncentral distribution would be shorter, and takes too
+    few: it overlooks that the counts of a pod with a larger share vary more.
+    """
+    import numpy as np  # noqa: PLC0415
+    from scipy import stats  # noqa: PLC0415
+
+    got = np.arange(*stats.binom.interval(1 - 1e-9, connections, share))
+    own = (got - connections / pods) ** 2 * pods**2 / (connections * (pods - 1))
+    missing = np.maximum(limit - own, 0.0)
+    seen = np.where(missing > 0, 0.0, 1.0)
+    if pods > 2:
+        scale = pods * np.maximum(connections - got, 1) / (connections * (pods - 1))
+        seen = stats.chi2.sf(missing / scale, pods - 2)
+    return float(stats.binom.pmf(got, connections, share) @ seen)
 
 
 def assert_spread_evenly(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:

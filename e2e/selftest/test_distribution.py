@@ -1,0 +1,277 @@
+"""Distributions: what is called uneven or not random, how surely, and how seldom by mistake."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from e2e.check import (
+    assert_one_each,
+    assert_spread,
+    assert_spread_evenly,
+    connections_needed,
+    distribution,
+    journal,
+)
+from e2e.check.distribution import FALSE_ALARM, POWER, UNEVENNESS, UnevenError
+from e2e.probe import ANSWERED, CUT_OFF, FOREIGN, SILENT, Reply
+
+SEED = 30008
+# How often a simulation may contradict a true claim; as the seed is fixed, always or never.
+BY_CHANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Named:
+    """All that a judge needs of a flow: what it is called, and that it is itself."""
+
+    name: str = "outside -> worker-1:30081"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# Even, and the same pod twice in a row as often as chance would have it.
+PASSES = [0, 0, 1, 1] * 120
+
+ONE, TWO = Named(), Named("outside -> worker-2:30081")
+
+
+@pytest.fixture
+def chance():
+    return np.random.default_rng(SEED)
+
+
+def names(pods: int) -> list[str]:
+    return [f"echo-{n}" for n in range(pods)]
+
+
+def replies(numbers) -> list[Reply]:
+    """Give answers by the pods with these numbers."""
+    each = {n: Reply(ANSWERED, 0.001, f"echo-{n}") for n in set(map(int, numbers))}
+    return [each[int(n)] for n in numbers]
+
+
+def shares(pods: int, off: float) -> np.ndarray:
+    """Give the shares of pods of which the first is off by a fraction, the rest being even."""
+    first = (1 + off) / pods
+    return np.array([first, *[(1 - first) / (pods - 1)] * (pods - 1)])
+
+
+def verdict(numbers, pods: int) -> str:
+    """Give the reason for which these picks are called wrong, or nothing."""
+    try:
+        assert_spread_evenly({ONE: replies(numbers)}, over=names(pods))
+    except UnevenError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("off", [UNEVENNESS, -UNEVENNESS])
+@pytest.mark.parametrize("pods", [2, 3, 4, 6])
+def test_a_pod_that_is_off_by_a_quarter_is_seen(chance, pods, off):
+    """With the connections that are needed, such a pod is missed once in a thousand draws."""
+    runs = 50_000
+    counts = chance.multinomial(connections_needed(pods), shares(pods, off), size=runs)
+
+    missed = int((stats.chisquare(counts, axis=1).pvalue >= FALSE_ALARM).sum())
+
+    assert missed <= stats.binom.isf(BY_CHANCE, runs, 1 - POWER)
+
+
+def test_no_more_connections_are_made_than_are_needed(chance):
+    """With a tenth less, a pod that is off by a quarter is missed too often."""
+    runs, fewer = 50_000, int(connections_needed(3) * 0.9)
+    counts = chance.multinomial(fewer, shares(3, UNEVENNESS), size=runs)
+
+    missed = int((stats.chisquare(counts, axis=1).pvalue >= FALSE_ALARM).sum())
+
+    assert missed > stats.binom.isf(BY_CHANCE, runs, 1 - POWER)
+
+
+@pytest.mark.parametrize("off", [UNEVENNESS, -UNEVENNESS])
+def test_the_judge_itself_sees_what_was_promised(chance, off):
+    """Given whole draws, the judge calls every one uneven in which a pod is off by a quarter."""
+    needed = connections_needed(3)
+
+    verdicts = [verdict(chance.choice(3, needed, p=shares(3, off)), 3) for _ in range(100)]
+
+    assert sum("not even: p=" in said for said in verdicts) >= 99
+
+
+def test_more_is_needed_to_see_less():
+    """A smaller unevenness, a rarer miss and a rarer false alarm each need more connections."""
+    usual = connections_needed(3)
+
+    assert connections_needed(3, unevenness=0.2) > usual
+    assert connections_needed(3, power=0.9999) > usual
+    assert connections_needed(3, false_alarm=1e-12) > usual
+    assert connections_needed(3, unevenness=0.5) < usual / 3
+
+
+def test_false_alarms_are_as_rare_as_is_said(chance, monkeypatch):
+    """At a limit of one in a hundred, each of the two verdicts is wrong so often and no more."""
+    monkeypatch.setattr(distribution, "FALSE_ALARM", 1e-2)
+    runs = 800
+
+    verdicts = [verdict(chance.integers(3, size=300), 3) for _ in range(runs)]
+
+    for reason in ("not even", "not random"):
+        alarms = sum(reason in said for said in verdicts)
+        assert alarms <= stats.binom.isf(BY_CHANCE, runs, 1e-2)
+        assert alarms > 0, "a judge that never says no is asleep"
+
+
+def test_uniform_picks_pass(chance):
+    """Picks that are uniform and independent raise no alarm at the limit that is used."""
+    needed = connections_needed(3)
+
+    assert [verdict(chance.integers(3, size=needed), 3) for _ in range(100)] == [""] * 100
+
+
+@pytest.mark.parametrize("connections", [400, 1331])
+def test_the_p_value_is_right_far_out(connections):
+    """Near one in a thousand million, chi-square for two pods is as the exact test says."""
+    near = [
+        (p, stats.binomtest(first, connections, 0.5).pvalue)
+        for first in range(connections // 2, connections)
+        if FALSE_ALARM / 100 < (p := stats.chisquare([first, connections - first]).pvalue) < 1e-7
+    ]
+
+    assert near
+    assert all(1 / 2 < p / exact < 2 for p, exact in near)
+
+
+@pytest.mark.parametrize("pods", [2, 3, 5])
+def test_round_robin_is_not_random(pods):
+    """Pods that take turns get even shares, and are found out because none comes twice in a row."""
+    said = verdict(list(range(pods)) * (1200 // pods), pods)
+
+    chance_gives = f"{1199 / pods:.0f}"
+    assert f"the same pod twice in a row 0 times, chance gives about {chance_gives}" in said
+    assert "not even" not in said
+
+
+def test_stickiness_is_not_random():
+    """A caller that stays on a pod for a while before it goes on to the next is found out."""
+    said = verdict([n for n in range(3) for _ in range(500)], 3)
+
+    assert "not random: the same pod twice in a row 1497 times, chance gives about 500" in said
+
+
+def test_a_little_stickiness_is_not_random(chance):
+    """A pod that keeps a quarter more of its callers than chance would is found out."""
+    picks = [0]
+    for stays, other in zip(chance.random(6000), chance.integers(1, 3, size=6000), strict=True):
+        picks.append(picks[-1] if stays < 1 / 3 * 1.25 else (picks[-1] + int(other)) % 3)
+
+    assert "not random" in verdict(picks, 3)
+
+
+def test_the_wrong_flow_is_marked_and_every_count_is_shown():
+    """A failure shows all flows with the counts of all pods, also of one that got nothing."""
+    with pytest.raises(UnevenError) as caught:
+        assert_spread_evenly(
+            {ONE: replies(PASSES), TWO: replies([0] * 480)}, over=["echo-1", "echo-0"]
+        )
+
+    head, right, wrong = str(caught.value).splitlines()
+    assert head == "want 240 connections to each pod, give or take"
+    assert right == "  outside -> worker-1:30081: echo-0 240, echo-1 240"
+    assert wrong.startswith("x outside -> worker-2:30081: echo-0 480, echo-1 0; not even: p=")
+
+
+JUDGES = pytest.mark.parametrize("judge", [assert_spread_evenly, assert_spread, assert_one_each])
+
+
+@JUDGES
+def test_replies_that_are_no_answer_are_named(judge):
+    """A connection that failed or went to a stranger fails a draw, and is counted by its kind."""
+    drawn = replies([0, 0, 0, 0])
+    bad = [
+        Reply(CUT_OFF, 0.1),
+        Reply(SILENT, 2.0),
+        Reply(SILENT, 2.1),
+        Reply(FOREIGN, 0.1, "nginx-1", None, "not a pod of this service"),
+    ]
+
+    with pytest.raises(UnevenError) as caught:
+        judge({ONE: drawn + bad}, over=names(2))
+
+    for words in (
+        "x outside -> worker-1:30081",
+        "4 of 8 wrong: 2 silent, 1 cut off, 1 foreign by nginx-1 (not a pod of this service)",
+    ):
+        assert words in str(caught.value)
+
+
+@JUDGES
+def test_a_pod_that_is_not_among_those_expected_is_wrong(judge):
+    """An answer of a pod of the service that should get nothing fails a draw."""
+    with pytest.raises(UnevenError, match="1 of 201 wrong: 1 answered by echo-7"):
+        judge({ONE: replies([0, 1] * 100 + [7])}, over=names(2))
+
+
+@JUDGES
+@pytest.mark.parametrize(
+    ("draws", "pods", "why"),
+    [
+        ({}, 2, "nothing was drawn"),
+        ({ONE: []}, 2, "nothing was drawn"),
+        ({ONE: replies([0, 1]), TWO: []}, 2, "nothing was drawn"),
+        ({ONE: replies([0, 0])}, 1, "fewer than two pods"),
+        ({ONE: replies([0, 0])}, 0, "fewer than two pods"),
+    ],
+)
+def test_nothing_to_judge_is_a_mistake(judge, draws, pods, why):
+    """No flows, a flow without replies, and less than two pods prove nothing."""
+    with pytest.raises(ValueError, match=why):
+        judge(draws, over=names(pods))
+
+
+def test_one_each_lets_flows_differ():
+    """Each flow keeps to one pod; another flow may keep to another."""
+    assert_one_each({ONE: replies([0] * 200), TWO: replies([1] * 200)}, over=names(2))
+
+
+def test_one_each_says_after_how_many_a_flow_moved():
+    """A flow that reached a second pod is marked with the count of what came before."""
+    with pytest.raises(UnevenError) as caught:
+        assert_one_each({ONE: replies([0] * 9), TWO: replies([1] * 7 + [0, 1])}, over=names(2))
+
+    assert str(caught.value).splitlines() == [
+        "want one pod for all connections of a flow",
+        "  outside -> worker-1:30081: echo-0 9",
+        "x outside -> worker-2:30081: echo-0 1, echo-1 8; left echo-1 after 7 connections",
+    ]
+
+
+def test_spread_wants_two_pods_among_all_flows():
+    """Flows may each keep to one pod, as long as it is not the same for all of them."""
+    assert_spread({ONE: replies([0] * 5), TWO: replies([1] * 5)}, over=names(2))
+
+    with pytest.raises(UnevenError) as caught:
+        assert_spread({ONE: replies([0] * 5), TWO: replies([0] * 5)}, over=names(2))
+    assert str(caught.value).splitlines() == [
+        "want at least two of 2 pods",
+        "  outside -> worker-1:30081: echo-0 5",
+        "  outside -> worker-2:30081: echo-0 5",
+    ]
+
+
+def test_the_journal_gets_every_verdict_and_every_table():
+    """Each flow leaves its sample size and both p-values; what did not hold leaves its text."""
+    book = journal.Journal()
+    token = journal.current.set(book)
+    try:
+        assert verdict(PASSES, 2) == ""
+        said = verdict(list(itertools.islice(itertools.cycle([0, 1]), 480)), 2)
+    finally:
+        journal.current.reset(token)
+
+    first, second = book.judged
+    assert first.startswith("outside -> worker-1:30081: 480 connections, p=1 for even, p=")
+    assert second.endswith("for random")
+    assert book.tables == [said]
