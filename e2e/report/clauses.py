@@ -81,7 +81,10 @@ def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> lis
 
 
 def _read_file(file: Path) -> tuple[list[Clause], list[str]]:
-    tree = ast.parse(file.read_text(), str(file))
+    try:
+        tree = ast.parse(file.read_text(), str(file))
+    except SyntaxError as error:
+        return [], [f"{file.name}: no Python: {error.msg} in line {error.lineno}"]
     topic = (ast.get_docstring(tree) or "").partition("\n")[0]
     problems = [] if topic else [f"{file.name}: no docstring that names the topic"]
     file_needs = [
