@@ -13,7 +13,12 @@ from e2e.provider.command import CommandFailedError
 from e2e.provider.engine import Engine
 
 ALLOW = "E2E_ALLOW_CONTEXT"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# The addresses of this machine, and those at which a port must be published to be reached there.
+LOOPBACK = {
+    "127.0.0.1": {"127.0.0.1", "0.0.0.0", ""},  # noqa: S104  # compared, not bound
+    "::1": {"::1", "::", ""},
+    "localhost": {"127.0.0.1", "0.0.0.0", "::1", "::", ""},  # noqa: S104
+}
 KIND_CLUSTER = "io.x-k8s.kind.cluster"
 KIND_ROLE = "io.x-k8s.kind.role"
 
@@ -37,9 +42,11 @@ def check_allowed(kubeconfig: Path, context: str | None, engine: Engine | None) 
             "no context was named, and the current one is never used",
             "name it: --kube-context=NAME, or make e2e-here CONTEXT=NAME",
         )
-    server = _server_of(kubeconfig, context)
+    server, proxied = _server_of(kubeconfig, context)
     allowed = os.environ.get(ALLOW, "").replace(",", " ").split()
-    if context in allowed or (engine and kind_cluster_at(server, engine)):
+    # This machine's loopback address is not meant where somebody else makes the connection.
+    is_ours = engine is not None and not proxied and kind_cluster_at(server, engine) is not None
+    if context in allowed or is_ours:
         return
     raise RefusedError(
         f"the context {context} ({server}) is no kind cluster on this machine, "
@@ -50,8 +57,11 @@ def check_allowed(kubeconfig: Path, context: str | None, engine: Engine | None) 
 
 def kind_cluster_at(server: str, engine: Engine) -> str | None:
     """The name of the kind cluster of this engine whose API server has this address, if any."""
-    address = urlsplit(server)
-    if address.hostname not in LOOPBACK:
+    try:
+        host, port = urlsplit(server).hostname, urlsplit(server).port
+    except ValueError:
+        return None
+    if host not in LOOPBACK or port is None:
         return None
     try:
         found = engine.run("ps", "--filter", f"label={KIND_CLUSTER}", "--format", "{{.ID}}").split()
@@ -59,25 +69,35 @@ def kind_cluster_at(server: str, engine: Engine) -> str | None:
     except CommandFailedError:
         return None
     for container in details:
-        bindings = container["NetworkSettings"]["Ports"].get("6443/tcp") or []
-        if str(address.port) in {binding["HostPort"] for binding in bindings}:
+        published = {
+            int(binding["HostPort"] or 0)
+            for binding in container["NetworkSettings"]["Ports"].get("6443/tcp") or []
+            if binding["HostIp"] in LOOPBACK[host]
+        }
+        if port in published:
             return str(container["Config"]["Labels"][KIND_CLUSTER])
     return None
 
 
-def _server_of(kubeconfig: Path, context: str) -> str:
+def _server_of(kubeconfig: Path, context: str) -> tuple[str, bool]:
+    """The address of a context's API server, and whether it is reached through a proxy."""
     try:
         content: Any = yaml.safe_load(kubeconfig.read_text())
         contexts = {item["name"]: item["context"] for item in content["contexts"]}
         clusters = {item["name"]: item["cluster"] for item in content["clusters"]}
+        if context in contexts:
+            cluster = clusters[contexts[context]["cluster"]]
+            return str(cluster["server"]), "proxy-url" in cluster
     except OSError as error:
         raise UsageError(
             f"no kubeconfig at {kubeconfig}: {error.strerror}", "name one: --kubeconfig=FILE"
         ) from error
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise UsageError(f"{kubeconfig} is no kubeconfig: {error!r}") from error
-    if context not in contexts:
-        raise UsageError(
-            f"no context {context} in {kubeconfig}", f"it has: {', '.join(sorted(contexts))}"
-        )
-    return str(clusters[contexts[context]["cluster"]]["server"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise UsageError(f"{kubeconfig} is no kubeconfig: {_in_one_line(error)}") from error
+    raise UsageError(
+        f"no context {context} in {kubeconfig}", f"it has: {', '.join(sorted(contexts))}"
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
