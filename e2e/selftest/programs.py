@@ -1,0 +1,59 @@
+"""Programs that only look like those that the harness runs, and the harness as a program."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+# What a shell script needs.
+TOOLS = ("sh", "cat", "ls", "mkdir", "rm", "mv", "sleep", "sed", "grep", "basename", "setpriv")
+
+
+def put(folder: Path, name: str, text: str) -> Path:
+    """Write a program."""
+    folder.mkdir(exist_ok=True)
+    program = folder / name
+    program.write_text(text)
+    program.chmod(0o755)
+    return program
+
+
+def only_path(folder: Path) -> Path:
+    """Make a folder that can be the whole PATH: a shell and what a script needs."""
+    folder.mkdir()
+    for name in TOOLS:
+        for place in (Path("/bin"), Path("/usr/bin")):
+            if (place / name).exists() and not (folder / name).exists():
+                (folder / name).symlink_to(place / name)
+    return folder
+
+
+def python(*argv: str, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run a module of the checkout with exactly these variables, until it ends."""
+    return subprocess.run(
+        [sys.executable, "-m", *argv],
+        cwd=CHECKOUT,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def environment(folder: Path, path: Path) -> dict[str, str]:
+    """Give the variables of a user who has nothing: a home in `folder`, and `path` as PATH."""
+    for name in ("home", "tmp"):
+        (folder / name).mkdir(exist_ok=True)
+    return {
+        "PATH": str(path),
+        "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
+        "E2E_CACHE": str(folder / "cache"),
+        "E2E_OUT": str(folder / "out"),
+        "E2E_INSTALL_ENGINE": "0",
+        "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", ""),
+    }
