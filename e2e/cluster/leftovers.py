@@ -13,6 +13,7 @@ from e2e.cluster.caller import LABEL
 from e2e.provider.engine import Engine
 
 PREFIX = "nodeport-e2e-"
+ALIVE = "alive"
 
 
 def folder_of(run: str) -> Path:
@@ -25,7 +26,7 @@ def alive(run: str) -> Iterator[Path]:
     """Be seen as alive by other runs on this machine, and remove the run's folder at the end."""
     folder = folder_of(run)
     folder.mkdir(exist_ok=True)
-    with (folder / "alive").open("w") as file:
+    with (folder / ALIVE).open("w") as file:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         try:
             yield folder
@@ -36,7 +37,7 @@ def alive(run: str) -> Iterator[Path]:
 def is_alive(run: str) -> bool:
     """Whether a process of this machine still holds the run."""
     try:
-        with (folder_of(run) / "alive").open() as file:
+        with (folder_of(run) / ALIVE).open() as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -47,7 +48,9 @@ def is_alive(run: str) -> bool:
 
 def remove_folders() -> list[str]:
     """Remove the folders of runs that are no longer alive; returns their ids."""
-    runs = [path.name.removeprefix(PREFIX) for path in folder_of("").parent.glob(f"{PREFIX}*")]
+    # A folder without this file is none of a run, whatever it is called.
+    files = folder_of("").parent.glob(f"{PREFIX}*/{ALIVE}")
+    runs = [file.parent.name.removeprefix(PREFIX) for file in files]
     dead = [run for run in runs if not is_alive(run)]
     for run in dead:
         shutil.rmtree(folder_of(run), ignore_errors=True)
@@ -60,8 +63,8 @@ def remove_callers(engine: Engine, *, run: str | None = None) -> list[str]:
                         f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}')  # fmt: skip
     removed = []
     for line in listed.splitlines():
-        container, owner = line.split()
-        if owner == run or (run is None and not is_alive(owner)):
+        container, _, owner = line.partition(" ")
+        if owner and (owner == run or (run is None and not is_alive(owner))):
             engine.run("rm", "--force", "--volumes", container)
             removed.append(container)
     return removed
