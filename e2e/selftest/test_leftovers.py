@@ -1,0 +1,187 @@
+"""What interrupted runs leave: told from what is in use, removed, and nothing else with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster.leftovers import alive, folder_of, is_alive, remove_callers, remove_folders
+from e2e.provider.engine import Engine
+from e2e.selftest.programs import CHECKOUT, only_path, put
+
+# A run that tells when it lives, has a child of its own, and lives until it is told to end.
+RUN = """
+import subprocess, sys
+from e2e.cluster.leftovers import alive
+
+with alive(sys.argv[1]):
+    child = subprocess.Popen(["sleep", "600"])
+    print(child.pid, flush=True)
+    sys.stdin.read()
+    child.kill()
+"""
+
+
+@pytest.fixture(autouse=True)
+def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, of this process and of those that it starts."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@contextmanager
+def another_process(run: str) -> Iterator["subprocess.Popen[str]"]:
+    """Have a run in another process, which lives when the context begins."""
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, run],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        child = int(process.stdout.readline())
+        try:
+            yield process
+        finally:
+            process.kill()
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_run_is_alive_as_long_as_it_lasts():
+    """A run is alive from its beginning to its end, and its folder goes with it."""
+    assert not is_alive("vm-1")
+
+    with alive("vm-1") as folder:
+        assert is_alive("vm-1")
+        (folder / "home.json").write_text("{}")
+
+    assert not is_alive("vm-1")
+    assert not folder.exists()
+
+
+def test_a_run_ends_with_an_error_too():
+    """A run that breaks leaves no folder."""
+    with pytest.raises(KeyboardInterrupt), alive("vm-1") as folder:
+        raise KeyboardInterrupt
+
+    assert not folder.exists()
+
+
+def test_a_run_of_another_process_is_alive_until_it_is_killed():
+    """After kill -9 a run is dead though its folder is left, and even if a child of it lives on."""
+    with another_process("vm-2") as process:
+        assert is_alive("vm-2")
+        process.send_signal(signal.SIGSTOP)
+        assert is_alive("vm-2"), "a process that is stopped may go on"
+
+        process.kill()
+        process.wait()
+
+        assert folder_of("vm-2").exists()
+        assert not is_alive("vm-2")
+
+
+def test_asking_whether_a_run_is_alive_does_not_make_it_so():
+    """A dead run stays dead however often one asks, and a living one is not disturbed."""
+    folder_of("vm-3").mkdir()
+    (folder_of("vm-3") / "alive").touch()
+
+    assert [is_alive("vm-3") for _ in range(3)] == [False] * 3
+    with alive("vm-3"):
+        assert [is_alive("vm-3") for _ in range(3)] == [True] * 3
+
+
+def test_only_the_folders_of_dead_runs_are_removed(tmp):
+    """What a killed run left goes; living runs, locks of ports and other people's things stay."""
+    with another_process("vm-dead") as killed, another_process("vm-alive"), alive("vm-mine"):
+        (folder_of("vm-dead") / "evidence").mkdir()
+        killed.kill()
+        killed.wait()
+        checkout = tmp / "nodeport-e2e-checkout"
+        ports = tmp / "nodeport-e2e-ports-https-127-0-0-1-6443"
+        for kept in (checkout / "src", ports, tmp / "else"):
+            kept.mkdir(parents=True)
+        (ports / "30008").touch()
+        (tmp / "nodeport-e2e-notes").write_text("a file")
+
+        assert remove_folders() == ["vm-dead"]
+
+        assert sorted(path.name for path in tmp.iterdir()) == [
+            "else",
+            "nodeport-e2e-checkout",
+            "nodeport-e2e-notes",
+            "nodeport-e2e-ports-https-127-0-0-1-6443",
+            "nodeport-e2e-vm-alive",
+            "nodeport-e2e-vm-mine",
+        ]
+        assert (checkout / "src").exists()
+        assert (ports / "30008").exists()
+        assert remove_folders() == []
+
+
+# Containers are files, named by their id; each holds the value of our label, if it has one.
+DOCKER = """\
+#!/bin/sh
+cd "$(dirname "$0")/../containers" || exit 1
+case "$*" in
+  "ps -a --filter label=nodeport-e2e/run --format {{.ID}} {{.Label \\"nodeport-e2e/run\\"}}")
+    for id in *; do if [ -s "$id" ]; then echo "$id $(cat "$id")"; fi; done ;;
+  "rm --force --volumes "*) rm "$4" ;;
+  *) echo "what is $*?" >&2; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Callers of two dead runs and of a living one, and two containers of somebody else."""
+    (only_path(tmp_path / "bin") / "dirname").symlink_to("/usr/bin/dirname")
+    put(tmp_path / "bin", "docker", DOCKER)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    folder = tmp_path / "containers"
+    folder.mkdir()
+    for name, run in {"a1": "vm-dead", "a2": "vm-dead", "b1": "vm-alive", "c1": "vm-3"}.items():
+        (folder / name).write_text(f"{run}\n")
+    (folder / "d1").touch()
+    (folder / "e1").write_text("\n")
+    return folder
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_callers_of_dead_runs_are_removed(containers):
+    """Callers whose run is no longer alive are removed, of however many runs; no others are."""
+    with alive("vm-alive"):
+        removed = remove_callers(Engine("docker", ""))
+
+    assert sorted(removed) == ["a1", "a2", "c1"]
+    assert left(containers) == ["b1", "d1", "e1"]
+
+
+def test_a_run_removes_its_own_callers_and_no_others(containers):
+    """At its end a run removes its own callers, though it still lives, and leaves other runs'."""
+    with alive("vm-alive"):
+        removed = remove_callers(Engine("docker", ""), run="vm-alive")
+
+    assert removed == ["b1"]
+    assert left(containers) == ["a1", "a2", "c1", "d1", "e1"]
+
+
+def test_no_callers_are_no_problem(containers):
+    """Where no container carries our label nothing is removed."""
+    for name in ("a1", "a2", "b1", "c1"):
+        (containers / name).unlink()
+
+    assert remove_callers(Engine("docker", "")) == []
+    assert left(containers) == ["d1", "e1"]
