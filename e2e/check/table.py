@@ -36,7 +36,10 @@ class Want:
     def __str__(self) -> str:
         words = " or ".join(sorted(self.outcomes))
         if self.echoes is not None:
-            words += f" by {' or '.join(sorted(self.echoes)) or 'nobody'}"
+            names = sorted(self.echoes)
+            words += (
+                f" by {' or '.join(names)}" if len(names) < 3 else f" by one of {len(names)} pods"
+            )
         return words + (f" on port {self.port}" if self.port else "")
 
 

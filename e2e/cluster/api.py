@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import urllib3
 from kubernetes import config
+from kubernetes.client import Configuration
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
@@ -45,13 +46,18 @@ class Api:
             UsageError: the file has no such context.
             CannotRunError: the API server does not answer.
         """
+        settings = Configuration()
+        settings.retries = False
+        # A look from pods sends one request for each of its flows at the same time.
+        settings.connection_pool_maxsize = 64
         try:
-            client = config.new_client_from_config(str(kubeconfig), context)
+            client = config.new_client_from_config(
+                str(kubeconfig), context, client_configuration=settings
+            )
         except ConfigException as error:
             raise UsageError(f"no context {context!r} in {kubeconfig}: {error}") from error
         self.kubeconfig, self.context = str(kubeconfig), context
         self.server = str(client.configuration.host)
-        client.configuration.retries = False
         try:
             self._client = DynamicClient(client)
         except (urllib3.exceptions.HTTPError, ApiException, DynamicApiError) as error:

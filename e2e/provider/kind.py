@@ -29,6 +29,30 @@ NETWORK = "kind"
 # does not redirect must end at the node instead of leaving the machine.
 DOCUMENTATION_NETWORKS = ("192.0.2.0/24", "2001:db8::/32")
 
+# What stands in the logs of nodes that do not come up, what it means, and what to do.
+KNOWN_CAUSES = (
+    (
+        "inotify: too many open files",
+        "the machine has no inotify instances left for another node",
+        "remove other clusters, or allow more: sysctl -w fs.inotify.max_user_instances=1024",
+    ),
+    (
+        "no space left on device",
+        "the disk is full",
+        "free some space where the engine keeps its data (docker system df)",
+    ),
+    (
+        "port is already allocated",
+        "a port that the kind config maps to this machine is taken",
+        "free it, or choose another hostPort in the shape",
+    ),
+    (
+        "address already in use",
+        "a port that the kind config maps to this machine is taken",
+        "free it, or choose another hostPort in the shape",
+    ),
+)
+
 
 @dataclass(frozen=True)
 class Tools:
@@ -86,10 +110,7 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no type
                 )
             except CommandFailedError as error:
                 self._save_logs(evidence)
-                raise CannotRunError(
-                    f"the cluster {self.name} does not come up: {error.what}",
-                    f"see the nodes' logs in {evidence}",
-                ) from error
+                raise _does_not_come_up(self.name, error.said, evidence) from error
         self.attach(fresh=False)
         for node in self.nodes():
             for network in DOCUMENTATION_NETWORKS:
@@ -279,6 +300,20 @@ def _remove(name: str, record: Record) -> None:
     if record.made_network and _has_network(engine) and not _network_users(engine):
         engine.run("network", "rm", NETWORK)
     Record.file(name).unlink(missing_ok=True)
+
+
+def _does_not_come_up(name: str, said: str, evidence: Path) -> CannotRunError:
+    """Name the cause if the logs show a known one; else kind's own last words."""
+    logs = [said, *(file.read_text(errors="replace") for file in evidence.rglob("*.log"))]
+    for sign, cause, do in KNOWN_CAUSES:
+        if any(sign in log for log in logs):
+            return CannotRunError(f"the cluster {name} does not come up: {cause}", do)
+    # kind and kubeadm end with a stack trace, which is for their developers.
+    words = [line for line in said.splitlines() if re.match(r"(ERROR|error|\[|E\d{4})", line)]
+    return CannotRunError(
+        "\n    ".join([f"the cluster {name} does not come up", *words[-8:]]),
+        f"see the nodes' logs in {evidence}",
+    )
 
 
 def _report(step: Step, line: str) -> None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-LINES_OF_A_FAILURE = 8
-FAILURES = 6
+LINES_OF_A_FAILURE = 3
+FAILURES = 5
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,11 @@ def summary(
             "",
             f"x {outcome.clause}" + (" (broken probe)" if outcome.ended == "error" else ""),
         ]
-        said = outcome.said.splitlines()
-        lines += [f"    {line}" for line in said[:LINES_OF_A_FAILURE]]
-        if len(said) > LINES_OF_A_FAILURE:
-            lines.append(f"    … {len(said) - LINES_OF_A_FAILURE} more lines in the evidence")
+        first, *table = outcome.said.splitlines() or [""]
+        wrong = [line for line in table if line.startswith("x")] or table
+        lines += [f"    {line}" for line in [first, *wrong[:LINES_OF_A_FAILURE]]]
+        if len(wrong) > LINES_OF_A_FAILURE:
+            lines.append(f"    … and {len(wrong) - LINES_OF_A_FAILURE} more")
         if outcome.evidence:
             lines.append(f"    evidence: {outcome.evidence}")
     if len(broken) > FAILURES:
