@@ -54,8 +54,9 @@ class CallerVantage:
             *("--write-out", WRITE_OUT),
             *[f"http://{host}:{port}/hostname"] * times,
         ).partition(LOG)
-        # curl names only in its log why it did not get a connection, one line each.
-        reasons = iter(re.findall(r" failed: (.*)", log))
+        # curl names only in its log why it did not get a connection, one line each:
+        # "connect to ... failed: ..." after a while, "... connect fail for ...: ..." at once.
+        reasons = iter(re.findall(r" fail(?:ed| for \S+): (.*)", log))
         replies = []
         *answers, _ = said.split(END)
         for answer in answers:

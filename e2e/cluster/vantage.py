@@ -8,11 +8,12 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 
 from e2e.cluster.api import Api
 from e2e.errors import ProbeBrokenError
-from e2e.probe import CUT_OFF, NO_ROUTE, REFUSED, SILENT, Outcome, Reply
+from e2e.probe import CUT_OFF, FOREIGN, NO_ROUTE, REFUSED, SILENT, Outcome, Reply
 from e2e.probe.reply import reply_from
 
 # The words of Go's net package, in which agnhost reports how a call ended.
 BY_WORDS: Sequence[tuple[str, Outcome]] = (
+    ("malformed HTTP", FOREIGN),
     ("connection refused", REFUSED),
     ("deadline exceeded", SILENT),
     ("i/o timeout", SILENT),
