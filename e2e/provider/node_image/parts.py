@@ -30,7 +30,7 @@ def compiled_parts(pins: Pins, release: Release) -> list[Part]:
         kubernetes(release),
         agnhost(pins.agnhost_from),
         etcd(release.etcd),
-        crictl(pins.crictl),
+        crictl(pins.crictl, pins.agnhost_from),
         coredns(release.coredns),
         containerd(pins.containerd),
         cni_plugins(pins.cni_plugins),
@@ -67,11 +67,12 @@ def etcd(module: Module) -> Part:
     return Part("etcd", Programs(f"etcd {module.version}", module, {"etcd": module.path}))
 
 
-def crictl(module: Module) -> Part:
-    """What `kind load` and `kind export logs` call in a node."""
+def crictl(module: Module, kubernetes: Module) -> Part:
+    """What `kind load` and `kind export logs` call in a node; it uses Kubernetes' libraries."""
     packages = {"crictl": f"{module.path}/cmd/crictl"}
     variables = {f"{module.path}/pkg/version.Version": module.version}
-    return Part("crictl", Programs(f"crictl {module.version}", module, packages, variables))
+    programs = Programs(f"crictl {module.version}", kubernetes, packages, variables, guest=module)
+    return Part("crictl", programs)
 
 
 def coredns(module: Module) -> Part:

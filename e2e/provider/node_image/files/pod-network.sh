@@ -9,16 +9,33 @@
 set -euo pipefail
 
 : "${NODE_NAME:?}" "${POD_SUBNET:?}"
-ACCOUNT=/var/run/secrets/kubernetes.io/serviceaccount
-ENDPOINT="${CONTROL_PLANE_ENDPOINT:-$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT}"
 CONFIGURATION=/etc/cni/net.d/10-pod-network.conflist
 # Marks the routes that are ours, so that old ones can be told and removed.
 PROTOCOL=86
 
-ask() {
-    kubectl --server="https://$ENDPOINT" --certificate-authority="$ACCOUNT/ca.crt" \
-        --token="$(cat "$ACCOUNT/token")" "$@"
-}
+# The control plane is asked directly where its address is known, so that this works before
+# kube-proxy does, and without it.
+ACCOUNT=/var/run/secrets/kubernetes.io/serviceaccount
+export KUBECONFIG=/tmp/kubeconfig
+cat > "$KUBECONFIG" <<END
+apiVersion: v1
+kind: Config
+clusters:
+  - name: this
+    cluster:
+      server: https://${CONTROL_PLANE_ENDPOINT:-$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT}
+      certificate-authority: $ACCOUNT/ca.crt
+users:
+  - name: this
+    user:
+      tokenFile: $ACCOUNT/token
+contexts:
+  - name: this
+    context:
+      cluster: this
+      user: this
+current-context: this
+END
 
 is_ipv6() { [[ "$1" == *:* ]]; }
 
@@ -26,7 +43,7 @@ family_of() { if is_ipv6 "$1"; then echo 6; else echo 4; fi; }
 
 # One line a node: NAME|RANGE RANGE|ADDRESS ADDRESS
 list_nodes() {
-    ask get nodes --request-timeout=10s -o jsonpath='{range .items[*]}{.metadata.name}|{.spec.podCIDRs[*]}|{.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}'
+    kubectl get nodes --request-timeout=10s -o jsonpath='{range .items[*]}{.metadata.name}|{.spec.podCIDRs[*]}|{.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}'
 }
 
 mtu() {
@@ -154,15 +171,17 @@ set_up() {
     write_configuration $own
 }
 
+# The first process of a container ends by no signal that it does not catch.
+trap 'exit 0' TERM INT
+
 set_masquerade
 while true; do
     if set_up; then
         # Prints a line for each node at first, then for each change; ends after five minutes.
-        ask get nodes --watch --request-timeout=300s -o name 2>/dev/null |
-            while read -r _; do
-                while read -r -t 0.2 _; do :; done
-                set_up || true
-            done || true
+        while read -r _; do
+            while read -r -t 0.2 _; do :; done
+            set_up || true
+        done < <(kubectl get nodes --watch --request-timeout=300s -o name 2>/dev/null)
     fi
     sleep 1
 done
