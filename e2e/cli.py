@@ -82,7 +82,7 @@ def run(**asked: Any) -> int:
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
-        *([f"--numprocesses={asked['processes']}", "--dist=worksteal"]
+        *([f"--numprocesses={asked['processes']}", "--dist=worksteal", "--max-worker-restart=0"]
           if asked["processes"] else []),
         *asked["more"],
     ]  # fmt: skip

@@ -106,25 +106,38 @@ class Caller:
         script = f"log=$(mktemp); \"$@\" 2>$log; echo '{LOG}'; cat $log; rm $log"
         return self.engine.run("exec", self.id, "sh", "-c", script, "sh", *argv)
 
-    def vantage(
-        self, family: str, *, via: Node | None = None, to: str | None = None
-    ) -> CallerVantage:
-        """A caller with an address of its own, which routes the address `to` through a node."""
-        source = self._new_address(family)
-        flag = "-6" if family == "IPv6" else "-4"
-        bits = 128 if family == "IPv6" else 32
-        nodad = ("nodad",) if family == "IPv6" else ()
-        self._ip(flag, "address", "add", f"{source}/{bits}", "dev", "eth0", *nodad)
-        if via and to:
-            table = str(1000 + sum(self._used.values()))
-            self._ip(
-                flag, "route", "add", f"{to}/{bits}", "via", via.addresses[family], "table", table
-            )
-            self._ip(flag, "rule", "add", "from", source, "lookup", table)
-        return CallerVantage(self, f"caller {source}", source)
+    def vantages(self, count: int, family: str) -> list[CallerVantage]:
+        """Callers with an address of their own each."""
+        sources = [self._new_address(family) for _ in range(count)]
+        # Duplicate address detection would take a second.
+        nodad = " nodad" if family == "IPv6" else ""
+        self._ip(
+            family, *(f"address add {self._single(source)} dev eth0{nodad}" for source in sources)
+        )
+        return [CallerVantage(self, f"caller {source}", source) for source in sources]
 
-    def _ip(self, *words: str) -> None:
-        self.engine.run("exec", self.id, "ip", *words)
+    def routing(self, to: str, *, via: Node) -> CallerVantage:
+        """A caller with an address of its own, which routes the address `to` through a node."""
+        family = family_of(to)
+        (caller,) = self.vantages(1, family)
+        table = 1000 + self._used[family]
+        self._ip(
+            family,
+            f"route add {self._single(to)} via {via.addresses[family]} table {table}",
+            f"rule add from {caller.source} lookup {table}",
+        )
+        return caller
+
+    def _ip(self, family: str, *commands: str) -> None:
+        """Run ip's commands in one go."""
+        argv = ("ip", "-6" if family == "IPv6" else "-4", "-batch", "-")
+        text = "".join(f"{command}\n" for command in commands)
+        self.engine.run("exec", "--interactive", self.id, *argv, input=text)
+
+    @staticmethod
+    def _single(address: str) -> str:
+        """An address as a network of its own."""
+        return f"{address}/128" if ":" in address else f"{address}/32"
 
     def _new_address(self, family: str) -> str:
         if family not in self._own:

@@ -95,8 +95,7 @@ class PortBroker:
         return self._owners().get(number, "").startswith("nodeport-e2e-")
 
     def _lock(self, number: int, patience: float = timing.PORT_LENT_FOR) -> None:
-        name = re.sub(r"\W+", "-", self.api.server)
-        lock = self.folder / f"nodeport-e2e-ports-{name}" / str(number)
+        lock = self.folder / str(number)
         self.held.enter_context(only_one(lock, waiting=lambda: None, within=patience))
 
     def _owners(self) -> dict[int, str]:

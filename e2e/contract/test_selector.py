@@ -64,7 +64,7 @@ def test_an_edited_selector_moves_to_other_pods(place_echo, expose, workers, nod
 
 
 @pytest.mark.clause("selector.nobody-is-refused", covers=["EPS-03", "ETP-04", "N-17"])
-def test_a_selector_that_matches_nothing_is_refused(standing, expose, nodes, outside):
+def test_a_selector_that_matches_nothing_is_refused(standing, expose, nodes, outside, own_callers):
     """Without a matching pod, and with a target port name that no pod has, callers are refused.
 
     The node says so at once instead of leaving the caller in silence.
@@ -73,8 +73,9 @@ def test_a_selector_that_matches_nothing_is_refused(standing, expose, nodes, out
     nameless = expose(standing, ports=[{"port": 80, "targetPort": "no-such-name"}])
     somebody = expose(standing)
 
-    assert_settles(
-        dict.fromkeys(nobody.flows(outside, via=nodes), REFUSED)
-        | dict.fromkeys(nameless.flows(outside, via=nodes), REFUSED)
-        | dict.fromkeys(somebody.flows(outside, via=nodes), ANSWERED)
-    )
+    table = dict.fromkeys(somebody.flows(outside, via=nodes), ANSWERED)
+    for family in nobody.stored["spec"]["ipFamilies"]:
+        for node, caller in zip(nodes, own_callers(len(nodes), family), strict=True):
+            table[nobody.seen_from(caller, via=node, family=family)] = REFUSED
+            table[nameless.seen_from(caller, via=node, family=family)] = REFUSED
+    assert_settles(table)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import pykube
+import requests
 from pytest_kind import KindCluster
 
 from e2e import timing
@@ -23,6 +24,7 @@ from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Step, Steps
 from e2e.provider.streaming import stream
+from e2e.wait import WaitedInVainError, wait_until
 
 NETWORK = "kind"
 # Addresses for documentation (RFC 5737, RFC 3849). Nothing lives there, so a packet that a node
@@ -112,11 +114,36 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no type
                 self._save_logs(evidence)
                 raise _does_not_come_up(self.name, error.said, evidence) from error
         self.attach(fresh=False)
+        step.progress("waiting for every node to be Ready")
+        try:
+            wait_until(
+                lambda: not self.unready(),
+                what="every node to be Ready",
+                within=timing.NODES_READY_WITHIN,
+                seen=lambda: ", ".join(self.unready()),
+            )
+        except WaitedInVainError as error:
+            self._save_logs(evidence)
+            raise _does_not_come_up(self.name, str(error), evidence) from error
         for node in self.nodes():
             for network in DOCUMENTATION_NETWORKS:
                 family = "-6" if ":" in network else "-4"
                 route = ("ip", family, "route", "replace", "unreachable", network)
                 self.engine.run("exec", node, *route)
+
+    def unready(self) -> list[str]:
+        """The nodes that are not Ready, each with its own word why."""
+        words = []
+        try:
+            found = list(pykube.Node.objects(self.api))
+        except requests.RequestException as error:
+            return [f"the API server does not answer: {error}"]
+        for node in found:
+            conditions = {c["type"]: c for c in node.obj.get("status", {}).get("conditions", [])}
+            ready = conditions.get("Ready", {"status": "Unknown", "message": "says nothing"})
+            if ready["status"] != "True":
+                words.append(f"{node.name}: {ready.get('message', '')}")
+        return words
 
     def attach(self, *, fresh: bool) -> None:
         """Make `api` ready; `fresh` takes the kubeconfig from the running cluster first."""
@@ -256,7 +283,7 @@ def _enter(
     cluster: Cluster, lane: Lane, tools: Tools, step: Step, *, keep: bool, evidence: Path
 ) -> None:
     """Make the cluster, or take the one that is there."""
-    name, words = cluster.name, f"{lane.version} {lane.proxy} {lane.family} {lane.shape}"
+    name, words = cluster.name, str(lane)
     record = Record.read(name)
     if record and record.complete and record.lane != words:
         raise UsageError(
@@ -309,7 +336,9 @@ def _does_not_come_up(name: str, said: str, evidence: Path) -> CannotRunError:
         if any(sign in log for log in logs):
             return CannotRunError(f"the cluster {name} does not come up: {cause}", do)
     # kind and kubeadm end with a stack trace, which is for their developers.
-    words = [line for line in said.splitlines() if re.match(r"(ERROR|error|\[|E\d{4})", line)]
+    words = [
+        line for line in said.splitlines() if re.match(r"(ERROR|error|\[|E\d{4}|waited)", line)
+    ]
     return CannotRunError(
         "\n    ".join([f"the cluster {name} does not come up", *words[-8:]]),
         f"see the nodes' logs in {evidence}",

@@ -47,6 +47,9 @@ class Lane:
                 raise UsageError(f"{option}={value} is unknown", f"use {', '.join(allowed)}")
         self.shape_file()
 
+    def __str__(self) -> str:
+        return f"{self.version} {self.proxy} {self.family} {self.shape}"
+
     @property
     def cluster_name(self) -> str:
         """The name of this lane's cluster, the same in every run: what is unusual about it."""

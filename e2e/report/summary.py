@@ -41,7 +41,7 @@ class Outcome:
 
 
 def summary(
-    outcomes: list[Outcome], lane: Any, took: float, junit: str | None, exit_status: int
+    outcomes: list[Outcome], where: str, took: float, junit: str | None, exit_status: int
 ) -> str:
     """The text of the last screen."""
     held = [o for o in outcomes if o.ended == "passed"]
@@ -50,7 +50,7 @@ def summary(
     head = f"{len(held)} clauses held, {len(broken)} did not, {len(skipped)} were skipped"
     lines = [
         f"{head}; {took:.0f} s",
-        f"lane: {lane.version} {lane.proxy} {lane.family} {lane.shape}",
+        where,
     ]
     if exit_status not in (0, 1):
         lines.append("the run was ended before all clauses were asked")
