@@ -32,6 +32,7 @@ class Programs:
         variables: linker variables, such as versions.
         tags: build tags.
         main: a main package of ours that goes beside go.mod; its package is ".".
+        is_test: compile the tests of the one package instead of a main package.
         guest: a module compiled with the dependencies of `module`, for the sake of what is
             compiled already.
     """
@@ -43,6 +44,7 @@ class Programs:
     tags: tuple[str, ...] = ()
     main: Path | None = None
     guest: Module | None = None
+    is_test: bool = False
 
     def recipe(self) -> dict[str, object]:
         """Everything that decides what comes out, as plain data."""
@@ -53,6 +55,7 @@ class Programs:
             "packages": dict(self.packages),
             "variables": dict(self.variables),
             "tags": list(self.tags),
+            **({"test": True} if self.is_test else {}),
             "main": self.main and self.main.read_text(),
         }
 
@@ -142,8 +145,9 @@ def compile_programs(
             if compiled % 100 == 1:
                 progress(f"{programs.title}: compiled {compiled - 1} of at most {total} packages")
 
+    command = ["test", "-c"] if programs.is_test else ["build", "-v"]
     stream(
-        ["go", "build", "-v", *BUILD, *tags, "-ldflags", f"-s -w {linked}", "-o",
+        ["go", *command, *BUILD, *tags, "-ldflags", f"-s -w {linked}", "-o",
          f"{out}/" if out == target else str(out), *packages],
         on_line,
         cwd=work,

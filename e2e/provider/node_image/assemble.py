@@ -13,6 +13,7 @@ from e2e.errors import CannotRunError
 from e2e.provider.command import CommandFailedError, run
 from e2e.provider.node_image.images import Image, Layer, write_archive, write_layer
 from e2e.provider.node_image.parts import FILES
+from e2e.provider.node_image.store import digest
 from e2e.provider.pins import Release
 from e2e.provider.streaming import end_group, start
 from e2e.wait import WaitedInVainError, wait_until
@@ -309,8 +310,12 @@ def preload(containerd: Path, archive: Path, root: Path) -> None:
         CannotRunError: it does not start, or the import fails.
     """
     store = root / "var/lib/containerd"
-    # Not below the cache: a socket's path may have 107 characters at most.
-    with tempfile.TemporaryDirectory(prefix="nodeport-e2e-") as folder:
+    # Not below the cache: a socket's path may have 107 characters at most. The name is that of
+    # the cache, so that the next build finds what a killed one left.
+    prefix = f"nodeport-e2e-{digest(str(root))}-"
+    for leftover in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
         state = Path(folder)
         socket = state / "containerd.sock"
         configuration = state / "config.toml"

@@ -16,7 +16,7 @@ PROTOCOL=86
 # The control plane is asked directly where its address is known, so that this works before
 # kube-proxy does, and without it.
 ACCOUNT=/var/run/secrets/kubernetes.io/serviceaccount
-export KUBECONFIG=/tmp/kubeconfig
+export KUBECONFIG="${TMPDIR:-/tmp}/kubeconfig"
 cat > "$KUBECONFIG" <<END
 apiVersion: v1
 kind: Config
