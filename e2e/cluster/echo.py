@@ -14,7 +14,8 @@ from e2e.probe import Flow, Target, Vantage
 from e2e.wait import wait_until
 
 HTTP_PORT = 8080
-UDP_PORT = 8081
+# So that a part of a group can be selected.
+SEAT_LABEL, NODE_LABEL = "seat", "node"
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Echo:
     """A group of echo pods with one set of labels.
 
     Attributes:
-        name: the beginning of the names of all its pods, and of nobody else's.
+        name: the beginning of the names of all its pods, and of nobody else's; nothing for a
+            part of a group.
         namespace: where it lives.
         labels: what a selector needs to find it.
         pods: the node of every pod, by pod name, as of the last time it was looked at.
@@ -38,11 +40,31 @@ class Echo:
 
     def owns(self, echo: str) -> bool:
         """Whether a pod name is one of this group's."""
-        return echo in self.pods or echo.startswith(f"{self.name}-")
+        return echo in self.pods or (bool(self.name) and echo.startswith(f"{self.name}-"))
 
     def whereabouts(self, echo: str) -> str:
         """The node of a pod, if it is known."""
         return self.pods.get(echo, "")
+
+    def on(self, node: Node) -> "Echo":
+        """The part of the group on one node."""
+        return self._part(
+            NODE_LABEL, node.name, [p for p, n in self.pods.items() if n == node.name]
+        )
+
+    def seat(self, number: int) -> "Echo":
+        """The part of the group that is its pod of this number."""
+        return self._part(SEAT_LABEL, str(number), [list(self.pods)[number]])
+
+    def _part(self, label: str, value: str, pods: Sequence[str]) -> "Echo":
+        return Echo(
+            self.api,
+            "",
+            self.namespace,
+            {**self.labels, label: value},
+            {pod: self.pods[pod] for pod in pods},
+            {pod: self.addresses[pod] for pod in pods},
+        )
 
     def __or__(self, other: "Echo") -> "Echo":
         """Both groups as one, found by the labels that they have in common."""
@@ -142,7 +164,7 @@ def place(
         pod["metadata"] = {
             "name": f"{echo.name}-{number}",
             "namespace": namespace,
-            "labels": dict(echo.labels),
+            "labels": {**echo.labels, SEAT_LABEL: str(number), NODE_LABEL: node.name},
         }
         pod["spec"]["nodeName"] = node.name
         if host_network_port:

@@ -6,17 +6,13 @@ from e2e.check import answered_by, assert_refused, assert_settles
 
 
 @pytest.mark.clause("defaults.completed", covers=["API-02", "N-14", "N-15", "N-16"])
-def test_a_minimal_service_is_completed_and_serves(
-    place_echo, expose, workers, nodes, outside, ports
-):
+def test_a_minimal_service_is_completed_and_serves(standing, expose, nodes, outside, ports):
     """With only `port` given, everything else is completed, and it serves.
 
     The target port equals the port, a node port is picked from the range, the protocol is TCP,
     there is no affinity, and both traffic policies are Cluster.
     """
-    echo = place_echo((workers or nodes)[0])
-
-    service = expose(echo, ports=[{"port": 8080}])
+    service = expose(standing, ports=[{"port": 8080}])
 
     spec = service.stored["spec"]
     entry = dict(spec["ports"][0])
@@ -29,7 +25,7 @@ def test_a_minimal_service_is_completed_and_serves(
     assert spec["clusterIP"] == spec["clusterIPs"][0] != "None"
     assert len(spec["ipFamilies"]) == len(spec["clusterIPs"])
     assert not {"healthCheckNodePort", "allocateLoadBalancerNodePorts"} & spec.keys()
-    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods)))
+    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods)))
 
 
 @pytest.mark.clause("defaults.ports-required", covers=["API-03", "N-14"])

@@ -56,7 +56,7 @@ def test_creating_it_twice_is_refused(example):
 @pytest.mark.clause("example.deleted-closes-every-node", covers=["LIF-11", "N-01"])
 def test_deleting_it_closes_the_port(example, standing, expose, nodes, outside, stored):
     """Deleting the Service closes its node port on every node, and no other Service's."""
-    app = example.start_app()
+    app = example.start_app(replicas=1)
     example.create_service()
     service, other = example.service(app), expose(standing)
     ours, others = service.flows(outside, via=nodes), other.flows(outside, via=nodes)

@@ -7,19 +7,15 @@ from e2e.probe import ANSWERED, REFUSED
 
 
 @pytest.mark.clause("reach.nobody-before", covers=["DP-17", "N-02", "N-03"])
-def test_nobody_answers_before_the_service_exists(
-    standing, place_echo, workers, nodes, outside, expose, ports
-):
+def test_nobody_answers_before_the_service_exists(standing, nodes, outside, expose, ports):
     """A node port answers only once its Service exists, and then only with a pod of its own."""
-    echo = place_echo((workers or nodes)[0])
-    number, other = ports.free(), expose(standing)
-    service = expose(echo, ports=[{"port": 80, "targetPort": 8080, "nodePort": number}])
+    echo, number, other = standing.seat(0), ports.free(), expose(standing)
     others = dict.fromkeys(other.flows(outside, via=nodes), ANSWERED)
-    early = service.flows(outside, via=nodes)
-    service.remove()
+    chosen = [{"port": 80, "targetPort": 8080, "nodePort": number}]
+    early = [flow.at(number) for flow in other.flows(outside, via=nodes)]
     assert_settles(dict.fromkeys(early, REFUSED) | others)
 
-    service = expose(echo, ports=[{"port": 80, "targetPort": 8080, "nodePort": number}])
+    service = expose(echo, ports=chosen)
 
     late = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods))
     assert_settles(late | others)
@@ -44,9 +40,10 @@ def test_three_ports_lead_to_the_same_pods(standing, expose, nodes, outside, in_
 
 @pytest.mark.clause("reach.pods-on-one-node", covers=["DP-06", "N-11", "N-12"])
 @pytest.mark.needs("two-workers")
-def test_pods_on_one_node_are_reached_through_all(place_echo, expose, workers, nodes, outside):
+def test_pods_on_one_node_are_reached_through_all(standing, expose, workers, nodes, outside):
     """With all pods on one node every node answers, also those without a pod."""
-    echo = place_echo(workers[0], workers[0])
+    echo = standing.on(workers[0])
+    assert len(echo.pods) > 1
 
     service = expose(echo)
 
@@ -78,11 +75,11 @@ def test_a_pod_on_the_control_plane_is_reached_through_all(
 
 @pytest.mark.clause("reach.cordoned-node", covers=["DP-07"])
 @pytest.mark.needs("two-workers")
-def test_a_cordoned_node_still_serves(place_echo, expose, cordon, workers, nodes, outside):
+def test_a_cordoned_node_still_serves(standing, expose, cordon, workers, nodes, outside):
     """A cordoned node goes on answering, and so do the pods on it."""
-    echo = place_echo(workers[-1])
+    echo = standing.on(workers[1])
     service = expose(echo)
 
-    cordon(workers[-1])
+    cordon(workers[1])
 
     assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods)))

@@ -71,6 +71,10 @@ class Flow:
     def __str__(self) -> str:
         return f"{self.caller.name} -> {self.target.name}:{self.target.port}"
 
+    def at(self, port: int) -> "Flow":
+        """The flow from the same caller to another port of the same address."""
+        return Flow(self.caller, replace(self.target, port=port))
+
     def call(self) -> Reply:
         """Ask once; an answer from anybody else's pod is FOREIGN."""
         return self._checked(self.caller.call(self.target.address, self.target.port))
