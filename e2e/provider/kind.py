@@ -284,19 +284,21 @@ def _enter(
 ) -> None:
     """Make the cluster, or take the one that is there."""
     name, words = cluster.name, str(lane)
-    record = Record.read(name)
-    if record and record.complete and record.lane != words:
-        raise UsageError(
-            f"the cluster {name} is {record.lane}, and {words} is asked for",
-            "choose another --cluster-name, or remove it: make clean",
-        )
-    if record and record.complete:
+    record, there = Record.read(name), cluster.exists()
+    if record and not record.complete:
+        raise CannotRunError(f"the cluster {name} did not come up in another process")
+    if record and there:
+        if record.lane != words:
+            raise UsageError(
+                f"the cluster {name} is {record.lane}, and {words} is asked for",
+                "choose another --cluster-name, or remove it: make clean",
+            )
         if keep and not record.keep:
             record.keep = True
             record.write(name)
-        cluster.attach(fresh=not cluster.kubeconfig_path.exists())
+        cluster.attach(fresh=_is_older(cluster.kubeconfig_path, Record.file(name)))
         step.skip(f"{name} is there already")
-    elif cluster.exists():
+    elif there:
         cluster.attach(fresh=True)
         step.skip(f"{name} is there already; it was not made by us, so it stays")
     else:
@@ -307,6 +309,11 @@ def _enter(
         record.complete = True
         record.write(name)
         step.done(f"{name} made of {cluster.image}: {words}")
+
+
+def _is_older(kubeconfig: Path, record: Path) -> bool:
+    """Whether a kubeconfig may be that of an earlier cluster, made in another folder since."""
+    return not kubeconfig.exists() or kubeconfig.stat().st_mtime < record.stat().st_mtime
 
 
 def _leave(name: str, users: IO[str], steps: Steps) -> None:
@@ -323,7 +330,8 @@ def _leave(name: str, users: IO[str], steps: Steps) -> None:
 
 def _remove(name: str, record: Record) -> None:
     engine = Engine(record.engine, "")
-    Cluster(name, Tools(engine, Path(record.kind), "")).delete()
+    program = record.kind if Path(record.kind).exists() else shutil.which("kind") or record.kind
+    Cluster(name, Tools(engine, Path(program), "")).delete()
     if record.made_network and _has_network(engine) and not _network_users(engine):
         engine.run("network", "rm", NETWORK)
     Record.file(name).unlink(missing_ok=True)
