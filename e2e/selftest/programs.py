@@ -8,7 +8,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
 # What a shell script needs.
-TOOLS = ("sh", "cat", "ls", "mkdir", "rm", "mv", "sleep", "sed", "grep", "basename", "setpriv")
+TOOLS = ("sh", "cat", "dirname", "ls", "mkdir", "mktemp", "rm", "setpriv", "sleep")
 
 
 def put(folder: Path, name: str, text: str) -> Path:

@@ -173,7 +173,6 @@ def test_a_caller_without_its_address_is_a_broken_probe():
 def test_a_curl_that_is_missing_or_breaks_is_a_broken_probe(tmp_path, monkeypatch, program):
     """A caller that says less than was asked for has not called."""
     folder = only_path(tmp_path / "bin")
-    (folder / "mktemp").symlink_to("/usr/bin/mktemp")
     if program:
         put(folder, "curl", program)
     monkeypatch.setenv("PATH", str(folder))

@@ -144,8 +144,7 @@ esac
 @pytest.fixture
 def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Callers of two dead runs and of a living one, and two containers of somebody else."""
-    (only_path(tmp_path / "bin") / "dirname").symlink_to("/usr/bin/dirname")
-    put(tmp_path / "bin", "docker", DOCKER)
+    put(only_path(tmp_path / "bin"), "docker", DOCKER)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     folder = tmp_path / "containers"
     folder.mkdir()

@@ -73,7 +73,6 @@ def publish(tmp_path: Path) -> Callable[[list[dict[str, str]]], None]:
 def docker(tmp_path: Path, publish: object, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An engine with a kind cluster, and no other program on the PATH."""
     folder = only_path(tmp_path / "bin")
-    (folder / "dirname").symlink_to("/usr/bin/dirname")
     put(folder, "docker", DOCKER)
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.delenv("E2E_ALLOW_CONTEXT", raising=False)
