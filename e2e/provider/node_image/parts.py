@@ -51,14 +51,14 @@ def kubernetes(release: Release) -> Part:
     )
     packages = {name: f"{release.kubernetes.path}/cmd/{name}" for name in commands}
     title = f"Kubernetes {release.version}"
-    variables = _versions(release.version)
+    variables = kubernetes_version(release.version)
     return Part("kubernetes", Programs(title, release.kubernetes, packages, variables))
 
 
 def agnhost(module: Module) -> Part:
     """The echo server and caller of the tests."""
     packages = {"agnhost": f"{module.path}/test/images/agnhost"}
-    programs = Programs("agnhost", module, packages, _versions(module.version))
+    programs = Programs("agnhost", module, packages, kubernetes_version(module.version))
     return Part("agnhost", programs)
 
 
@@ -110,7 +110,7 @@ def pause() -> Part:
     return Part("pause", Programs("pause", None, {"pause": "."}, main=FILES / "pause_main.go"))
 
 
-def _versions(version: str) -> dict[str, str]:
+def kubernetes_version(version: str) -> dict[str, str]:
     """The linker variables by which Kubernetes knows its version; kubeadm needs them."""
     major, minor, _ = version.removeprefix("v").split(".")
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}

@@ -1,0 +1,191 @@
+"""Runs Kubernetes' own NodePort specs on a cluster of a node image: is the image a right one?
+
+python -m e2e.provider.node_image.upstream_specs [--k8s VERSION] [--kubeconfig FILE]
+"""
+
+import argparse
+import platform
+import re
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e import timing
+from e2e.errors import CannotRunError, StopError
+from e2e.provider.cache import cache_folder, only_one
+from e2e.provider.command import CommandFailedError, run
+from e2e.provider.engine import Engine, ensure_engine
+from e2e.provider.go_modules import Programs, compile_programs
+from e2e.provider.kind_binary import ensure_kind
+from e2e.provider.node_image.choose import DEFAULT, resolve
+from e2e.provider.node_image.parts import kubernetes_version
+from e2e.provider.node_image.store import Store
+from e2e.provider.pins import Module, read_pins
+from e2e.provider.steps import Steps
+from e2e.provider.streaming import stream
+
+CLUSTER = "nodeport-e2e-specs"
+SHAPE = Path(__file__).parent / "specs-cluster.yaml"
+# All specs whose name speaks of NodePort, but for those of cloud load balancers, and those that
+# upstream itself marks as unreliable, disruptive or for clusters with another configuration.
+FOCUS = r"\[sig-network\].*[nN]odePort"
+SKIP = r"LoadBalancer|\[Feature:|\[Flaky\]|\[Disruptive\]|\[Serial\]"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one spec ended."""
+
+    name: str
+    status: str
+    seconds: float
+
+
+def compile_specs(module: Module, steps: Steps) -> Path:
+    """Give the compiled specs of a Kubernetes version.
+
+    Raises:
+        CannotRunError: they cannot be compiled.
+    """
+    programs = Programs(
+        f"the specs of Kubernetes {module.version}",
+        module,
+        {"e2e.test": f"{module.path}/test/e2e"},
+        kubernetes_version(module.version),
+        is_test=True,
+    )
+    store = Store(cache_folder() / "specs")
+    recipe = {"machine": platform.machine(), **programs.recipe()}
+    with (
+        steps.step("specs", f"Kubernetes' own, of {module.version}") as step,
+        only_one(
+            store.folder / "lock",
+            waiting=lambda: step.progress("another run compiles them; waiting for it"),
+            within=timing.BUILD_LOCK_WITHIN,
+        ),
+    ):
+        if store.has("specs", recipe):
+            step.skip(f"those of {module.version} are there already")
+        kept = store.keep(
+            "specs",
+            recipe,
+            lambda made, scratch: compile_programs(
+                programs, target=made, work=scratch, progress=step.progress
+            ),
+        )
+    return kept / "e2e.test"
+
+
+def run_specs(program: Path, kubeconfig: Path, report: Path, steps: Steps) -> list[Result]:
+    """Run the NodePort specs one after another; those that fail are results, not errors.
+
+    Raises:
+        CannotRunError: they did not run at all; the log is in `report`.
+    """
+    report.mkdir(parents=True, exist_ok=True)
+    with steps.step("run", f"specs that match {FOCUS}") as step:
+
+        def on_line(line: str) -> None:
+            if match := re.search(r"\[sig-network\] (.*)$", line):
+                step.progress(match.group(1)[:90])
+
+        failure = None
+        try:
+            stream(
+                [
+                    *(str(program), f"--kubeconfig={kubeconfig}", "--provider=skeleton"),
+                    *(f"--ginkgo.focus={FOCUS}", f"--ginkgo.skip={SKIP}"),
+                    *("--ginkgo.no-color", "--ginkgo.v", f"--report-dir={report}"),
+                ],
+                on_line,
+                log=report / "specs.log",
+                timeout=timing.SPECS_WITHIN,
+            )
+        except CommandFailedError as error:
+            failure = error
+        results = read_results(report)
+        if not results:
+            raise failure or CannotRunError(f"no spec matched; see {report / 'specs.log'}")
+        passed = sum(result.status == "passed" for result in results)
+        step.done(f"{passed} of {len(results)} specs passed; see {report}")
+    return results
+
+
+def read_results(report: Path) -> list[Result]:
+    """Read the JUnit files of a run; specs that were not selected are left out."""
+    found = []
+    for file in sorted(report.glob("junit*.xml")):
+        # The file is ours: the specs wrote it a moment ago.
+        for case in ET.parse(file).iter("testcase"):  # noqa: S314
+            name = case.get("name", "")
+            reason = case.find("skipped")
+            selected = reason is None or not (reason.get("message") or "").startswith("skipped - ")
+            if (
+                "[It]" in name
+                and case.get("status") != "pending"
+                and (selected or re.search(FOCUS, name))
+            ):
+                status = case.get("status", "?")
+                if status == "skipped" and re.search(SKIP, name):
+                    continue
+                found.append(Result(name, status, float(case.get("time", 0))))
+    return found
+
+
+@contextmanager
+def cluster(version: str, engine: Engine, steps: Steps) -> Iterator[Path]:
+    """Make a cluster for the specs, and remove it afterwards."""
+    kind = str(ensure_kind(steps))
+    image = resolve(version, engine, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        kubeconfig = Path(folder) / "kubeconfig"
+        try:
+            with steps.step("cluster", f"one control plane and three workers of {version}"):
+                run(
+                    [
+                        *(kind, "create", "cluster", f"--name={CLUSTER}"),
+                        *(f"--image={image.reference}", f"--kubeconfig={kubeconfig}"),
+                        *(f"--config={SHAPE}", "--wait=120s"),
+                    ],
+                    env=engine.kind_env,
+                    timeout=timing.CLUSTER_CREATE_WITHIN,
+                )
+            yield kubeconfig
+        finally:
+            run(
+                [kind, "delete", "cluster", f"--name={CLUSTER}", f"--kubeconfig={kubeconfig}"],
+                env=engine.kind_env,
+                timeout=timing.CLUSTER_DELETE_WITHIN,
+            )
+
+
+def main(arguments: list[str]) -> int:
+    """Run the specs and print each result; 0 if all passed."""
+    parser = argparse.ArgumentParser(description="Run Kubernetes' own NodePort specs.")
+    parser.add_argument("--k8s", default=DEFAULT, help="version of Kubernetes and its specs")
+    parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of making one")
+    parser.add_argument("--report", type=Path, default=Path("out/upstream-specs"))
+    asked = parser.parse_args(arguments)
+    steps = Steps()
+    try:
+        program = compile_specs(read_pins().releases[asked.k8s].kubernetes, steps)
+        if asked.kubeconfig:
+            results = run_specs(program, asked.kubeconfig.resolve(), asked.report, steps)
+        else:
+            engine = ensure_engine(steps)
+            with cluster(asked.k8s, engine, steps) as kubeconfig:
+                results = run_specs(program, kubeconfig, asked.report, steps)
+    except StopError as error:
+        steps.console.print(str(error), markup=False, highlight=False)
+        return error.exit_code
+    for result in results:
+        print(f"{result.status:<8} {result.seconds:6.1f} s  {result.name}")  # noqa: T201
+    return int(any(result.status == "failed" for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
