@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-LINES_OF_A_FAILURE = 3
+# What a terminal shows that nobody has made larger.
+SCREEN = 24
+# So many failures are told of, and so many names are given in a line; junit.xml has them all.
 FAILURES = 5
+NAMES = 6
 
 
 @dataclass(frozen=True)
@@ -47,35 +50,41 @@ def summary(
     held = [o for o in outcomes if o.ended == "passed"]
     broken = [o for o in outcomes if o.ended in ("failed", "error")]
     skipped = [o for o in outcomes if o.ended == "skipped"]
-    head = f"{len(held)} clauses held, {len(broken)} did not, {len(skipped)} were skipped"
-    lines = [
-        f"{head}; {took:.0f} s",
-        where,
-    ]
+    count = f"{len(held)} clauses held, {len(broken)} did not, {len(skipped)} were skipped"
+    head = [f"{count}; {took:.0f} s", where]
     if exit_status not in (0, 1):
-        lines.append("the run was ended before all clauses were asked")
-    for outcome in broken[:FAILURES]:
-        lines += [
-            "",
-            f"x {outcome.clause}" + (" (broken probe)" if outcome.ended == "error" else ""),
-        ]
-        first, *table = outcome.said.splitlines() or [""]
-        wrong = [line for line in table if line.startswith("x")] or table
-        lines += [f"    {line}" for line in [first, *wrong[:LINES_OF_A_FAILURE]]]
-        if len(wrong) > LINES_OF_A_FAILURE:
-            lines.append(f"    … and {len(wrong) - LINES_OF_A_FAILURE} more")
-        if outcome.evidence:
-            lines.append(f"    evidence: {outcome.evidence}")
-    if len(broken) > FAILURES:
-        more = ", ".join(outcome.clause for outcome in broken[FAILURES:])
-        lines += ["", f"x and {len(broken) - FAILURES} more: {more}"]
-    reasons: dict[str, list[str]] = {}
+        head.append("the run was ended before all clauses were asked")
+    shown, others = broken[:FAILURES], broken[FAILURES:]
+    tail = [f"x and {len(others)} more: {_names(others)}"] if others else []
+    reasons: dict[str, list[Outcome]] = {}
     for outcome in skipped:
-        reasons.setdefault(outcome.said, []).append(outcome.clause)
-    lines += [f"- skipped: {', '.join(who)}: {why}" for why, who in reasons.items()]
+        reasons.setdefault(outcome.said, []).append(outcome)
+    tail += [f"- skipped: {_names(who)}: {why}" for why, who in reasons.items()]
     if held:
         slow = sorted(held, key=lambda outcome: -outcome.seconds)[:3]
-        lines.append("slowest: " + ", ".join(f"{o.clause} {o.seconds:.1f} s" for o in slow))
+        tail.append("slowest: " + ", ".join(f"{o.clause} {o.seconds:.1f} s" for o in slow))
     if junit:
-        lines.append(f"every clause with its figures: {junit}")
-    return "\n".join(lines)
+        tail.append(f"every clause with its figures: {junit}")
+    room = SCREEN - len(head) - len(tail)
+    told = [line for outcome in shown for line in _failure(outcome, room // len(shown))]
+    return "\n".join([*head, *told, *tail])
+
+
+def _failure(outcome: Outcome, room: int) -> list[str]:
+    """What is told of a failure in so many lines: the clause, what it said, the evidence."""
+    first, *table = outcome.said.splitlines() or [""]
+    said = [first, *([line for line in table if line.startswith("x")] or table)]
+    around = 2 if outcome.evidence else 1
+    if len(said) > max(room - around, 1):
+        # The count of what is left takes a line too, and the first line is always told.
+        fits = max(room - around - 1, 1)
+        more = len(said) - fits
+        said = [*said[:fits], f"… and {more} more"] if room - around > 1 else said[:1]
+    name = f"x {outcome.clause}" + (" (broken probe)" if outcome.ended == "error" else "")
+    evidence = [f"    evidence: {outcome.evidence}"] if outcome.evidence else []
+    return [name, *(f"    {line}" for line in said), *evidence]
+
+
+def _names(outcomes: list[Outcome]) -> str:
+    names = [outcome.clause for outcome in outcomes]
+    return ", ".join(names[:NAMES]) + (f" and {len(names) - NAMES} more" if names[NAMES:] else "")
