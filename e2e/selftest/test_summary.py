@@ -1,0 +1,150 @@
+"""The last screen of a run: it fits, and it names what a reader looks for."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from e2e.report.summary import SCREEN, Outcome, summary
+
+TABLE = """\
+not settled in 30 s: 0 of 16 looks agreed, never 3 in a row
+  outside -> control-plane:30081: want answered, saw answered by echo-a-0 (worker-1)
+x outside -> worker-1:30081: want answered, saw refused
+  outside -> worker-2:30081: want answered, saw answered by echo-a-0 (worker-1)
+x outside -> worker-3:30081: want answered, saw silent"""
+LANE = "lane: v1.37.2 nftables dual two-workers"
+
+
+def held(clause: str, seconds: float = 0.5) -> Outcome:
+    return Outcome(clause, "passed", "", "", seconds)
+
+
+def failed(clause: str, said: str = TABLE, ended: str = "failed") -> Outcome:
+    return Outcome(clause, ended, said, f"out/evidence/{clause}", 31.0)
+
+
+def skipped(clause: str, why: str) -> Outcome:
+    return Outcome(clause, "skipped", why, "", 0.0)
+
+
+def screen(*outcomes: Outcome, status: int = 0, junit: str | None = "out/junit.xml") -> list[str]:
+    return summary(list(outcomes), LANE, 61.4, junit, status).splitlines()
+
+
+def test_a_run_that_held_is_told_in_four_lines():
+    """What held, of which lane, how long, what was slow, and where the figures are."""
+    assert screen(
+        held("reach.a", 2), held("reach.b", 9.25), held("reach.c"), held("reach.d", 3)
+    ) == [
+        "4 clauses held, 0 did not, 0 were skipped; 61 s",
+        LANE,
+        "slowest: reach.b 9.2 s, reach.d 3.0 s, reach.a 2.0 s",
+        "every clause with its figures: out/junit.xml",
+    ]
+
+
+def test_a_failure_shows_why_and_where_the_evidence_is():
+    """A failure is its clause, the first line of its table, the wrong lines, and the evidence."""
+    assert screen(held("reach.a"), failed("etp.local"), status=1, junit=None) == [
+        "1 clauses held, 1 did not, 0 were skipped; 61 s",
+        LANE,
+        "x etp.local",
+        "    not settled in 30 s: 0 of 16 looks agreed, never 3 in a row",
+        "    x outside -> worker-1:30081: want answered, saw refused",
+        "    x outside -> worker-3:30081: want answered, saw silent",
+        "    evidence: out/evidence/etp.local",
+        "slowest: reach.a 0.5 s",
+    ]
+
+
+def test_a_failure_without_wrong_lines_shows_what_it_said():
+    """What is no table is shown from its beginning, and a failure may have no evidence."""
+    said = "want 422 Invalid, saw 201\nin the second place\nand in the third"
+    broken = Outcome("range.low", "failed", said, "", 1.0)
+
+    assert screen(broken, status=1, junit=None)[2:] == [
+        "x range.low",
+        "    want 422 Invalid, saw 201",
+        "    in the second place",
+        "    and in the third",
+    ]
+
+
+def test_reasons_of_skips_are_told_once_each():
+    """Clauses that were skipped for one reason stand in one line with it."""
+    lines = screen(
+        skipped("a.one", "needs two-workers: this cluster has 1 worker"),
+        skipped("b.two", "needs outside-caller: no container can be put beside the nodes"),
+        skipped("c.three", "needs two-workers: this cluster has 1 worker"),
+    )
+
+    assert lines[0] == "0 clauses held, 0 did not, 3 were skipped; 61 s"
+    assert lines[2:4] == [
+        "- skipped: a.one, c.three: needs two-workers: this cluster has 1 worker",
+        "- skipped: b.two: needs outside-caller: no container can be put beside the nodes",
+    ]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 60])
+@pytest.mark.parametrize("failures", [1, 2, 3, 5, 6, 40])
+def test_it_fits_one_screen_whatever_happened(failures, rows):
+    """However many clauses fail, and however long their tables are, the last screen has it all."""
+    table = "\n".join(["not settled", *[f"x outside -> worker-{n}:1: no" for n in range(rows)]])
+    lines = screen(
+        *[failed(f"topic.clause-{n}", table) for n in range(failures)],
+        *[held(f"held.clause-{n}") for n in range(100)],
+        *[skipped(f"skipped.clause-{n}", f"needs reason-{n % 3}") for n in range(50)],
+        status=2,
+    )
+
+    assert len(lines) <= SCREEN == 24
+    assert max(map(len, lines)) <= 200
+    assert lines[0] == f"100 clauses held, {failures} did not, 50 were skipped; 61 s"
+    for n in range(min(failures, 5)):
+        at = lines.index(f"x topic.clause-{n}")
+        assert lines[at + 1] == "    not settled"
+        assert f"    evidence: out/evidence/topic.clause-{n}" in lines[at:]
+    if failures > 5:
+        assert any(line.startswith(f"x and {failures - 5} more: topic.clause-5") for line in lines)
+    for n in range(3):
+        assert any(line.endswith(f": needs reason-{n}") for line in lines)
+
+
+def test_what_does_not_fit_is_counted():
+    """A table that is too long for its place says how many of its lines are left out."""
+    table = "\n".join(["not settled", *[f"x outside -> worker-{n}:1: no" for n in range(60)]])
+
+    lines = screen(failed("a.b", table), status=1, junit=None)
+
+    shown = sum("worker-" in line for line in lines)
+    assert shown > 10
+    assert f"    … and {60 - shown} more" in lines
+
+
+@pytest.mark.parametrize(("status", "told"), [(0, False), (1, False), (2, True), (4, True)])
+def test_a_run_that_was_ended_says_so(status, told):
+    """A run that ended before its last clause is not mistaken for a whole one."""
+    ended = "the run was ended before all clauses were asked" in screen(held("a.b"), status=status)
+
+    assert ended == told
+
+
+def report(**what) -> SimpleNamespace:
+    usual = {"user_properties": [], "longrepr": None, "duration": 1.5}
+    return SimpleNamespace(nodeid="e2e/contract/test_x.py::test_y", **usual | what)
+
+
+def test_an_outcome_is_read_from_the_report_of_pytest():
+    """Clause, message and evidence are those noted; else the test's name and the last line."""
+    noted = [("clause", "reach.x"), ("said", "why"), ("evidence", "out/evidence/reach.x")]
+
+    assert Outcome.of(report(user_properties=noted), "failed") == Outcome(
+        "reach.x", "failed", "why", "out/evidence/reach.x", 1.5
+    )
+    assert Outcome.of(report(longrepr="File x\nE   KeyError: 'a'\n"), "error") == Outcome(
+        "test_y", "error", "E   KeyError: 'a'", "", 1.5
+    )
+    assert Outcome.of(report(longrepr=("x.py", 7, "Skipped: needs a-worker")), "skipped").said == (
+        "needs a-worker"
+    )
+    assert Outcome.of(report(), "passed").said == ""
