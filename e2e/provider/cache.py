@@ -15,7 +15,7 @@ from e2e.wait import WaitedInVainError, wait_until
 def cache_folder() -> Path:
     """The folder named by E2E_CACHE, else one in the user's cache."""
     named = os.environ.get("E2E_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "nodeport-e2e"
+    return Path(named).absolute() if named else Path.home() / ".cache" / "nodeport-e2e"
 
 
 def ensure_room(folder: Path, *, gigabytes: float, what: str) -> None:

@@ -142,9 +142,10 @@ def compile_programs(
         # `go build -v` names each package when it begins to compile it.
         if re.fullmatch(r"[\w./~-]+", line):
             compiled += 1
-            if compiled % 100 == 1:
-                progress(f"{programs.title}: compiled {compiled - 1} of at most {total} packages")
+            if compiled % 100 == 0:
+                progress(f"{programs.title}: compiled {compiled} of at most {total} packages")
 
+    progress(f"{programs.title}: compiling up to {total} packages")
     command = ["test", "-c"] if programs.is_test else ["build", "-v"]
     stream(
         ["go", *command, *BUILD, *tags, "-ldflags", f"-s -w {linked}", "-o",

@@ -131,6 +131,7 @@ class _Building:
         missing = [part for part in parts if not self.store.has(part.name, part.recipe(_arch()))]
         # 12 GB: Go's caches 6, parts and scratch 3, the engine's copy 1.5, and some air.
         ensure_room(self.store.folder, gigabytes=12 if missing else 5, what="building a node image")
+        self._ensure_room_in_engine()
         base = self._start_base()
         try:
             programs = {
@@ -151,6 +152,13 @@ class _Building:
                 agnhost_source=fetch(self.pins.agnhost_from) / "test/images/agnhost",
             )
         )
+
+    def _ensure_room_in_engine(self) -> None:
+        """Check the engine's own disk, where that is one of this machine."""
+        if self.engine.command == "docker":
+            folder = Path(self.engine.run("info", "--format", "{{.DockerRootDir}}").strip())
+            if folder.is_dir():
+                ensure_room(folder, gigabytes=3, what="a node image in Docker")
 
     def _base_recipe(self) -> dict[str, object]:
         return {
