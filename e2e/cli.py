@@ -15,7 +15,7 @@ from rich.console import Console
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import StopError, UsageError
-from e2e.fixtures.settings import host
+from e2e.fixtures.settings import PROVIDERS, host
 from e2e.provider import existing, kind, node_image
 from e2e.provider.engine import ensure_engine, find_engine, stop_engine
 from e2e.provider.kind_binary import ensure_kind
@@ -66,7 +66,13 @@ def _option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
 @_option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
 @_option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
 @_option("--keep", "KEEP", is_flag=True, help="Keep the cluster; the next run takes it.")
-@_option("--provider", "PROVIDER", default="kind", help="kind, or existing.")
+@_option(
+    "--provider",
+    "PROVIDER",
+    default="kind",
+    type=click.Choice(PROVIDERS),
+    help="Make a cluster, or take one.",
+)
 @_option("--kube-context", "KUBE_CONTEXT", default=None, help="The existing cluster's context.")
 @_option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's kubeconfig.")
 @_option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")

@@ -37,7 +37,8 @@ class Lane:
         """Check the words.
 
         Raises:
-            UsageError: one of them is unknown; names it and what is allowed.
+            UsageError: one of them is unknown, or the shape's file is no kind config; names it
+                and what is allowed.
         """
         for option, value, allowed in (
             ("PROXY", self.proxy, PROXIES),
@@ -45,7 +46,7 @@ class Lane:
         ):
             if value not in allowed:
                 raise UsageError(f"{option}={value} is unknown", f"use {', '.join(allowed)}")
-        self.shape_file()
+        self.kind_config()
 
     def __str__(self) -> str:
         return f"{self.version} {self.proxy} {self.family} {self.shape}"
@@ -91,14 +92,17 @@ class Lane:
             where = getattr(error, "problem_mark", None)
             line = f" line {where.line + 1}" if where else ""
             raise UsageError(f"{file}{line} is no YAML", "correct it") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{file} is no text", "name a kind config") from error
         if not isinstance(config, dict) or config.get("kind") != "Cluster":
             raise UsageError(f"{file} is no kind config", "it must say `kind: Cluster`")
-        networking = config.setdefault("networking", {})
-        networking.setdefault("kubeProxyMode", self.proxy)
-        networking.setdefault("ipFamily", self.family)
+        networking = config.get("networking") or {}
+        if not isinstance(networking, dict):
+            raise UsageError(f"{file} is no kind config", "its `networking` must be a mapping")
+        ours = {"kubeProxyMode": self.proxy, "ipFamily": self.family}
+        config["networking"] = ours | networking
         if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
             # Kubernetes 1.35 and later refuse cgroup v1 unless they are told not to.
-            config.setdefault("kubeadmConfigPatches", []).append(
-                "kind: KubeletConfiguration\nfailCgroupV1: false\n"
-            )
+            patch = "kind: KubeletConfiguration\nfailCgroupV1: false\n"
+            config["kubeadmConfigPatches"] = [*(config.get("kubeadmConfigPatches") or []), patch]
         return yaml.safe_dump(config, sort_keys=False)
