@@ -1,0 +1,216 @@
+"""Bad input: one plain message that names it and what is allowed, and exit code 4."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
+from e2e.provider.lane import FAMILIES, PROXIES, SHAPES, Lane
+from e2e.provider.pins import read_pins
+from e2e.selftest.programs import environment, only_path, put, python
+
+VERSION = "v1.37.2"
+VERSION_ASKED = {"version --format {{.Server.Version}}"}
+KIND_NAME = re.compile(r"[a-z0-9.-]+")  # as kind itself checks it
+
+CLI = ("e2e.cli", "run")
+PYTEST = ("pytest", "-p", "no:cacheprovider", "e2e/contract")
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> dict[str, str]:
+    """The variables of a user whose machine has no engine and no kind."""
+    return environment(tmp_path, only_path(tmp_path / "bin"))
+
+
+def ended(done: "subprocess.CompletedProcess[str]") -> str:
+    """Give what was said by a program that bad input has ended, and see that it ended well."""
+    said = done.stdout + done.stderr
+    assert done.returncode == 4, said
+    assert "Traceback" not in said
+    assert "internal error" not in said.lower()
+    return said
+
+
+BAD = {
+    "proxy": ("E2E_PROXY", "ebpf", "PROXY=ebpf is unknown", "iptables, nftables, ipvs"),
+    "family": ("E2E_FAMILY", "ipv5", "FAMILY=ipv5 is unknown", "ipv4, ipv6, dual"),
+    "shape": ("E2E_SHAPE", "a-square", "SHAPE=a-square is unknown", "two-workers"),
+    "provider": ("E2E_PROVIDER", "cloud", "cloud", "existing"),
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "case"), [*[(CLI, case) for case in BAD], (PYTEST, "proxy"), (PYTEST, "provider")]
+)
+def test_a_word_that_is_unknown_is_named_with_those_that_are_known(variables, entry, case):
+    """A variable with a bad value ends a run at once: nothing is made, and what helps is said."""
+    variable, value, what, allowed = BAD[case]
+
+    said = ended(python(*entry, env=variables | {variable: value}))
+
+    assert what in said
+    assert allowed in said
+    assert len(said.strip().splitlines()) <= 4
+    assert not Path(variables["E2E_CACHE"]).exists()
+    assert list(Path(variables["TMPDIR"]).iterdir()) == []
+
+
+@pytest.mark.parametrize("entry", [CLI, PYTEST], ids=["cli", "pytest"])
+def test_an_option_that_is_unknown_is_named(variables, entry):
+    """A slip in the name of an option is told with that name."""
+    assert "--proxi" in ended(python(*entry, "--proxi=nftables", env=variables))
+
+
+def test_a_number_that_is_none_is_named(variables):
+    """A count of processes that is no number is told as it was given."""
+    assert "'many'" in ended(python(*CLI, env=variables | {"E2E_PROCESSES": "many"}))
+
+
+def test_empty_variables_mean_nothing(variables):
+    """A variable that is set to nothing, as make does, is as good as none."""
+    empty = dict.fromkeys(
+        ["E2E_K8S", "E2E_PROXY", "E2E_FAMILY", "E2E_SHAPE", "E2E_NODE_IMAGE", "E2E_KEEP"], ""
+    )
+
+    done = python(*CLI, "--provider=existing", env=variables | empty)
+
+    assert done.returncode == 3, done.stdout + done.stderr
+
+
+def test_a_version_that_is_unknown_is_named_with_those_that_are_known(variables, tmp_path):
+    """A version that is pinned nowhere is told with all that are, and no image is asked for."""
+    put(tmp_path / "bin", "kind", "#!/bin/sh\necho kind v99.0.0 go1.26 linux/amd64\n")
+    put(
+        tmp_path / "bin",
+        "docker",
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\necho 28.2.2\n',
+    )
+
+    said = ended(python(*CLI, env=variables | {"E2E_K8S": "v9.9.9"}))
+
+    assert "'v9.9.9' is no Kubernetes version that is known here" in said
+    for version in read_pins().releases:
+        assert version in said
+    asked = tmp_path / "asked"
+    assert not asked.exists() or set(asked.read_text().split("\n")) <= {*VERSION_ASKED, ""}
+
+
+def test_without_an_engine_a_run_cannot_begin(variables):
+    """Good input on a machine without an engine ends with 2, and says what to do."""
+    done = python(*CLI, env=variables)
+
+    assert done.returncode == 2
+    assert "no container engine works here" in done.stderr
+    assert "what to do: start Docker or Podman" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_needs_nothing_and_names_every_variable(variables):
+    """`run --help` works on a bare machine and shows each option with its variable."""
+    done = python(*CLI, "--help", env=variables)
+
+    assert done.returncode == 0
+    for name in ("K8S", "PROXY", "FAMILY", "SHAPE", "KEEP", "PROVIDER", "KUBE_CONTEXT", "OUT"):
+        assert f"E2E_{name}" in done.stdout
+
+
+BROKEN = {
+    "no YAML": ("kind: [Cluster\nnodes: ]\n", r"line \d+ is no YAML"),
+    "no text": ("kind: \xff", "is no text"),
+    "no kind config": ("kind: Pod\n", "is no kind config"),
+    "a list": ("- kind: Cluster\n", "is no kind config"),
+    "empty": ("", "is no kind config"),
+    "networking of nothing useful": ("kind: Cluster\nnetworking: [ipv4]\n", "is no kind config"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_shape_that_is_broken_is_named_before_anything_is_made(tmp_path, case):
+    """A file that is no kind config is told by its name as soon as a lane is asked for."""
+    text, why = BROKEN[case]
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(text.encode("latin-1"))
+
+    with pytest.raises(UsageError, match=rf"^{file} ?{why}"):
+        Lane(VERSION, shape=str(file))
+
+
+def test_a_broken_shape_ends_a_run_with_4(variables, tmp_path):
+    """The same holds for a whole run, which asks for no engine before."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("kind: [Cluster\n")
+
+    assert f"{file} line " in ended(python(*CLI, f"--shape={file}", env=variables))
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", sorted(path.stem for path in SHAPES.glob("*.yaml")))
+def test_every_lane_gives_a_kind_config(proxy, family, shape):
+    """Each shape takes each proxy mode and IP family, and a name that kind takes."""
+    lane = Lane(VERSION, proxy, family, shape)
+
+    config = yaml.safe_load(lane.kind_config())
+
+    assert config["kind"] == "Cluster"
+    assert config["networking"]["kubeProxyMode"] == proxy
+    assert config["networking"]["ipFamily"] == family
+    assert any(node["role"] == "control-plane" for node in config["nodes"])
+    assert KIND_NAME.fullmatch(lane.cluster_name)
+
+
+def test_no_two_lanes_share_a_cluster():
+    """Every version, proxy mode, IP family and shape has a cluster name of its own."""
+    lanes = [
+        Lane(version, proxy, family, shape.stem)
+        for version in read_pins().releases
+        for proxy in PROXIES
+        for family in FAMILIES
+        for shape in SHAPES.glob("*.yaml")
+    ]
+
+    assert len({lane.cluster_name for lane in lanes}) == len(lanes)
+    assert max(len(lane.cluster_name) for lane in lanes) <= 63 - len("-control-plane")
+
+
+def test_a_shape_of_one_s_own_is_taken_as_it_is(tmp_path):
+    """A kind config anywhere on the disk is a shape; its name makes a name that kind takes."""
+    file = tmp_path / "My shape_2 (no CNI).yaml"
+    file.write_text(
+        "kind: Cluster\nnetworking: {disableDefaultCNI: true, ipFamily: ipv6}\n"
+        "nodes: [{role: control-plane}]\nkubeadmConfigPatches:\n"
+    )
+
+    lane = Lane(VERSION, shape=str(file))
+
+    config = yaml.safe_load(lane.kind_config())
+    assert config["networking"] == {
+        "disableDefaultCNI": True,
+        "ipFamily": "ipv6",
+        "kubeProxyMode": "iptables",
+    }
+    assert KIND_NAME.fullmatch(lane.cluster_name)
+
+
+def test_a_shape_without_networking_gets_the_lane_s(tmp_path):
+    """A kind config that says nothing of networking, or nothing under it, is completed."""
+    for text in ("kind: Cluster\n", "kind: Cluster\nnetworking:\n"):
+        (tmp_path / "plain.yaml").write_text(text)
+        lane = Lane(VERSION, "nftables", "dual", str(tmp_path / "plain.yaml"))
+
+        networking = yaml.safe_load(lane.kind_config())["networking"]
+
+        assert networking == {"kubeProxyMode": "nftables", "ipFamily": "dual"}
+
+
+def test_known_situations_have_their_exit_codes():
+    """Could not run is 2, refused is 3, usage is 4; what to do follows on a line of its own."""
+    codes = {kind: kind("x").exit_code for kind in (CannotRunError, RefusedError, UsageError)}
+
+    assert codes == {CannotRunError: 2, RefusedError: 3, UsageError: 4}
+    assert str(StopError("it broke", "mend it")) == "it broke\n  what to do: mend it"
+    assert str(StopError("it broke")) == "it broke"
