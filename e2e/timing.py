@@ -8,7 +8,10 @@ ATTEMPT = 3.5
 # --- looking until it settles ----------------------------------------------------------------
 # kube-proxy syncs at most once a second in kind and may have one sync to catch up with.
 SETTLE_WITHIN = 30.0
-LOOK_EVERY = 0.1
+# Looking costs the processor time that the cluster needs to get there, so it is done seldom
+# until a look agrees, and then soon again.
+LOOK_EVERY = 0.3
+LOOK_AGAIN = 0.05
 LOOKS_IN_A_ROW = 3
 # A node that has rules but no pod refuses by ICMP, and Linux sends one caller at most one such
 # message a second after a burst of six (net.ipv4.icmp_ratelimit); asked faster, it looks silent.

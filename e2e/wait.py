@@ -45,9 +45,12 @@ def settle(
     within: float = timing.SETTLE_WITHIN,
     times: int = timing.LOOKS_IN_A_ROW,
     every: float = timing.LOOK_EVERY,
+    again: float | None = None,
 ) -> Settled[T]:
     """Look until `times` looks in a row agree, or `within` seconds have passed.
 
+    The next look comes `again` seconds after one that agrees, `every` seconds by default, and
+    `every` seconds after one that does not.
     An error raised by `look` is no answer: it passes straight through.
     """
     began = time.monotonic()
@@ -71,7 +74,7 @@ def settle(
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda _: row < times),
         stop=tenacity.stop_after_delay(within),
-        wait=tenacity.wait_fixed(every),
+        wait=lambda _: every if row == 0 or again is None else again,
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
     last = retrying(look_once)

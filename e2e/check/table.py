@@ -83,8 +83,12 @@ def assert_settles(
         return not bad
 
     refusals = any(REFUSED in want.outcomes for want in wants.values())
-    every = timing.LOOK_FOR_REFUSAL_EVERY if refusals else timing.LOOK_EVERY
-    result = settle(lambda: look(wants), agrees, within=within, times=times, every=every)
+    every, again = timing.LOOK_EVERY, timing.LOOK_AGAIN
+    if refusals:
+        every = again = timing.LOOK_FOR_REFUSAL_EVERY
+    result = settle(
+        lambda: look(wants), agrees, within=within, times=times, every=every, again=again
+    )
     book = journal.current.get()
     if result.settled:
         if book:
