@@ -32,7 +32,9 @@ NOT_STARTED = (
     "lib/systemd/system/basic.target.wants/*",
 )
 # The programs that the component images hold beside their own.
-TOOLS = ("bash", "conntrack", "curl", "dig", "ip", "nc", "nft", "ss")
+# The shell is the distribution's: busybox's own would call its applets, such as its nc, which
+# knows less, before the programs on the PATH.
+TOOLS = ("bash", "conntrack", "curl", "dig", "ip", "nc", "nft", "sh", "ss")
 XTABLES = ("xtables-legacy-multi", "xtables-nft-multi")
 STATIC = ("busybox",)
 
