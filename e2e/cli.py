@@ -15,7 +15,7 @@ from rich.console import Console
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import StopError, UsageError
-from e2e.fixtures.settings import PROVIDERS, host
+from e2e.fixtures.settings import PROVIDERS
 from e2e.provider import existing, kind, node_image
 from e2e.provider.engine import ensure_engine, find_engine, stop_engine
 from e2e.provider.kind_binary import ensure_kind
@@ -140,8 +140,8 @@ def clean(kube_context: str | None, kubeconfig: str | None) -> None:
     if kube_context:
         file = Path(kubeconfig or existing.default_kubeconfig())
         existing.check_allowed(file, kube_context, engine)
-        with steps.step("namespaces", f"in {kube_context}") as step:
-            gone, foreign = leftovers.remove_namespaces(Api(file, kube_context), host())
+        with steps.step("namespaces", f"and cordons in {kube_context}") as step:
+            gone, foreign = leftovers.undo_in_cluster(Api(file, kube_context))
             stay = f"; {', '.join(foreign)} belong to runs of other machines" if foreign else ""
             step.done(f"removed {', '.join(gone) or 'none'}{stay}")
     with steps.step("folders", "of interrupted runs") as step:

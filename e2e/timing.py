@@ -68,6 +68,8 @@ LOCK_EVERY = 0.5
 DOWNLOAD = 30.0
 
 # --- sharing between clauses -----------------------------------------------------------------
+# The first process asks for namespaces, nodes and callers that dead runs left; seven requests.
+HOME_LOCK_WITHIN = 7 * API_REQUEST + COMMAND
 # A clause keeps a node port of its own choice for some seconds, at worst until it is timed out.
 PORT_LENT_FOR = 600.0
 

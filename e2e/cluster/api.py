@@ -1,6 +1,7 @@
 """The API server, spoken to in raw dicts: a typed client would refuse bad input before it does."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from urllib.parse import urlencode
 
 import urllib3
 from kubernetes import config
-from kubernetes.client import Configuration
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
@@ -22,6 +23,9 @@ Object = dict[str, Any]
 
 MERGE = "application/merge-patch+json"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+# Each process asks a server once what it knows; kept in a file, that would be left behind, and
+# could be of another cluster at the same address.
+NO_FILE = f"{os.devnull}/discovery"
 
 
 class ApiRefusedError(Exception):
@@ -39,8 +43,15 @@ class Api:
     `CannotRunError` when it does not answer.
     """
 
-    def __init__(self, kubeconfig: Path, context: str | None = None) -> None:
+    def __init__(
+        self, kubeconfig: Path, context: str | None = None, *, secrets: Path | None = None
+    ) -> None:
         """Connect.
+
+        Args:
+            kubeconfig: the file.
+            context: in that file; its current one by default.
+            secrets: a folder for files with the client's key, for as long as this process runs.
 
         Raises:
             UsageError: the file has no such context.
@@ -51,15 +62,19 @@ class Api:
         # A look from pods sends one request for each of its flows at the same time.
         settings.connection_pool_maxsize = 64
         try:
-            client = config.new_client_from_config(
-                str(kubeconfig), context, client_configuration=settings
+            config.load_kube_config(
+                str(kubeconfig),
+                context,
+                client_configuration=settings,
+                persist_config=False,  # a renewed token would be written into the user's file
+                temp_file_path=str(secrets) if secrets else None,
             )
         except ConfigException as error:
             raise UsageError(f"no context {context!r} in {kubeconfig}: {error}") from error
         self.kubeconfig, self.context = str(kubeconfig), context
-        self.server = str(client.configuration.host)
+        self.server = str(settings.host)
         try:
-            self._client = DynamicClient(client)
+            self._client = DynamicClient(ApiClient(settings), cache_file=NO_FILE)
         except (urllib3.exceptions.HTTPError, ApiException, DynamicApiError) as error:
             raise self._no_answer(error) from error
 
@@ -127,7 +142,11 @@ class Api:
     def logs(self, pod: str, namespace: str, *, lines: int) -> str:
         """The last lines that a pod's only container wrote."""
         path = f"{self._path('v1', 'Pod', pod, namespace)}/log?tailLines={lines}"
-        return self._raw("get", path).decode(errors="replace")
+        try:
+            return self._raw("get", path).decode(errors="replace")
+        except DynamicApiError as error:
+            said = {"code": error.status, "message": error.reason}
+            raise ApiRefusedError(f"logs of {pod}", said) from error
 
     def version(self) -> str:
         """The server's version, such as v1.37.2."""
@@ -192,6 +211,7 @@ class Api:
 
 
 KINDS = {
+    "ConfigMap": "v1",
     "Deployment": "apps/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "Event": "v1",

@@ -35,7 +35,10 @@ def save(
         api: the cluster.
         run: whose namespaces are saved.
         nodes: whose kube-proxy and rules are saved.
-        engine: runs the nodes; without one, or on nodes that it does not run, no rules are saved.
+        engine: runs the nodes; without one no rules are saved.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.txt").write_text(table + "\n")
@@ -54,7 +57,10 @@ def save(
 
     for kind in KINDS:
         keep(f"{kind.lower()}s.yaml", partial(objects, kind))
-    proxies = api.find_all("Pod", "kube-system", **{"k8s-app": "kube-proxy"})
+    try:
+        proxies = api.find_all("Pod", "kube-system", **{"k8s-app": "kube-proxy"})
+    except ApiRefusedError:
+        proxies = []  # whoever may not list them may not read their logs
     for pod in proxies:
         name, node = pod["metadata"]["name"], pod["spec"].get("nodeName")
         keep(f"kube-proxy.{node}.log", partial(api.logs, name, "kube-system", lines=LOG_LINES))

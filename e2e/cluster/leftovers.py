@@ -1,31 +1,54 @@
 """Finds what runs left behind that can no longer clean up, and removes that and nothing else."""
 
 import fcntl
+import hashlib
+import os
+import re
+import secrets
 import shutil
-import tempfile
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from e2e.cluster import namespace
+from e2e.cluster import namespace, node
 from e2e.cluster.api import Api
 from e2e.cluster.caller import LABEL
+from e2e.provider.cache import cache_folder
 from e2e.provider.engine import Engine
 
-PREFIX = "nodeport-e2e-"
 ALIVE = "alive"
+MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+
+
+RUN = re.compile(r"[0-9a-f]{8}-(\d+)-[0-9a-f]{6}")
+
+
+def new_run() -> str:
+    """An id that no other run has; it begins with the machine and process it belongs to."""
+    return f"{host()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def host() -> str:
+    """What stands for this machine at the beginning of its runs' ids; host names alone repeat."""
+    known = [file.read_text() for file in MACHINE_IDS if file.exists()][:1]
+    return hashlib.sha256("\n".join([*known, socket.gethostname()]).encode()).hexdigest()[:8]
 
 
 def folder_of(run: str) -> Path:
     """The folder that all processes of a run share."""
-    return Path(tempfile.gettempdir()) / f"{PREFIX}{run}"
+    return _folders() / run
+
+
+def _folders() -> Path:
+    return cache_folder() / "runs"
 
 
 @contextmanager
 def alive(run: str) -> Iterator[Path]:
     """Be seen as alive by other runs on this machine, and remove the run's folder at the end."""
     folder = folder_of(run)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ALIVE).open("w") as file:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         try:
@@ -35,22 +58,38 @@ def alive(run: str) -> Iterator[Path]:
 
 
 def is_alive(run: str) -> bool:
-    """Whether a process of this machine still holds the run."""
+    """Whether a process of this machine still holds the run.
+
+    A run with another E2E_CACHE has its folder elsewhere, so one without a folder is dead only
+    when its process is gone as well.
+    """
     try:
         with (folder_of(run) / ALIVE).open() as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return False
+        return _runs_here(run)
     except BlockingIOError:
         return True
     return False
 
 
+def _runs_here(run: str) -> bool:
+    made_of = RUN.fullmatch(run)
+    if made_of is None:
+        return False
+    try:
+        os.kill(int(made_of[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def remove_folders() -> list[str]:
     """Remove the folders of runs that are no longer alive; returns their ids."""
     # A folder without this file is none of a run, whatever it is called.
-    files = folder_of("").parent.glob(f"{PREFIX}*/{ALIVE}")
-    runs = [file.parent.name.removeprefix(PREFIX) for file in files]
+    runs = [file.parent.name for file in _folders().glob(f"*/{ALIVE}")]
     dead = [run for run in runs if not is_alive(run)]
     for run in dead:
         shutil.rmtree(folder_of(run), ignore_errors=True)
@@ -70,14 +109,24 @@ def remove_callers(engine: Engine, *, run: str | None = None) -> list[str]:
     return removed
 
 
-def remove_namespaces(api: Api, host: str) -> tuple[list[str], list[str]]:
-    """Remove the namespaces of this machine's dead runs; returns what went, and what is not ours.
+def undo_in_cluster(api: Api) -> tuple[list[str], list[str]]:
+    """Remove the namespaces of this machine's dead runs, and lift their cordons.
 
-    A run of another machine cannot be asked whether it is alive, so its namespaces stay.
+    A run of another machine cannot be asked whether it is alive, so its things stay.
+
+    Returns:
+        The names of the namespaces and nodes that were dealt with, and those of other machines.
     """
     gone, foreign = [], []
+    for run, names in node.cordoned(api).items():
+        if not run.startswith(f"{host()}-"):
+            foreign += names
+        elif not is_alive(run):
+            for name in names:
+                node.uncordon(api, name)
+            gone += names
     for run, names in namespace.runs(api).items():
-        if not run.startswith(f"{host}-"):
+        if not run.startswith(f"{host()}-"):
             foreign += names
         elif not is_alive(run):
             namespace.remove(api, names, wait=False)

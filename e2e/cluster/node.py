@@ -1,11 +1,15 @@
 """The nodes of a cluster and the addresses at which they answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import yaml
 
 from e2e.cluster.api import Api, Object
 from e2e.errors import CannotRunError
 
-FAMILIES = ("IPv4", "IPv6")
+CORDONED_BY = "nodeport-e2e/cordoned-by"
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 
 
 def family_of(address: str) -> str:
@@ -21,13 +25,11 @@ class Node:
         name: as Kubernetes calls it.
         addresses: its InternalIPs by IP family.
         is_control_plane: whether it runs a control plane.
-        version: of its kubelet.
     """
 
     name: str
     addresses: dict[str, str]
     is_control_plane: bool
-    version: str
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -53,6 +55,51 @@ def all_nodes(api: Api) -> tuple[Node, ...]:
     return tuple(sorted(nodes, key=lambda node: (not node.is_control_plane, node.name)))
 
 
+def cordon(api: Api, name: str, run: str) -> bool:
+    """Mark a node as unschedulable and note for whom; False if somebody else had done so."""
+    found = api.get("Node", name)
+    if found["spec"].get("unschedulable"):
+        return False
+    api.change("Node", name, _cordoned(run))
+    return True
+
+
+def uncordon(api: Api, name: str) -> None:
+    """Take the mark and the note away."""
+    api.change("Node", name, _cordoned(None))
+
+
+def cordoned(api: Api) -> dict[str, list[str]]:
+    """Every run that has cordoned nodes of this cluster, with their names."""
+    found: dict[str, list[str]] = {}
+    for item in api.find_all("Node"):
+        if run := item["metadata"].get("annotations", {}).get(CORDONED_BY):
+            found.setdefault(run, []).append(item["metadata"]["name"])
+    return found
+
+
+def _cordoned(run: str | None) -> Object:
+    return {
+        "metadata": {"annotations": {CORDONED_BY: run}},
+        "spec": {"unschedulable": True if run else None},
+    }
+
+
+def describe(api: Api, nodes: Sequence[Node]) -> str:
+    """What a cluster says of itself: version, kube-proxy's mode, IP families, and its nodes."""
+    families = " and ".join(sorted({family for node in nodes for family in node.addresses}))
+    return f"{api.version()}, {_proxy_mode(api)}, {families}, {', '.join(map(str, nodes))}"
+
+
+def _proxy_mode(api: Api) -> str:
+    """kube-proxy's mode where kubeadm keeps it; nothing means iptables, as on any Linux."""
+    found = api.find("ConfigMap", "kube-proxy", "kube-system")
+    if found.get("kind") != "ConfigMap":
+        return "service proxy unknown"
+    settings = yaml.safe_load(found.get("data", {}).get("config.conf", "")) or {}
+    return f"kube-proxy in mode {settings.get('mode') or 'iptables'}"
+
+
 def is_ready(node: Object) -> bool:
     """Whether the Node object says Ready."""
     conditions = {c["type"]: c["status"] for c in node.get("status", {}).get("conditions", [])}
@@ -67,6 +114,5 @@ def _node(item: Object) -> Node:
     return Node(
         name=item["metadata"]["name"],
         addresses=addresses,
-        is_control_plane="node-role.kubernetes.io/control-plane" in item["metadata"]["labels"],
-        version=item["status"]["nodeInfo"]["kubeletVersion"],
+        is_control_plane=CONTROL_PLANE in item["metadata"]["labels"],
     )

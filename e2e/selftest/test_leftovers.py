@@ -4,14 +4,21 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from e2e.cluster.leftovers import alive, folder_of, is_alive, remove_callers, remove_folders
+from e2e.cluster.leftovers import (
+    alive,
+    folder_of,
+    host,
+    is_alive,
+    new_run,
+    remove_callers,
+    remove_folders,
+)
 from e2e.provider.engine import Engine
 from e2e.selftest.programs import CHECKOUT, only_path, put
 
@@ -29,12 +36,10 @@ with alive(sys.argv[1]):
 
 
 @pytest.fixture(autouse=True)
-def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files, of this process and of those that it starts."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setenv("TMPDIR", str(folder))
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of this process and of those that it starts."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("E2E_CACHE", str(folder))
     return folder
 
 
@@ -92,7 +97,7 @@ def test_a_run_of_another_process_is_alive_until_it_is_killed():
 
 def test_asking_whether_a_run_is_alive_does_not_make_it_so():
     """A dead run stays dead however often one asks, and a living one is not disturbed."""
-    folder_of("vm-3").mkdir()
+    folder_of("vm-3").mkdir(parents=True)
     (folder_of("vm-3") / "alive").touch()
 
     assert [is_alive("vm-3") for _ in range(3)] == [False] * 3
@@ -100,32 +105,37 @@ def test_asking_whether_a_run_is_alive_does_not_make_it_so():
         assert [is_alive("vm-3") for _ in range(3)] == [True] * 3
 
 
-def test_only_the_folders_of_dead_runs_are_removed(tmp):
-    """What a killed run left goes; living runs, locks of ports and other people's things stay."""
+def test_only_the_folders_of_dead_runs_are_removed(cache):
+    """What a killed run left goes; living runs and other people's things stay."""
     with another_process("vm-dead") as killed, another_process("vm-alive"), alive("vm-mine"):
         (folder_of("vm-dead") / "evidence").mkdir()
         killed.kill()
         killed.wait()
-        checkout = tmp / "nodeport-e2e-checkout"
-        ports = tmp / "nodeport-e2e-ports-https-127-0-0-1-6443"
-        for kept in (checkout / "src", ports, tmp / "else"):
-            kept.mkdir(parents=True)
-        (ports / "30008").touch()
-        (tmp / "nodeport-e2e-notes").write_text("a file")
+        (cache / "runs" / "else").mkdir()
+        (cache / "ports").mkdir()
 
         assert remove_folders() == ["vm-dead"]
 
-        assert sorted(path.name for path in tmp.iterdir()) == [
-            "else",
-            "nodeport-e2e-checkout",
-            "nodeport-e2e-notes",
-            "nodeport-e2e-ports-https-127-0-0-1-6443",
-            "nodeport-e2e-vm-alive",
-            "nodeport-e2e-vm-mine",
-        ]
-        assert (checkout / "src").exists()
-        assert (ports / "30008").exists()
+        assert {path.name for path in (cache / "runs").iterdir()} == {"else", "vm-alive", "vm-mine"}
+        assert (cache / "ports").exists()
         assert remove_folders() == []
+
+
+def test_a_run_with_a_cache_of_its_own_lives_as_long_as_its_process():
+    """A run whose folder is elsewhere is not dead while its process lives, and is afterwards."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        run = f"{host()}-{process.pid}-abcdef"
+        assert is_alive(run)
+        process.kill()
+        process.wait()
+        assert not is_alive(run)
+
+
+def test_the_id_of_a_run_begins_with_its_machine_and_process():
+    """No two ids are equal, and each says where it belongs."""
+    assert new_run().startswith(f"{host()}-{os.getpid()}-")
+    assert new_run() != new_run()
+    assert len(f"nodeport-e2e-{new_run()}") < 60, "it is the name of a namespace"
 
 
 # Containers are files, named by their id; each holds the value of our label, if it has one.

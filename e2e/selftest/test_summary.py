@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from e2e.report.summary import SCREEN, Outcome, summary
+from e2e.report.summary import SCREEN, Ending, exit_code, summary
 
 TABLE = """\
 not settled in 30 s: 0 of 16 looks agreed, never 3 in a row
@@ -15,20 +15,20 @@ x outside -> worker-3:30081: want answered, saw silent"""
 LANE = "lane: v1.37.2 nftables dual two-workers"
 
 
-def held(clause: str, seconds: float = 0.5) -> Outcome:
-    return Outcome(clause, "passed", "", "", seconds)
+def held(clause: str, seconds: float = 0.5) -> Ending:
+    return Ending(clause, "held", "", "", seconds)
 
 
-def failed(clause: str, said: str = TABLE, ended: str = "failed") -> Outcome:
-    return Outcome(clause, ended, said, f"out/evidence/{clause}", 31.0)
+def failed(clause: str, said: str = TABLE, ended: str = "failed") -> Ending:
+    return Ending(clause, ended, said, f"out/evidence/{clause}", 31.0)
 
 
-def skipped(clause: str, why: str) -> Outcome:
-    return Outcome(clause, "skipped", why, "", 0.0)
+def skipped(clause: str, why: str) -> Ending:
+    return Ending(clause, "skipped", why, "", 0.0)
 
 
-def screen(*outcomes: Outcome, status: int = 0, junit: str | None = "out/junit.xml") -> list[str]:
-    return summary(list(outcomes), LANE, 61.4, junit, status).splitlines()
+def screen(*endings: Ending, status: int = 0, junit: str | None = "out/junit.xml") -> list[str]:
+    return summary(list(endings), LANE, 61.4, junit, status).splitlines()
 
 
 def test_a_run_that_held_is_told_in_four_lines():
@@ -36,7 +36,7 @@ def test_a_run_that_held_is_told_in_four_lines():
     assert screen(
         held("reach.a", 2), held("reach.b", 9.25), held("reach.c"), held("reach.d", 3)
     ) == [
-        "4 clauses held, 0 did not, 0 were skipped; 61 s",
+        "4 clauses held, 0 did not; 61 s",
         LANE,
         "slowest: reach.b 9.2 s, reach.d 3.0 s, reach.a 2.0 s",
         "every clause with its figures: out/junit.xml",
@@ -46,7 +46,7 @@ def test_a_run_that_held_is_told_in_four_lines():
 def test_a_failure_shows_why_and_where_the_evidence_is():
     """A failure is its clause, the first line of its table, the wrong lines, and the evidence."""
     assert screen(held("reach.a"), failed("etp.local"), status=1, junit=None) == [
-        "1 clauses held, 1 did not, 0 were skipped; 61 s",
+        "1 clauses held, 1 did not; 61 s",
         LANE,
         "x etp.local",
         "    not settled in 30 s: 0 of 16 looks agreed, never 3 in a row",
@@ -60,7 +60,7 @@ def test_a_failure_shows_why_and_where_the_evidence_is():
 def test_a_failure_without_wrong_lines_shows_what_it_said():
     """What is no table is shown from its beginning, and a failure may have no evidence."""
     said = "want 422 Invalid, saw 201\nin the second place\nand in the third"
-    broken = Outcome("range.low", "failed", said, "", 1.0)
+    broken = Ending("range.low", "failed", said, "", 1.0)
 
     assert screen(broken, status=1, junit=None)[2:] == [
         "x range.low",
@@ -79,7 +79,7 @@ def test_reasons_of_skips_are_told_once_each():
     )
 
     assert lines[0] == "0 clauses held, 0 did not, 3 were skipped; 61 s"
-    assert lines[2:4] == [
+    assert lines[3:5] == [
         "- skipped: a.one, c.three: needs two-workers: this cluster has 1 worker",
         "- skipped: b.two: needs outside-caller: no container can be put beside the nodes",
     ]
@@ -129,22 +129,54 @@ def test_a_run_that_was_ended_says_so(status, told):
     assert ended == told
 
 
-def report(**what) -> SimpleNamespace:
+def report(ended: str, **what) -> SimpleNamespace:
     usual = {"user_properties": [], "longrepr": None, "duration": 1.5}
-    return SimpleNamespace(nodeid="e2e/contract/test_x.py::test_y", **usual | what)
+    told = {word: word == ended for word in ("passed", "failed", "skipped")}
+    return SimpleNamespace(nodeid="e2e/contract/test_x.py::test_y", **usual | told | what)
 
 
-def test_an_outcome_is_read_from_the_report_of_pytest():
-    """Clause, message and evidence are those noted; else the test's name and the last line."""
-    noted = [("clause", "reach.x"), ("said", "why"), ("evidence", "out/evidence/reach.x")]
+def test_an_ending_is_read_from_the_report_of_pytest():
+    """Clause, kind, message and evidence are those noted."""
+    noted = [("clause", "reach.x"), ("said", "why"), ("evidence", "there"), ("ended", "failed")]
 
-    assert Outcome.of(report(user_properties=noted), "failed") == Outcome(
-        "reach.x", "failed", "why", "out/evidence/reach.x", 1.5
+    assert Ending.of(report("failed", user_properties=noted)) == Ending(
+        "reach.x", "failed", "why", "there", 1.5
     )
-    assert Outcome.of(report(longrepr="File x\nE   KeyError: 'a'\n"), "error") == Outcome(
-        "test_y", "error", "E   KeyError: 'a'", "", 1.5
+    assert Ending.of(report("skipped", longrepr=("x.py", 7, "Skipped: needs a-thing"))) == Ending(
+        "test_y", "skipped", "needs a-thing", "", 1.5
     )
-    assert Outcome.of(report(longrepr=("x.py", 7, "Skipped: needs a-worker")), "skipped").said == (
-        "needs a-worker"
-    )
-    assert Outcome.of(report(), "passed").said == ""
+    assert Ending.of(report("passed", user_properties=noted[:1])).ended == "held"
+
+
+def test_what_noted_nothing_is_broken():
+    """A report without a note comes from a process that crashed, which is no verdict."""
+    crashed = report("failed", longrepr="worker 'gw1' crashed\nwhile running test_y")
+
+    assert Ending.of(crashed) == Ending("test_y", "broken", "while running test_y", "", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        (["held", "skipped"], 0),
+        (["held", "failed", "broken"], 1),
+        (["held", "broken"], 2),
+        (["skipped"], 2),
+    ],
+)
+def test_only_a_failed_clause_is_a_verdict_against_the_cluster(ended, code):
+    """1 means that a clause did not hold; what could not be judged, or nothing at all, is 2."""
+    assert exit_code([Ending("a.b", kind, "", "", 1.0) for kind in ended]) == code
+
+
+def test_what_could_not_be_judged_is_told_apart():
+    """A clause that could not be judged is counted by itself and marked."""
+    lines = screen(held("a.b"), failed("c.d", "no pod", ended="broken"), status=1)
+
+    assert lines[0] == "1 clauses held, 0 did not, 1 could not be judged; 61 s"
+    assert "x c.d (could not be judged)" in lines
+
+
+def test_a_run_of_skips_says_that_nothing_was_proved():
+    """Nothing but skips is no proof, and the screen says so."""
+    assert "nothing was proved" in screen(skipped("a.b", "needs c"), status=0)
