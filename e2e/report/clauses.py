@@ -37,18 +37,19 @@ class Clause:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What clauses can cover: id and statement of the notes and of the behaviours."""
+    """What clauses can cover, by id; what upstream checks of it; and what clauses can need."""
 
     notes: dict[str, str]
     behaviours: dict[str, str]
     upstream: dict[str, str]
+    needs: dict[str, str]
 
 
 @cache
 def catalogue(file: Path = CATALOGUE) -> Catalogue:
     """Read the catalogue."""
     content = tomllib.loads(file.read_text())
-    return Catalogue(content["notes"], content["behaviours"], content["upstream"])
+    return Catalogue(content["notes"], content["behaviours"], content["upstream"], content["needs"])
 
 
 def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> list[Clause]:
@@ -72,6 +73,8 @@ def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> lis
         unknown = [i for i in clause.covers if i not in known.notes | known.behaviours]
         if unknown:
             problems.append(f"{clause.where}: not in catalogue.toml: {', '.join(unknown)}")
+        if unmet := [need for need in clause.needs if need not in known.needs]:
+            problems.append(f"{clause.where}: nobody knows the need {', '.join(unmet)}")
     covered = {i for clause in clauses for i in clause.covers}
     if uncovered := [note for note in known.notes if note not in covered]:
         problems.append(f"no clause covers {', '.join(uncovered)}")

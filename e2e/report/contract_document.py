@@ -36,6 +36,9 @@ def text() -> str:
     parts.append("\n## The promises, and the clauses that prove them\n")
     parts.append("| id | promise | clauses |\n| --- | --- | --- |")
     parts += [f"| {i} | {says} | {_by(i, clauses)} |" for i, says in known.notes.items()]
+    parts.append("\n## What a clause may need\n")
+    parts.append("| need | what it is |\n| --- | --- |")
+    parts += [f"| {name} | {says} |" for name, says in known.needs.items()]
     parts.append("\n## Behaviours of the catalogue that a clause covers\n")
     parts.append("| id | behaviour | clauses | Kubernetes' own suite |\n| --- | --- | --- | --- |")
     parts += [

@@ -12,13 +12,14 @@ KNOWN = Catalogue(
     notes={"N-01": "It is created.", "N-02": "It answers."},
     behaviours={"DP-01": "Every node answers."},
     upstream={"DP-01": "should serve"},
+    needs={"control-plane": "one", "two-workers": "two", "outside-caller": "beside"},
 )
 GOOD = '''\
 """Reach: through any node."""
 
 import pytest
 
-pytestmark = [pytest.mark.needs("a-worker"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.needs("control-plane"), pytest.mark.timeout(60)]
 
 
 @pytest.mark.clause("reach.every-node", covers=["DP-01", "N-02"])
@@ -73,7 +74,7 @@ def test_a_clause_is_read_from_its_source(contract):
     assert (created.id, created.covers, created.needs) == ("object.created", ("N-01",), ())
     assert answers.id == "reach.every-node"
     assert answers.covers == ("DP-01", "N-02")
-    assert answers.needs == ("a-worker", "two-workers", "outside-caller")
+    assert answers.needs == ("control-plane", "two-workers", "outside-caller")
     assert answers.claim == "Every node answers, also one without a pod."
     assert answers.topic == "Reach: through any node."
     assert answers.where == "test_good.py::test_every_node_answers"
@@ -121,6 +122,10 @@ BROKEN = {
     "covers what nobody knows": (
         REST.replace('"N-01"', '"N-01", "XX-99", "N-99"'),
         "test_other.py::test_it_is_created: not in catalogue.toml: XX-99, N-99",
+    ),
+    "needs what nobody knows": (
+        REST.replace("@pytest", '@pytest.mark.needs("a-moon")\n@pytest', 1),
+        "test_other.py::test_it_is_created: nobody knows the need a-moon",
     ),
     "a promise is left": (
         REST.replace('"N-01"', '"DP-01"'),
