@@ -66,9 +66,10 @@ def summary(
     held, failed, broken, skipped = (
         [e for e in endings if e.ended == ended] for ended in (HELD, FAILED, BROKEN, SKIPPED)
     )
-    count = f"{len(held)} clauses held, {len(failed)} did not"
+    count = f"{len(held)} clause{'s' if len(held) != 1 else ''} held, {len(failed)} did not"
     count += f", {len(broken)} could not be judged" if broken else ""
-    count += f", {len(skipped)} were skipped" if skipped else ""
+    were = "was" if len(skipped) == 1 else "were"
+    count += f", {len(skipped)} {were} skipped" if skipped else ""
     head = [f"{count}; {took:.0f} s", *where.splitlines()]
     if exit_status not in (0, 1):
         head.append("the run was ended before all clauses were asked")

@@ -46,7 +46,7 @@ def test_a_run_that_held_is_told_in_four_lines():
 def test_a_failure_shows_why_and_where_the_evidence_is():
     """A failure is its clause, the first line of its table, the wrong lines, and the evidence."""
     assert screen(held("reach.a"), failed("etp.local"), status=1, junit=None) == [
-        "1 clauses held, 1 did not; 61 s",
+        "1 clause held, 1 did not; 61 s",
         LANE,
         "x etp.local",
         "    not settled in 30 s: 0 of 16 looks agreed, never 3 in a row",
@@ -173,7 +173,7 @@ def test_what_could_not_be_judged_is_told_apart():
     """A clause that could not be judged is counted by itself and marked."""
     lines = screen(held("a.b"), failed("c.d", "no pod", ended="broken"), status=1)
 
-    assert lines[0] == "1 clauses held, 0 did not, 1 could not be judged; 61 s"
+    assert lines[0] == "1 clause held, 0 did not, 1 could not be judged; 61 s"
     assert "x c.d (could not be judged)" in lines
 
 
