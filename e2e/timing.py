@@ -32,10 +32,24 @@ NAMESPACE_GONE_WITHIN = 120.0
 # `kind create cluster` takes 22 s on two idle cores.
 CLUSTER_CREATE_WITHIN = 600.0
 CLUSTER_DELETE_WITHIN = 120.0
-# Another process of the same run makes the cluster while this one waits for it.
-CLUSTER_LOCK_WITHIN = CLUSTER_CREATE_WITHIN + 60.0
+# A control plane answers in 0.3 s; more means that it is just coming up, and is asked again.
+WELLNESS_ANSWER = 15.0
+# Nodes that were started again are well within 20 to 40 s on two cores.
+CLUSTER_RECOVER_WITHIN = 180.0
+# Another process has the cluster in hand. The longest that takes: one that is there does not
+# recover and is removed, the new one does not come up, and its logs are saved.
+CLUSTER_LOCK_WITHIN = (
+    CLUSTER_RECOVER_WITHIN
+    + CLUSTER_DELETE_WITHIN
+    + CLUSTER_CREATE_WITHIN
+    + NODES_READY_WITHIN
+    + CLUSTER_DELETE_WITHIN
+    + 120.0
+)
 # Commands that only ask something of the engine, kind or a node.
 COMMAND = 60.0
+# What a program is given to end by itself when it is asked to, before it is made to.
+PROGRAM_END_WITHIN = 5.0
 
 # --- container engine ------------------------------------------------------------------------
 # An engine that works answers within milliseconds; a client whose daemon is gone fails at once.
@@ -46,6 +60,8 @@ ENGINE_START_WITHIN = 45.0
 ENGINE_STOP_WITHIN = 60.0
 # The packages are 60 MB; slow mirrors exist.
 ENGINE_INSTALL_WITHIN = 600.0
+# Another process installs (lists, packages, and once more after a repair) and starts it.
+ENGINE_LOCK_WITHIN = 4 * ENGINE_INSTALL_WITHIN + ENGINE_START_WITHIN + 60.0
 
 # --- node image ------------------------------------------------------------------------------
 # A registry that is there names the image within 2 s; 10 s without a word means none answers.
@@ -56,6 +72,8 @@ IMAGE_PULL_WITHIN = 1800.0
 MODULES_WITHIN = 900.0
 # Kubernetes takes 7.5 min on two cores with an empty build cache.
 COMPILE_WITHIN = 3600.0
+# Another process fetches and compiles kind.
+KIND_LOCK_WITHIN = 2 * MODULES_WITHIN + COMPILE_WITHIN + 60.0
 # The root file system takes 30 to 75 s.
 ROOTFS_WITHIN = 1200.0
 # Importing 700 MB of component images takes 10 s, the node image itself 15 s.

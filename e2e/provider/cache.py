@@ -11,6 +11,9 @@ from e2e import timing
 from e2e.errors import CannotRunError
 from e2e.wait import WaitedInVainError, wait_until
 
+# So much of a command line tells which program it is.
+CALLED_AS = 100
+
 
 def cache_folder() -> Path:
     """The folder named by E2E_CACHE, else one in the user's cache."""
@@ -50,21 +53,34 @@ def only_one(lock: Path, *, waiting: Callable[[], None], within: float) -> Itera
         CannotRunError: somebody else held it all that time.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+    with lock.open("a+") as file:
         if not _try_lock(file.fileno()):
             waiting()
             try:
                 wait_until(
                     lambda: _try_lock(file.fileno()),
-                    what=f"the lock {lock}",
+                    what=f"the lock {lock}, which is held by {holder_of(lock)}",
                     within=within,
                     every=timing.LOCK_EVERY,
                 )
             except WaitedInVainError as error:
                 raise CannotRunError(
-                    str(error), f"see which process holds it: fuser -v {lock}"
+                    str(error), f"see what it does, or end it; fuser -v {lock} names it too"
                 ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield
+
+
+def holder_of(lock: Path) -> str:
+    """Who took a lock last, as words: the process, and what it was called with."""
+    number = lock.read_text()
+    try:
+        called = Path(f"/proc/{number}/cmdline").read_text(errors="replace")
+    except OSError:
+        return f"process {number}" if number else "another process"
+    return f"process {number} ({' '.join(called.replace(chr(0), ' ').split())[:CALLED_AS]})"
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""Runs other programs, and leaves none of them behind."""
+"""Runs other programs; one that takes too long, or is interrupted, ends with all its children."""
 
 import os
 import shlex
@@ -65,7 +65,7 @@ def run(
     try:
         out, err = process.communicate(data, timeout=timeout)
     except BaseException as error:
-        _end_group(process)
+        end_group(process)
         if isinstance(error, subprocess.TimeoutExpired):
             said = _last_words(log, error.stderr, error.stdout)
             raise CommandFailedError(argv, f"no end within {timeout:g} s", said) from None
@@ -81,7 +81,7 @@ def _last_words(log: Path | None, err: bytes | None, out: bytes | None) -> str:
     return said.decode(errors="replace")
 
 
-def _end_group(process: "subprocess.Popen[bytes]") -> None:
+def end_group(process: "subprocess.Popen[bytes]") -> None:
     """Ask a process group to end, then make those end that are left.
 
     The second step is for the group, not for its leader: a leader that ended when it was asked
@@ -91,7 +91,7 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
         with suppress(ProcessLookupError, PermissionError):  # macOS, of a group that has ended
             os.killpg(process.pid, sign)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(5.0)
+            process.wait(timing.PROGRAM_END_WITHIN)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:
             with suppress(OSError):  # what was not yet written to a program that is gone

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from e2e import timing
 from e2e.errors import CannotRunError
-from e2e.provider.cache import cache_folder, only_one
+from e2e.provider.cache import cache_folder, holder_of, only_one
 from e2e.provider.command import CommandFailedError, run
+from e2e.provider.packages import install
 from e2e.provider.steps import Step, Steps
 from e2e.wait import WaitedInVainError, wait_until
 
@@ -84,8 +85,9 @@ def ensure_engine(steps: Steps) -> Engine:
             step.skip(f"{engine.command} {engine.version} works already")
             return engine
         refuse_to_install()
-        waiting = lambda: step.progress("another run is starting one; waiting for it")  # noqa: E731
-        with only_one(_folder() / "lock", waiting=waiting, within=timing.ENGINE_INSTALL_WITHIN):
+        lock = _folder() / "lock"
+        waiting = lambda: step.progress(f"{holder_of(lock)} is starting one; waiting for it")  # noqa: E731
+        with only_one(lock, waiting=waiting, within=timing.ENGINE_LOCK_WITHIN):
             engine = find_engine()
             if engine:
                 step.skip(f"{engine.command} {engine.version} was started by another run")
@@ -172,18 +174,10 @@ def _has_systemd() -> bool:
 
 
 def _install(step: Step) -> None:
-    step.progress(f"installing {' and '.join(PACKAGES)} from the distribution")
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    if not _has_systemd():
-        # As in single-user mode: the package's own init script must not start a daemon that
-        # knows nothing of our flags.
-        env["RUNLEVEL"] = "1"
-    log = _folder() / "install.log"
-    for argv in (
-        ["apt-get", "update"],
-        ["apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES],
-    ):
-        run(argv, env=env, log=log, timeout=timing.ENGINE_INSTALL_WITHIN)
+    # As in single-user mode: the package's own init script must not start a daemon that
+    # knows nothing of our flags.
+    env = {} if _has_systemd() else {"RUNLEVEL": "1"}
+    install(PACKAGES, log=_folder() / "install.log", progress=step.progress, env=env)
 
 
 def _start(step: Step, *, fresh: bool) -> str:
@@ -197,15 +191,33 @@ def _start(step: Step, *, fresh: bool) -> str:
         run(["systemctl", "stop", "docker.service", "docker.socket"])
     step.progress("starting dockerd")
     flags: list[str] = []
-    how = f"by hand; its log is {_folder() / 'dockerd.log'}"
+    how = f"by hand (its log is {_folder() / 'dockerd.log'})"
     if limited:
         runtime = _folder() / "runc-bounded"
         shutil.copy(RUNTIME, runtime)
         runtime.chmod(0o755)
         flags = ["--add-runtime", f"bounded={runtime}", "--default-runtime", "bounded"]
         how += f"; this machine withholds capabilities ({limited:#x}), so its runtime drops them"
+    _forget_ended_daemon()
     _start_by_hand(["dockerd", "--pidfile", str(_folder() / "dockerd.pid"), *flags])
     return how
+
+
+def _forget_ended_daemon() -> None:
+    """Remove the note of a daemon that has ended: its number may be that of another process now.
+
+    Raises:
+        CannotRunError: it has not ended, and does not answer.
+    """
+    if _record().exists():
+        noted = json.loads(_record().read_text())
+        if _start_time(int(noted["pid"])) == noted["started"]:
+            raise CannotRunError(
+                f"dockerd (process {noted['pid']}), which was started from here, does not answer",
+                f"see {_folder() / 'dockerd.log'}; to stop it: make stop-engine",
+            )
+        _record().unlink()
+    (_folder() / "dockerd.pid").unlink(missing_ok=True)
 
 
 def _start_by_hand(argv: Sequence[str]) -> None:

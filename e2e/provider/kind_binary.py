@@ -12,7 +12,7 @@ import requests
 
 from e2e import timing
 from e2e.errors import CannotRunError
-from e2e.provider.cache import cache_folder, only_one
+from e2e.provider.cache import cache_folder, holder_of, only_one
 from e2e.provider.command import CommandFailedError, run
 from e2e.provider.go_modules import Programs, compile_programs
 from e2e.provider.pins import read_pins
@@ -26,28 +26,29 @@ def ensure_kind(steps: Steps) -> Path:
         CannotRunError: there is none, and it can neither be built nor downloaded.
     """
     pinned = read_pins().kind.version
-    with steps.step("kind", f"kind {pinned} makes the cluster") as step:
+    with steps.step("kind", "it makes the cluster") as step:
         found = shutil.which("kind")
         version = found and _version_of(Path(found))
         if found and version and _as_numbers(version) >= _as_numbers(pinned):
-            step.skip(f"kind {version} is on the PATH: {found}")
+            step.skip(f"kind {version} is on the PATH ({found})")
             return Path(found).resolve()
         older = f" (the one on the PATH is {version})" if version else ""
         kept = cache_folder() / "kind" / f"{pinned}-{_platform()}" / "kind"
         if kept.exists():
-            step.skip(f"kind {pinned} is there already{older}: {kept}")
+            step.skip(f"kind {pinned} is there already in {kept.parent}{older}")
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
+        lock = kept.parent / "lock"
         with only_one(
-            kept.parent / "lock",
-            waiting=lambda: step.progress("another run is making it; waiting for it"),
-            within=timing.COMPILE_WITHIN,
+            lock,
+            waiting=lambda: step.progress(f"{holder_of(lock)} is making it; waiting for it"),
+            within=timing.KIND_LOCK_WITHIN,
         ):
             if kept.exists():
-                step.skip(f"kind {pinned} was made by another run: {kept}")
+                step.skip(f"kind {pinned} was made by another run in {kept.parent}")
                 return kept
             how = _make(kept, step)
-        step.done(f"{how} kind {pinned}{older}: {kept}")
+        step.done(f"{how} kind {pinned} in {kept.parent}{older}")
         return kept
 
 

@@ -44,12 +44,24 @@ class Step:
 
 
 class Steps:
-    """Reports steps to a console; live on a terminal, plain lines elsewhere."""
+    """Reports steps to a console; live on a terminal, plain lines elsewhere.
+
+    Attributes:
+        console: what they are reported to.
+        quiet: whether only failed steps are shown.
+        results: what the last step of each title did.
+    """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         """Report to `console` (standard error by default); `quiet` shows only failed steps."""
         self.console = console or Console(stderr=True)
         self.quiet = quiet
+        self.results: dict[str, str] = {}
+
+    def say(self, text: str) -> None:
+        """Say something between two steps, such as who is waited for."""
+        if not self.quiet:
+            self.console.print(Text(f"    {text}"), soft_wrap=True)
 
     @contextmanager
     def step(self, title: str, why: str) -> Iterator[Step]:
@@ -63,18 +75,20 @@ class Steps:
             yield step
         except BaseException as error:
             step.ended = "failed"
-            step.said = "stopped by you" if isinstance(error, KeyboardInterrupt) else why
+            step.said = "stopped by you" if isinstance(error, KeyboardInterrupt) else "failed"
             raise
         finally:
             if status:
                 status.stop()
+            if step.ended == "done":
+                self.results[title] = step.said
             if not self.quiet or step.ended == "failed":
                 self._print(step)
 
     def _print(self, step: Step) -> None:
         mark, colour = MARKS[step.ended]
         took = time.monotonic() - step.began
-        words = step.said or step.why
+        words = f"{step.said}: {step.why}" if step.said else step.why
         # A Text, not markup: "[x]" is no style here, and the ":a:" of an address is no emoji.
         line = Text.assemble(
             (mark, colour),

@@ -3,14 +3,13 @@
 import os
 import selectors
 import shutil
-import signal
 import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from e2e.provider.command import CommandFailedError
+from e2e.provider.command import CommandFailedError, end_group
 
 TAIL = 30
 
@@ -91,17 +90,6 @@ def start(
     finally:
         if not isinstance(sink, int):
             sink.close()
-
-
-def end_group(process: "subprocess.Popen[bytes]") -> None:
-    """Ask a process group to end, then make it."""
-    for sign, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        try:
-            os.killpg(process.pid, sign)
-            process.wait(patience)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
-        return
 
 
 def _read_lines(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.errors import CannotRunError
-from e2e.provider import engine
+from e2e.provider import engine, packages
 from e2e.provider.steps import Steps
 from e2e.wait import wait_until
 
@@ -100,6 +100,55 @@ def test_withheld_capabilities_are_those_missing_in_the_bounding_set(tmp_path: P
     assert engine.withheld_capabilities(status) == 0
     status.write_text(f"Name:\tx\nCapBnd:\t{everything & ~(1 << 24):016x}\n")
     assert engine.withheld_capabilities(status) == 1 << 24
+
+
+class TestInstalling:
+    """Packages of the distribution, with an apt that only looks like one."""
+
+    @pytest.fixture
+    def install(self, programs: Path, tmp_path: Path):
+        """Install with an apt-get whose `install` fails as long as `broken` is there."""
+        broken = tmp_path / "broken"
+        put(
+            programs,
+            "apt-get",
+            f'#!/bin/sh\n[ "$1" = update ] || [ ! -e {broken} ] || {{ cat {broken}; exit 100; }}\n',
+        )
+        put(programs, "dpkg", f"#!/bin/sh\n: >{broken}.mended\nexec unlink {broken}\n")
+        (programs / "unlink").symlink_to("/usr/bin/unlink")
+
+        def install(said: str) -> list[str]:
+            broken.write_text(said)
+            doing: list[str] = []
+            packages.install(("docker.io",), log=tmp_path / "log", progress=doing.append)
+            return doing
+
+        return install
+
+    def test_an_interrupted_installation_is_finished_first(self, install) -> None:
+        doing = install("E: dpkg was interrupted, you must run 'dpkg --configure -a'\n")
+        assert "finishing it: dpkg --configure -a" in doing[-1]
+
+    def test_another_failure_says_what_to_do(self, install, tmp_path: Path) -> None:
+        with pytest.raises(CannotRunError, match="No space left") as stopped:
+            install("E: No space left on device\n")
+        assert "install docker.io yourself" in stopped.value.do
+        assert not (tmp_path / "broken.mended").exists()
+
+
+def test_a_daemon_of_ours_that_does_not_answer_is_not_started_twice(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "cache" / "engine" / "dockerd.json"
+    record.parent.mkdir(parents=True)
+    (record.parent / "dockerd.pid").write_text(str(os.getpid()))
+    started = engine._start_time(os.getpid())
+    record.write_text(json.dumps({"pid": os.getpid(), "started": started}))
+    with pytest.raises(CannotRunError, match=r"was started from here, does not answer"):
+        engine._forget_ended_daemon()
+    record.write_text(json.dumps({"pid": os.getpid(), "started": "1"}))
+    engine._forget_ended_daemon()
+    assert list(record.parent.iterdir()) == []
 
 
 class TestBoundedRuntime:

@@ -29,13 +29,13 @@ class Told:
 
 
 def test_a_step_is_one_line_with_its_result():
-    """A step that is done is one plain line: mark, title, result, duration."""
+    """A step that is done is one plain line: mark, title, result, reason, duration."""
     told = Told()
 
     with told.steps.step("engine", "containers are run by one") as step:
         step.done("docker 29.1, as found")
 
-    assert told.lines == ["✓ engine       docker 29.1, as found (T)"]
+    assert told.lines == ["✓ engine       docker 29.1, as found: containers are run by one (T)"]
 
 
 def test_a_step_without_a_result_says_why_it_ran():
@@ -66,7 +66,7 @@ def test_a_skipped_step_says_why_nothing_had_to_be_done():
     with told.steps.step("node image", "kind needs one") as step:
         step.skip("nodeport-e2e/node:v1.37.2 is here")
 
-    assert told.lines == ["- node image   nodeport-e2e/node:v1.37.2 is here (T)"]
+    assert told.lines == ["- node image   nodeport-e2e/node:v1.37.2 is here: kind needs one (T)"]
 
 
 def test_a_failed_step_says_so_and_lets_the_error_pass():
@@ -81,7 +81,7 @@ def test_a_failed_step_says_so_and_lets_the_error_pass():
     with pytest.raises(OSError, match="disk full"):
         fail()
 
-    assert told.lines == ["x kind         it makes the cluster (T)"]
+    assert told.lines == ["x kind         failed: it makes the cluster (T)"]
 
 
 def test_an_interrupted_step_says_who_stopped_it():
@@ -95,7 +95,7 @@ def test_an_interrupted_step_says_who_stopped_it():
     with pytest.raises(KeyboardInterrupt):
         stop()
 
-    assert told.lines == ["x kind         stopped by you (T)"]
+    assert told.lines == ["x kind         stopped by you: it makes the cluster (T)"]
 
 
 def test_progress_is_a_plain_line_where_there_is_no_terminal():
@@ -108,7 +108,7 @@ def test_progress_is_a_plain_line_where_there_is_no_terminal():
 
     assert told.lines == [
         "    node image: compiling kubelet (3 of 12) (T)",
-        "✓ node image   built (T)",
+        "✓ node image   built: kind needs one (T)",
     ]
 
 
@@ -121,7 +121,7 @@ def test_a_long_line_stays_one_line():
         step.progress(words)
         step.done(words)
 
-    assert told.lines == [f"    engine: {words} (T)", f"✓ engine       {words} (T)"]
+    assert told.lines == [f"    engine: {words} (T)", f"✓ engine       {words}: why (T)"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_words_are_never_markup(words, terminal):
         step.progress(words)
         step.done(words)
 
-    assert told.lines[-1].endswith(f"✓ {words:<12} {words} (T)")
+    assert told.lines[-1].endswith(f"✓ {words:<12} {words}: {words} (T)")
     if not terminal:
         assert told.lines[0] == f"    {words}: {words} (T)"
 
@@ -151,7 +151,7 @@ def test_on_a_terminal_only_the_step_s_line_is_left():
 
     *shown, last = told.text.rstrip("\n").split("\x1b[2K")  # what wipes a line
     assert shown
-    assert re.fullmatch(r"✓ node image   built \(\d\.\d s\)", last)
+    assert re.fullmatch(r"✓ node image   built: kind needs one \(\d\.\d s\)", last)
 
 
 def test_quiet_steps_are_silent_as_long_as_they_succeed():
@@ -178,7 +178,7 @@ def test_quiet_steps_still_say_what_failed():
     with pytest.raises(OSError, match="no daemon"):
         fail()
 
-    assert told.lines == ["x engine       containers are run by one (T)"]
+    assert told.lines == ["x engine       failed: containers are run by one (T)"]
 
 
 def test_steps_go_to_standard_error(capfd):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from e2e import timing
 from e2e.errors import CannotRunError
-from e2e.provider.command import CommandFailedError, run
+from e2e.provider.command import CommandFailedError, end_group, run
 from e2e.provider.node_image.images import Image, Layer, write_archive, write_layer
 from e2e.provider.node_image.parts import FILES
 from e2e.provider.node_image.store import digest
 from e2e.provider.pins import Release
-from e2e.provider.streaming import end_group, start
+from e2e.provider.streaming import start
 from e2e.wait import WaitedInVainError, wait_until
 
 POD_NETWORK_IMAGE = "localhost/nodeport-e2e/pod-network:v1"

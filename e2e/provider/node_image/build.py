@@ -12,7 +12,7 @@ from pathlib import Path
 
 from e2e import timing
 from e2e.errors import CannotRunError
-from e2e.provider.cache import cache_folder, ensure_room, only_one
+from e2e.provider.cache import cache_folder, ensure_room, holder_of, only_one
 from e2e.provider.command import CommandFailedError, run
 from e2e.provider.engine import Engine
 from e2e.provider.go_modules import compile_programs, fetch, go_env
@@ -20,6 +20,7 @@ from e2e.provider.node_image import rootfs
 from e2e.provider.node_image.assemble import Ingredients, assemble, package_versions
 from e2e.provider.node_image.parts import FILES, Part, compiled_parts
 from e2e.provider.node_image.store import Store, digest
+from e2e.provider.packages import install
 from e2e.provider.pins import Pins, read_pins
 from e2e.provider.steps import Steps
 
@@ -83,13 +84,12 @@ def build(version: str, engine: Engine, steps: Steps) -> str:
         CannotRunError: this machine cannot build it, or a part of it fails; says which.
     """
     pins = read_pins()
-    distribution = _ensure_possible(pins)
+    distribution = ensure_possible(pins)
     store = Store(cache_folder() / "node-image")
 
-    def say_waiting() -> None:
-        steps.console.print("another run builds a node image; waiting for it", highlight=False)
-
-    with only_one(store.folder / "lock", waiting=say_waiting, within=timing.BUILD_LOCK_WITHIN):
+    lock = store.folder / "lock"
+    waiting = lambda: steps.say(f"{holder_of(lock)} builds a node image; waiting for it")  # noqa: E731
+    with only_one(lock, waiting=waiting, within=timing.BUILD_LOCK_WITHIN):
         if not is_current(engine, version):
             store.clear()
             try:
@@ -99,8 +99,8 @@ def build(version: str, engine: Engine, steps: Steps) -> str:
     return reference_of(version)
 
 
-def _ensure_possible(pins: Pins) -> rootfs.Distribution:
-    """Check that an image can be built here.
+def ensure_possible(pins: Pins) -> rootfs.Distribution:
+    """Check that an image can be built here, and say of which distribution.
 
     Raises:
         CannotRunError: with the reason.
@@ -112,7 +112,9 @@ def _ensure_possible(pins: Pins) -> rootfs.Distribution:
         raise CannotRunError("a node image can be built by root only", do)
     if shutil.which("go") is None:
         raise CannotRunError("a node image is compiled here, and there is no Go on the PATH", do)
-    return rootfs.this_distribution(pins.suites)
+    distribution = rootfs.this_distribution(pins.suites)
+    rootfs.refuse_to_install()
+    return distribution
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,10 @@ class _Building:
             return None
         suite = self.distribution.suite
         with self.steps.step("base system", f"a node is a small {suite} with systemd") as step:
-            installed = f"installed {rootfs.TOOL}; " if rootfs.ensure_tool() else ""
+            installed = "" if rootfs.has_tool() else f"installed {rootfs.TOOL}; "
+            if installed:
+                log = self.store.folder / "install.log"
+                install((rootfs.TOOL,), log=log, progress=step.progress)
             scratch = self.store.scratch("rootfs")
             (scratch / "made").mkdir()
             base = rootfs.RootfsBuild(
@@ -197,9 +202,11 @@ class _Building:
     def _compile(self, part: Part, number: str) -> Path:
         title = f"{part.programs.title} ({number})"
         recipe = part.recipe(_arch())
-        with self.steps.step("compile", title) as step:
+        with self.steps.step("compile", "a part of the node image") as step:
             if self.store.has(part.name, recipe):
-                step.skip(f"{title}: there already")
+                step.skip(f"{title} is there already")
+            else:
+                step.done(f"compiled {title}")
             return self.store.keep(
                 part.name,
                 recipe,
@@ -210,15 +217,17 @@ class _Building:
 
     def _make_image(self, ingredients: Ingredients) -> None:
         reference = reference_of(self.version)
-        with self.steps.step("assemble", "all parts put in place, images of components preloaded"):
+        with self.steps.step("assemble", "a node finds all it needs in its image") as step:
             scratch = self.store.scratch("image")
             root = scratch / "root"
             root.mkdir()
             assemble(ingredients, root, scratch, _arch())
             labels = _labels(self.version, self.distribution, package_versions(root))
-        with self.steps.step("import", f"{self.engine.command} gets {reference}"):
+            step.done("put all parts in place and preloaded the images of components")
+        with self.steps.step("import", "kind takes images of the engine only") as step:
             _load(self.engine, root, scratch, reference, labels)
             _remove_leftovers(self.engine)
+            step.done(f"gave {reference} to {self.engine.command}")
 
 
 def _load(engine: Engine, root: Path, scratch: Path, reference: str, labels: object) -> None:

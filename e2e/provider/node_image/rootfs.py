@@ -9,8 +9,8 @@ from pathlib import Path
 
 from e2e import timing
 from e2e.errors import CannotRunError
-from e2e.provider.command import CommandFailedError, run
-from e2e.provider.streaming import end_group, start
+from e2e.provider.command import CommandFailedError, end_group
+from e2e.provider.streaming import start
 
 TOOL = "mmdebstrap"
 # Not needed in a node, and a quarter of its size.
@@ -51,25 +51,22 @@ def this_distribution(allowed: tuple[str, ...], root: Path = Path("/")) -> Distr
     raise CannotRunError("a node image cannot be built here: apt has no package sources", do)
 
 
-def ensure_tool() -> bool:
-    """Install the program that makes root file systems; say whether that was needed.
+def refuse_to_install() -> None:
+    """Raise unless the program that makes root file systems is there or may be installed.
 
     Raises:
-        CannotRunError: it is missing and may not or cannot be installed.
+        CannotRunError: with the reason.
     """
-    if shutil.which(TOOL):
-        return False
-    if os.environ.get("E2E_INSTALL_ENGINE") == "0":
+    if not has_tool() and os.environ.get("E2E_INSTALL_ENGINE") == "0":
         raise CannotRunError(
-            f"{TOOL} is missing, and E2E_INSTALL_ENGINE=0", f"apt-get install {TOOL}"
+            f"a node image is built with {TOOL}, which is missing, and E2E_INSTALL_ENGINE=0",
+            f"apt-get install {TOOL}",
         )
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    for argv in (
-        ["apt-get", "update"],
-        ["apt-get", "install", "--yes", "--no-install-recommends", TOOL],
-    ):
-        run(argv, env=env, timeout=timing.ENGINE_INSTALL_WITHIN)
-    return True
+
+
+def has_tool() -> bool:
+    """Whether the program that makes root file systems is there."""
+    return shutil.which(TOOL) is not None
 
 
 class RootfsBuild:

@@ -1,0 +1,60 @@
+"""Installs packages of the distribution, where that is Debian or Ubuntu."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from e2e import timing
+from e2e.errors import CannotRunError
+from e2e.provider.command import CommandFailedError, run
+
+REPAIR = ("dpkg", "--configure", "-a")
+
+
+def install(
+    names: tuple[str, ...],
+    *,
+    log: Path,
+    progress: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Install packages; an installation that was interrupted earlier is finished first.
+
+    Args:
+        names: of the packages.
+        log: a file that gets what apt and dpkg say; emptied before.
+        progress: gets what is being done.
+        env: variables added to the present ones.
+
+    Raises:
+        CannotRunError: they cannot be installed.
+    """
+    log.unlink(missing_ok=True)
+    progress(f"installing {' and '.join(names)} from the distribution")
+    try:
+        _apt("update", log=log, env=env)
+        try:
+            _install(names, log=log, env=env)
+        except CommandFailedError as error:
+            if " ".join(REPAIR) not in error.said:
+                raise
+            progress(f"an installation was interrupted earlier; finishing it: {' '.join(REPAIR)}")
+            _run(REPAIR, log=log, env=env)
+            _install(names, log=log, env=env)
+    except CommandFailedError as error:
+        raise CannotRunError(
+            error.what,
+            f"see {log}; install {' and '.join(names)} yourself, and run this again",
+        ) from error
+
+
+def _install(names: tuple[str, ...], *, log: Path, env: Mapping[str, str] | None) -> None:
+    _apt("install", "--yes", "--no-install-recommends", *names, log=log, env=env)
+
+
+def _apt(*words: str, log: Path, env: Mapping[str, str] | None) -> None:
+    _run(("apt-get", *words), log=log, env=env)
+
+
+def _run(argv: tuple[str, ...], *, log: Path, env: Mapping[str, str] | None) -> None:
+    quiet = {"DEBIAN_FRONTEND": "noninteractive", **(env or {})}
+    run(argv, env=quiet, log=log, timeout=timing.ENGINE_INSTALL_WITHIN)
