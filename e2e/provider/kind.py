@@ -5,31 +5,33 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pykube
-import requests
 from pytest_kind import KindCluster
 
 from e2e import timing
-from e2e.errors import CannotRunError, UsageError
-from e2e.provider.cache import cache_folder, only_one
+from e2e.errors import CannotRunError, StopError, UsageError
+from e2e.provider.cache import cache_folder, holder_of, only_one
 from e2e.provider.command import CommandFailedError, run
 from e2e.provider.engine import Engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Step, Steps
 from e2e.provider.streaming import stream
+from e2e.provider.wellness import Container, ailments_of, containers_of
 from e2e.wait import WaitedInVainError, wait_until
 
 NETWORK = "kind"
 # Addresses for documentation (RFC 5737, RFC 3849). Nothing lives there, so a packet that a node
 # does not redirect must end at the node instead of leaving the machine.
-DOCUMENTATION_NETWORKS = ("192.0.2.0/24", "2001:db8::/32")
+DOCUMENTATION_NETWORKS = {"-4": "192.0.2.0/24", "-6": "2001:db8::/32"}
+IP_FLAGS = {"ipv4": ("-4",), "ipv6": ("-6",), "dual": ("-4", "-6")}
 
 # What stands in the logs of nodes that do not come up, what it means, and what to do.
 KNOWN_CAUSES = (
@@ -81,13 +83,17 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no type
         self.kubeconfig_path = self.path / "kubeconfig"
         self.engine = tools.engine
 
-    def exists(self) -> bool:
-        """Whether the engine has nodes of this cluster."""
-        return self.name in self._kind("get", "clusters").split()
+    @cached_property
+    def api(self) -> Any:
+        """The client of pykube, for those who use the fixture of pytest-kind.
 
-    def nodes(self) -> list[str]:
-        """The containers that are its nodes."""
-        return self._kind("get", "nodes", f"--name={self.name}").split()
+        Nothing here uses it: it writes the client's key into files that stay behind.
+        """
+        return pykube.HTTPClient(pykube.KubeConfig.from_file(self.kubeconfig_path))
+
+    def containers(self) -> list[Container]:
+        """Its nodes, and the balancer before them if it has one; none if it is not there."""
+        return containers_of(self.name, self.engine)
 
     def create_from(self, config: str, step: Step, evidence: Path) -> None:
         """Create it from a kind config.
@@ -113,48 +119,56 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no type
             except CommandFailedError as error:
                 self._save_logs(evidence)
                 raise _does_not_come_up(self.name, error.said, evidence) from error
-        self.attach(fresh=False)
-        step.progress("waiting for every node to be Ready")
         try:
-            wait_until(
-                lambda: not self.unready(),
-                what="every node to be Ready",
-                within=timing.NODES_READY_WITHIN,
-                seen=lambda: ", ".join(self.unready()),
-            )
+            self.wait_until_well(timing.NODES_READY_WITHIN, step.progress)
         except WaitedInVainError as error:
             self._save_logs(evidence)
             raise _does_not_come_up(self.name, str(error), evidence) from error
-        for node in self.nodes():
-            for network in DOCUMENTATION_NETWORKS:
-                family = "-6" if ":" in network else "-4"
-                route = ("ip", family, "route", "replace", "unreachable", network)
-                self.engine.run("exec", node, *route)
 
-    def unready(self) -> list[str]:
-        """The nodes that are not Ready, each with its own word why."""
-        words = []
-        try:
-            found = list(pykube.Node.objects(self.api))
-        except requests.RequestException as error:
-            return [f"the API server does not answer: {error}"]
-        for node in found:
-            conditions = {c["type"]: c for c in node.obj.get("status", {}).get("conditions", [])}
-            ready = conditions.get("Ready", {"status": "Unknown", "message": "says nothing"})
-            if ready["status"] != "True":
-                words.append(f"{node.name}: {ready.get('message', '')}")
-        return words
+    def wait_until_well(self, within: float, say: Callable[[str], None]) -> None:
+        """Wait until it may be used; one look is enough if it is well, else `say` gets why not.
 
-    def attach(self, *, fresh: bool) -> None:
-        """Make `api` ready; `fresh` takes the kubeconfig from the running cluster first."""
-        if fresh:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = f"--kubeconfig={self.kubeconfig_path}"
-            self._kind("export", "kubeconfig", f"--name={self.name}", file)
-        self.api = pykube.HTTPClient(pykube.KubeConfig.from_file(self.kubeconfig_path))
+        Raises:
+            WaitedInVainError: it was not within so many seconds; says what is not well.
+        """
+        last: list[str] = []
 
-    def delete(self) -> None:
-        """Remove the nodes, and the folder with the kubeconfig."""
+        def well() -> bool:
+            first = not last
+            last[:] = ailments_of(self.name, self.engine)
+            if first and last:
+                say(f"waiting for it to be well: {last[0]}")
+            return not last
+
+        wait_until(
+            well,
+            what=f"the cluster {self.name} to be well",
+            within=within,
+            seen=lambda: "; ".join(last),
+        )
+
+    def end_packets_to_documentation(self, family: str) -> None:
+        """Let packets to addresses that nobody has end at its nodes; gone when a node restarts."""
+        lines = [
+            f"ip {flag} route replace unreachable {DOCUMENTATION_NETWORKS[flag]}"
+            for flag in IP_FLAGS[family]
+        ]
+        for container in self.containers():
+            if container.is_node:
+                self.engine.run("exec", container.name, "sh", "-ec", "; ".join(lines))
+
+    def image_id(self) -> str:
+        """What its image's name means now; the name of a built image stays when that changes."""
+        return self.engine.run("image", "inspect", "--format", "{{.Id}}", self.image).strip()
+
+    def refresh_kubeconfig(self) -> None:
+        """Take the kubeconfig from the cluster."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = f"--kubeconfig={self.kubeconfig_path}"
+        self._kind("export", "kubeconfig", f"--name={self.name}", file)
+
+    def delete(self, folders: Iterable[str] = ()) -> None:
+        """Remove the nodes, and the folders with its kubeconfig, here and in other checkouts."""
         self._kind(
             "delete",
             "cluster",
@@ -162,9 +176,10 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no type
             f"--kubeconfig={self.kubeconfig_path}",
             timeout=timing.CLUSTER_DELETE_WITHIN,
         )
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self.path.parent.exists() and not any(self.path.parent.iterdir()):
-            self.path.parent.rmdir()
+        for folder in {self.path, *map(Path, folders)}:
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.parent.exists() and not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
 
     def _save_logs(self, evidence: Path) -> None:
         try:
@@ -194,6 +209,8 @@ class Record:
         keep: whether somebody asked to keep it.
         complete: whether it came up.
         made_network: whether the engine's network of kind was made with it.
+        folders: where its kubeconfig was put, in whichever checkout.
+        image: the id of the image that it was made of.
     """
 
     lane: str
@@ -202,6 +219,8 @@ class Record:
     keep: bool = False
     complete: bool = False
     made_network: bool = False
+    folders: list[str] = field(default_factory=list)
+    image: str = ""
 
     @staticmethod
     def file(name: str) -> Path:
@@ -231,18 +250,20 @@ def hold(name: str, steps: Steps) -> Iterator[IO[str]]:
     keep it.
     """
     with _users(name) as users:
-        with _alone(name):
+        with _alone(name, steps.say):
             alone = _try_lock(users, fcntl.LOCK_EX)
             record = Record.read(name)
+            if alone:
+                _seen_well(name).unlink(missing_ok=True)
             if alone and record and not (record.keep and record.complete):
-                with steps.step("clean-up", f"an interrupted run left {name}") as step:
+                with steps.step("clean-up", "an interrupted run had left it") as step:
                     _remove(name, record)
-                    step.done(f"removed {name}, which an interrupted run had left")
+                    step.done(f"removed the cluster {name}")
             _try_lock(users, fcntl.LOCK_SH)
         try:
             yield users
         finally:
-            with shielded(steps.console.print), _alone(name):
+            with shielded(steps.console.print), _alone(name, steps.say):
                 _leave(name, users, steps)
 
 
@@ -256,59 +277,146 @@ def lease(
     who removes it is said at `hold`.
 
     Raises:
-        CannotRunError: it does not come up.
+        CannotRunError: it does not come up, or one that was found is not well.
         UsageError: a cluster of that name exists and is of another lane.
     """
     cluster = Cluster(name, tools)
     with hold(name, steps):
-        with _alone(name), steps.step("cluster", f"{name}, in containers") as step:
+        with (
+            steps.step("cluster", "the contract is asked of it") as step,
+            _alone(name, step.progress),
+        ):
             _enter(cluster, lane, tools, step, keep=keep, evidence=evidence)
         yield cluster
 
 
-def sweep(steps: Steps) -> None:
-    """Remove every cluster that we made and that nobody uses, kept ones too."""
-    for file in sorted(_states().glob("*/made.json")):
-        name = file.parent.name
-        with _users(name) as users, _alone(name), steps.step("cluster", name) as step:
-            record = Record.read(name)
-            if record is None or not _try_lock(users, fcntl.LOCK_EX):
-                step.skip(f"{name} is in use by another run, and stays")
-                continue
-            _remove(name, record)
-            step.done(f"removed {name}")
+def sweep(steps: Steps) -> list[StopError]:
+    """Remove every cluster that we made and that nobody uses, kept ones too; returns failures."""
+    failures: list[StopError] = []
+    for name in recorded():
+        try:
+            with (
+                steps.step("cluster", "it was kept, or left by an interrupted run") as step,
+                _users(name) as users,
+                _alone(name, step.progress),
+            ):
+                record = Record.read(name)
+                if record is None or not _try_lock(users, fcntl.LOCK_EX):
+                    step.skip(f"{name} is in use by another run, and stays")
+                    continue
+                _remove(name, record)
+                step.done(f"removed {name}")
+        except StopError as error:
+            failures.append(CannotRunError(f"the cluster {name} stays: {error.what}", error.do))
+    return failures
+
+
+def recorded() -> list[str]:
+    """The names of the clusters that we made and that were not removed since."""
+    return sorted(file.parent.name for file in _states().glob("*/made.json"))
 
 
 def _enter(
     cluster: Cluster, lane: Lane, tools: Tools, step: Step, *, keep: bool, evidence: Path
 ) -> None:
-    """Make the cluster, or take the one that is there."""
+    """Make the cluster, or take the one that is there if it is well."""
     name, words = cluster.name, str(lane)
-    record, there = Record.read(name), cluster.exists()
+    record, there = Record.read(name), cluster.containers()
     if record and not record.complete:
         raise CannotRunError(f"the cluster {name} did not come up in another process")
-    if record and there:
+    problem = ""
+    if there and record:
         if record.lane != words:
             raise UsageError(
                 f"the cluster {name} is {record.lane}, and {words} is asked for",
                 "choose another --cluster-name, or remove it: make clean",
             )
-        if keep and not record.keep:
-            record.keep = True
-            record.write(name)
-        cluster.attach(fresh=_is_older(cluster.kubeconfig_path, Record.file(name)))
-        step.skip(f"{name} is there already")
+        problem = _problem(cluster, there, record, step)
+        if not problem:
+            _take(cluster, lane, record, keep=keep)
+            if stopped := _stopped(there):
+                step.done(f"started {', '.join(stopped)} again")
+            else:
+                step.skip(f"{name} is there already")
+            return
+        if _seen_well(name).exists():
+            raise CannotRunError(f"the cluster {name} is in use by others, and {problem}")
+        step.progress(f"removing {name}: {problem}")
+        _remove(name, record)
+        keep, problem = keep or record.keep, f", in place of one that {problem}"
     elif there:
-        cluster.attach(fresh=True)
+        if problem := _problem(cluster, there, None, step):
+            raise CannotRunError(
+                f"the cluster {name}, which was not made by us, {problem}",
+                "mend it, or choose another --cluster-name",
+            )
+        cluster.refresh_kubeconfig()
         step.skip(f"{name} is there already; it was not made by us, so it stays")
-    else:
-        made_network = not _has_network(cluster.engine)
-        record = Record(words, tools.engine.command, str(tools.kind), keep, False, made_network)
-        record.write(name)
-        cluster.create_from(lane.kind_config(), step, evidence)
-        record.complete = True
-        record.write(name)
-        step.done(f"{name} made of {cluster.image}: {words}")
+        return
+    made_network = not _has_network(cluster.engine)
+    record = Record(words, tools.engine.command, str(tools.kind), keep, False, made_network)
+    record.folders = [str(cluster.path)]
+    record.write(name)
+    cluster.create_from(lane.kind_config(), step, evidence)
+    cluster.end_packets_to_documentation(lane.family)
+    _note_well(cluster)
+    record.complete, record.image = True, cluster.image_id()
+    record.write(name)
+    step.done(f"made {name} of {cluster.image} ({words}){problem}")
+
+
+def _take(cluster: Cluster, lane: Lane, record: Record, *, keep: bool) -> None:
+    """Use a cluster of ours that is there and well."""
+    file = Record.file(cluster.name)
+    if _is_older(cluster.kubeconfig_path, file):
+        cluster.refresh_kubeconfig()
+    noted = (record.keep, list(record.folders))
+    record.keep = record.keep or keep
+    record.folders = sorted({*record.folders, str(cluster.path)})
+    if (record.keep, record.folders) != noted:
+        record.write(cluster.name)
+    cluster.end_packets_to_documentation(lane.family)
+
+
+def _problem(cluster: Cluster, there: list[Container], record: Record | None, step: Step) -> str:
+    """Why a cluster that is there cannot be used, as words that follow its name; "" if it can.
+
+    What of one of ours is stopped is started. Others who use it have looked already.
+    """
+    seen = _seen_well(cluster.name)
+    if seen.exists() and json.loads(seen.read_text()) == _starts(there):
+        return ""
+    if record and record.image not in ("", cluster.image_id()):
+        return f"was made of another image than the present {cluster.image}"
+    stopped = _stopped(there)
+    try:
+        if record and stopped:
+            step.progress(f"starting {', '.join(stopped)} again")
+            cluster.engine.run("start", *stopped, timeout=timing.CLUSTER_CREATE_WITHIN)
+        cluster.wait_until_well(timing.CLUSTER_RECOVER_WITHIN, step.progress)
+    except CommandFailedError as error:
+        return f"cannot be started: {' '.join(error.said.split())}"
+    except WaitedInVainError as error:
+        return f"is not well ({error})"
+    _note_well(cluster)
+    return ""
+
+
+def _stopped(containers: list[Container]) -> list[str]:
+    return [each.name for each in containers if each.state != "running"]
+
+
+def _seen_well(name: str) -> Path:
+    """Notes when the containers of a cluster that was seen well had been started."""
+    return _state(name) / "well.json"
+
+
+def _note_well(cluster: Cluster) -> None:
+    _seen_well(cluster.name).write_text(json.dumps(_starts(cluster.containers())))
+
+
+def _starts(containers: list[Container]) -> dict[str, str]:
+    return {each.name: each.started.isoformat() for each in containers}
 
 
 def _is_older(kubeconfig: Path, record: Path) -> bool:
@@ -323,7 +431,7 @@ def _leave(name: str, users: IO[str], steps: Steps) -> None:
     fcntl.flock(users.fileno(), fcntl.LOCK_UN)
     if record is None or not last or (record.keep and record.complete):
         return
-    with steps.step("clean-up", f"removing {name}") as step:
+    with steps.step("clean-up", "nobody asked to keep it") as step:
         _remove(name, record)
         step.done(f"removed the cluster {name}")
 
@@ -331,10 +439,11 @@ def _leave(name: str, users: IO[str], steps: Steps) -> None:
 def _remove(name: str, record: Record) -> None:
     engine = Engine(record.engine, "")
     program = record.kind if Path(record.kind).exists() else shutil.which("kind") or record.kind
-    Cluster(name, Tools(engine, Path(program), "")).delete()
+    Cluster(name, Tools(engine, Path(program), "")).delete(record.folders)
     if record.made_network and _has_network(engine) and not _network_users(engine):
         engine.run("network", "rm", NETWORK)
     Record.file(name).unlink(missing_ok=True)
+    _seen_well(name).unlink(missing_ok=True)
 
 
 def _does_not_come_up(name: str, said: str, evidence: Path) -> CannotRunError:
@@ -378,10 +487,14 @@ def _state(name: str) -> Path:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """Nobody else makes or removes the cluster meanwhile."""
+def _alone(name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Nobody else makes or removes the cluster meanwhile; `say` gets who is waited for."""
     lock = _state(name) / "lock"
-    with only_one(lock, waiting=lambda: None, within=timing.CLUSTER_LOCK_WITHIN):
+    with only_one(
+        lock,
+        waiting=lambda: say(f"{holder_of(lock)} has {name} in hand; waiting for it"),
+        within=timing.CLUSTER_LOCK_WITHIN,
+    ):
         yield
 
 

@@ -1,13 +1,11 @@
 """The lease of a kind cluster: who makes it, who shares it, who removes it, whatever happens."""
 
-import http.server
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +49,7 @@ case "$1 $2" in
   "create cluster")
     if [ -d $cluster ]; then echo "ERROR: node(s) already exist" >&2; exit 1; fi
     mkdir $cluster
+    rm -f $state/stopped
     : >$state/network
     echo " • Preparing nodes 📦  ..."
     if [ -e $state/hangs ]; then : >$state/hanging; sleep 60; fi
@@ -65,7 +64,8 @@ case "$1 $2" in
   *) exit 1 ;;
 esac
 """
-# docker, likewise: the network of kind is a file, and each cluster uses it.
+# docker, likewise: the network of kind is a file, and each cluster uses it. What the control plane
+# answers is the first of the files in `answers`, once, and then `objects`.
 DOCKER = """\
 #!/bin/sh
 state=@STATE@
@@ -74,10 +74,37 @@ case "$*" in
   "network ls --format {{.Name}}") echo bridge; if [ -e $state/network ]; then echo kind; fi ;;
   "network rm kind") rm $state/network ;;
   "ps -aq --filter network=kind") ls $state/clusters; cat $state/others ;;
-  "exec $(ls $state/clusters)-"*" ip -"*" route replace unreachable "*) ;;
+  "ps --all --quiet --filter label=io.x-k8s.kind.cluster="*)
+    name=${5##*=}
+    if [ -e $state/clusters/$name ]; then echo c-$name w-$name; fi ;;
+  "inspect c-"*)
+    if [ -e $state/stopped ]; then is=exited; else is=running; fi
+    for each in $2=control-plane $3=worker; do
+      role=${each#*=}; name=${each%%=*}; comma=$(test $role = worker && echo ,)
+      echo "${comma:-[}"
+      echo '{"Name": "/'${name#?-}-$role'",'
+      echo ' "Config": {"Labels": {"io.x-k8s.kind.role": "'$role'"}},'
+      echo ' "State": {"Status": "'$is'", "StartedAt": "'$(cat $state/started)'"}}'
+    done
+    echo "]" ;;
+  "start "*)
+    if [ -e $state/cannot-start ]; then echo "port is already allocated" >&2; exit 1; fi
+    rm $state/stopped ;;
+  "image inspect --format {{.Id}} "*) cat $state/image ;;
+  "exec $(ls $state/clusters)-control-plane sh -c "*kubectl*)
+    echo 2026-11-25T12:00:00Z
+    for answer in $state/answers/* $state/objects; do
+      if [ -e $answer ]; then
+        cat $answer
+        if [ $answer != $state/objects ]; then rm $answer; fi
+        exit
+      fi
+    done ;;
+  "exec $(ls $state/clusters)-"*" sh -ec ip -"*" route replace unreachable "*) ;;
   *) echo "what is $*?" >&2; exit 1 ;;
 esac
 """
+STARTED = "2026-11-25T11:00:00.5Z"
 # A process that takes a lease, says so, and leaves when it is told to.
 TENANT = """
 import signal, sys
@@ -104,23 +131,33 @@ except KeyboardInterrupt:
 """
 
 
-class Nodes(http.server.BaseHTTPRequestHandler):
-    """An API server that knows nodes and nothing else."""
-
-    def do_GET(self) -> None:
-        assert self.path.startswith("/api/v1/nodes")
-        self.server.asked += 1
-        ready = {"type": "Ready", "message": "the network is not ready"}
-        ready["status"] = "False" if self.server.asked <= self.server.unready else "True"
-        node = {"metadata": {"name": "worker"}, "status": {"conditions": [ready]}}
-        body = json.dumps({"kind": "NodeList", "apiVersion": "v1", "items": [node]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+def objects(*, name: str = NAME, **other: object) -> str:
+    """What the API server of a cluster that is well says, or one whose worker is otherwise."""
+    items = []
+    for node in (f"{name}-control-plane", f"{name}-worker"):
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "message": "it is posting",
+            "lastHeartbeatTime": "2026-11-25T11:58:00Z",
+        }
+        if node.endswith("worker"):
+            ready |= other
+        lease = {"renewTime": "2026-11-25T11:59:55.000000Z", "leaseDurationSeconds": 40}
+        items += [
+            {
+                "kind": "Node",
+                "metadata": {"name": node},
+                "spec": {},
+                "status": {"conditions": [ready]},
+            },
+            {
+                "kind": "Lease",
+                "metadata": {"name": node, "namespace": "kube-node-lease"},
+                "spec": lease,
+            },
+        ]
+    return json.dumps({"items": items})
 
 
 @dataclass
@@ -129,7 +166,6 @@ class Machine:
 
     state: Path
     program: Path
-    api: http.server.HTTPServer
     tenants: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     @property
@@ -170,6 +206,11 @@ class Machine:
         self.tenants.append(process)
         return process
 
+    def answer(self, *answers: str) -> None:
+        """Let the control plane give these answers, one after another, before the usual one."""
+        for number, answer in enumerate(answers):
+            (self.state / "answers" / f"{number:03}").write_text(answer)
+
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
@@ -189,26 +230,22 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     for name in ("KUBECONFIG", "KIND_EXPERIMENTAL_PROVIDER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path / "work")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nodes) as api:
-        api.asked = api.unready = 0
-        serving = threading.Thread(target=api.serve_forever, args=(0.05,))
-        serving.start()
-        kubeconfig = {
-            "current-context": f"kind-{NAME}",
-            "contexts": [{"name": f"kind-{NAME}", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [
-                {"name": "c", "cluster": {"server": f"http://127.0.0.1:{api.server_port}"}}
-            ],
-            "users": [{"name": "u", "user": {}}],
-        }
-        (state / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
-        machine = Machine(state, program, api)
-        yield machine
-        for tenant in machine.tenants:
-            tenant.kill()
-            tenant.communicate()
-        api.shutdown()
-        serving.join()
+    (state / "answers").mkdir()
+    (state / "objects").write_text(objects())
+    (state / "started").write_text(STARTED)
+    (state / "image").write_text("sha256:1234\n")
+    kubeconfig = {
+        "current-context": f"kind-{NAME}",
+        "contexts": [{"name": f"kind-{NAME}", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {}}],
+    }
+    (state / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    machine = Machine(state, program)
+    yield machine
+    for tenant in machine.tenants:
+        tenant.kill()
+        tenant.communicate()
     assert (tmp_path / "home" / ".kube" / "config").read_text() == USERS_OWN
 
 
@@ -243,13 +280,19 @@ def test_a_cluster_is_made_for_the_lease_and_removed_after_it(machine):
     assert not kind.Record.file(NAME).exists()
 
 
-def test_packets_to_documentation_networks_end_at_the_nodes(machine):
-    """Each node gets an unreachable route for addresses that nobody has."""
-    with machine.lease():
-        routes = machine.asked("docker exec")
+@pytest.mark.parametrize("family", kind.IP_FLAGS)
+def test_packets_to_documentation_networks_end_at_the_nodes(machine, family):
+    """Each node gets an unreachable route for addresses that nobody has, at each lease."""
+    lane = Lane("v1.37.2", family=family)
+    for _ in range(2):
+        with machine.lease(lane, keep=True):
+            pass
 
-    assert len(routes) == 2 * len(kind.DOCUMENTATION_NETWORKS)
-    assert f"docker exec {NAME}-worker ip -4 route replace unreachable 192.0.2.0/24" in routes
+    routes = machine.asked(f"docker exec {NAME}-worker sh -ec")
+    assert len(routes) == 2
+    for route in routes:
+        assert ("ip -4 route replace unreachable 192.0.2.0/24" in route) == (family != "ipv6")
+        assert ("ip -6 route replace unreachable 2001:db8::/32" in route) == (family != "ipv4")
 
 
 def test_several_processes_share_one_cluster(machine):
@@ -385,17 +428,22 @@ def test_a_cluster_that_does_not_come_up_is_removed_with_its_logs_saved(machine)
         assert machine.clusters == [NAME]
 
 
+UNREADY = objects(status="False", message="the network is not ready")
+# What stands in the API server from before the nodes were stopped.
+STALE = objects(lastHeartbeatTime="2026-11-25T10:59:00Z")
+
+
 def test_nodes_that_are_not_ready_are_waited_for(machine):
     """A lease begins when every node is Ready."""
-    machine.api.unready = 2
+    machine.answer(UNREADY, UNREADY)
 
     with machine.lease():
-        assert machine.api.asked == 3
+        assert len(machine.asked(f"docker exec {NAME}-control-plane sh -c")) == 3
 
 
 def test_nodes_that_never_become_ready_are_named(machine, monkeypatch):
     """A node that stays not Ready ends the lease with its own word why, and the logs."""
-    machine.api.unready = 1000
+    (machine.state / "objects").write_text(UNREADY)
     monkeypatch.setattr(timing, "NODES_READY_WITHIN", 0.3)
 
     with pytest.raises(CannotRunError, match="worker: the network is not ready"), machine.lease():
@@ -403,6 +451,93 @@ def test_nodes_that_never_become_ready_are_named(machine, monkeypatch):
 
     assert Path("evidence/node/kubelet.log").exists()
     assert machine.clusters == []
+
+
+def test_a_kept_cluster_that_was_stopped_is_started_and_waited_for(machine):
+    """What was true before a node was started again is no sign that it is well now."""
+    with machine.lease(keep=True):
+        pass
+    machine.let("stopped")
+    machine.answer("The connection to the server was refused", STALE, UNREADY)
+    before = len(machine.asked(f"docker exec {NAME}-control-plane sh -c"))
+
+    with machine.lease():
+        asked = machine.asked(f"docker exec {NAME}-control-plane sh -c")
+        assert len(asked) == before + 4
+
+    assert machine.asked("docker start") == [
+        f"docker start {NAME}-control-plane {NAME}-worker",
+    ]
+    assert len(machine.asked("kind create")) == 1
+    assert machine.clusters == [NAME]
+
+
+@pytest.mark.parametrize("how", ["does not become well", "cannot be started", "of an old image"])
+def test_a_kept_cluster_that_is_of_no_use_is_made_anew(machine, monkeypatch, capsys, how):
+    """One of ours that does not become well is removed, a new one is made, and that is said."""
+    monkeypatch.setattr(timing, "CLUSTER_RECOVER_WITHIN", 0.3)
+    with machine.lease(keep=True):
+        pass
+    if how == "of an old image":
+        (machine.state / "image").write_text("sha256:5678")
+        why = "in place of one that was made of another image"
+    elif how == "cannot be started":
+        machine.let("stopped")
+        machine.let("cannot-start")
+        why = "in place of one that cannot be started: port is already allocated"
+    else:
+        machine.answer(*[STALE] * 3)
+        monkeypatch.setattr(timing, "POLL_EVERY", 1)
+        why = "in place of one that is not well"
+    tools = kind.Tools(Engine("docker", ""), machine.program, "kindest/node:v1.37.2")
+    steps = Steps()
+    again = kind.lease(LANE, tools, steps, name=NAME, keep=False, evidence=Path("evidence"))
+
+    with again:
+        assert len(machine.asked("kind create")) == 2
+
+    assert why in steps.results["cluster"]
+    assert machine.clusters == [NAME], "it is kept as the one before was"
+
+
+def test_a_found_cluster_that_is_not_well_is_named_and_left(machine, monkeypatch):
+    """One that somebody else made is neither started nor removed; what is not well is said."""
+    monkeypatch.setattr(timing, "CLUSTER_RECOVER_WITHIN", 0.3)
+    machine.run_kind("create", "cluster", f"--name={NAME}", "--kubeconfig=theirs")
+    machine.let("stopped")
+
+    with pytest.raises(CannotRunError, match=f"{NAME}-worker is exited"), machine.lease():
+        pass
+
+    assert machine.asked("docker start") == []
+    assert machine.clusters == [NAME]
+
+
+def test_only_the_first_of_several_users_asks_whether_it_is_well(machine):
+    """Processes of one run do not all ask what one has asked, unless a node was started since."""
+    with machine.lease(keep=True):
+        pass
+    asked = f"docker exec {NAME}-control-plane sh -c"
+
+    with kind.hold(NAME, Steps(quiet=True)):
+        before = len(machine.asked(asked))
+        with machine.lease(), machine.lease():
+            assert len(machine.asked(asked)) == before + 1
+        (machine.state / "started").write_text("2026-11-25T11:00:02Z")
+        with machine.lease():
+            assert len(machine.asked(asked)) == before + 2
+
+
+def test_a_cluster_in_use_is_not_removed_when_it_is_not_well(machine, monkeypatch):
+    """A second run that meets a broken cluster of a first one says so, and leaves it."""
+    monkeypatch.setattr(timing, "CLUSTER_RECOVER_WITHIN", 0.3)
+    with machine.lease(keep=True):
+        (machine.state / "started").write_text("2026-11-25T11:59:00Z")
+
+        with pytest.raises(CannotRunError, match="in use by others, and is not well"):
+            machine.lease().__enter__()
+
+        assert machine.clusters == [NAME]
 
 
 def test_nobody_takes_a_cluster_that_did_not_come_up(machine):
@@ -505,6 +640,52 @@ def test_a_sweep_removes_kept_clusters_and_leaves_those_in_use(machine):
     assert machine.clusters == []
 
 
+def test_a_sweep_goes_on_after_a_failure(machine):
+    """A cluster that cannot be removed is named, and the others are removed all the same."""
+    with machine.lease(keep=True):
+        pass
+    record = kind.Record.read(NAME)
+    record.engine = "no-such-engine"
+    record.made_network = True
+    (machine.state / "clusters" / "a-first").mkdir()
+    (kind._states() / "a-first").mkdir()
+    record.write("a-first")
+
+    (failure,) = kind.sweep(Steps(quiet=True))
+
+    assert failure.what.startswith("the cluster a-first stays: `no-such-engine network ls")
+    assert NAME not in machine.clusters
+    assert kind.recorded() == ["a-first"]
+
+
+def test_a_sweep_removes_the_kubeconfig_in_other_checkouts(machine):
+    """Wherever a cluster was used, its kubeconfig goes with it."""
+    first, second = Path.cwd(), machine.state / "second"
+    second.mkdir()
+    for folder in (first, second):
+        os.chdir(folder)
+        with machine.lease(keep=True):
+            pass
+    os.chdir(machine.state)
+
+    kind.sweep(Steps(quiet=True))
+
+    assert list(first.iterdir()) == list(second.iterdir()) == []
+
+
+def test_who_is_waited_for_is_said(machine):
+    """While another process has the cluster in hand, its number and name are told."""
+    machine.let("hangs")
+    tenant = machine.tenant()
+    await_fact(machine, "hanging")
+    waiting = machine.tenant()
+
+    said = waiting.stderr.readline()
+
+    assert f"process {tenant.pid} (" in said
+    assert f"has {NAME} in hand; waiting for it" in said
+
+
 def test_a_sweep_finds_another_kind_if_its_maker_is_gone(machine):
     """A cluster made by a kind that was replaced since then is removed by the one on the PATH."""
     with machine.lease(keep=True):
@@ -561,9 +742,11 @@ def test_clusters_of_several_names_are_apart(machine):
     lease: Callable = lambda name: kind.lease(  # noqa: E731
         LANE, tools, Steps(quiet=True), name=name, keep=False, evidence=Path("evidence")
     )
+    (machine.state / "objects").write_text(objects(name=f"{NAME}-1"))
     with ExitStack() as first:
         first.enter_context(lease(f"{NAME}-1"))
         first.close()
         assert machine.clusters == []
+        (machine.state / "objects").write_text(objects(name=f"{NAME}-2"))
         with lease(f"{NAME}-2"):
             assert machine.clusters == [f"{NAME}-2"]
