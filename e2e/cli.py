@@ -4,7 +4,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,7 +16,7 @@ from rich.console import Console
 
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api
-from e2e.errors import StopError, UsageError
+from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
 from e2e.fixtures.settings import PROVIDERS
 from e2e.provider import existing, kind, node_image
 from e2e.provider.engine import ensure_engine, find_engine, stop_engine
@@ -41,6 +43,8 @@ def main() -> None:
     """Run the command; a known situation ends with its message and its exit code."""
     try:
         signal.signal(signal.SIGTERM, _as_interrupt)
+        # A script that starts this in the background lets it ignore Ctrl-C, and pytest with it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         code = group.main(standalone_mode=False)
     except StopError as error:
         _say(str(error))
@@ -49,8 +53,8 @@ def main() -> None:
         error.show()
         code = UsageError.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("stopped by you; what this run had made was removed")
-        code = COULD_NOT_RUN
+        _say(str(StoppedError()))
+        code = StoppedError.exit_code
     sys.exit(code or 0)
 
 
@@ -81,8 +85,6 @@ def _option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
 def run(**asked: Any) -> int:
     """Ask the whole contract of a cluster, which is made if need be."""
     out = Path(asked["out"]).absolute()
-    steps, engine = Steps(), None
-    shutil.rmtree(out / "evidence", ignore_errors=True)
     arguments = [
         str(CONTRACT),
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
@@ -94,25 +96,29 @@ def run(**asked: Any) -> int:
     ]  # fmt: skip
     if asked["provider"] == "existing":
         file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
-        engine = find_engine()
-        existing.check_allowed(file, asked["kube_context"], engine)
+        existing.check_allowed(file, asked["kube_context"], find_engine())
+        _remove_results(out)
         arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
         return _pytest(arguments)
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
+    _remove_results(out)
     name = asked["cluster_name"] or lane.cluster_name
-    engine = ensure_engine(steps)
-    program = ensure_kind(steps)
-    image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
-    arguments += [
-        *(f"--k8s={lane.version}", f"--proxy={lane.proxy}", f"--family={lane.family}"),
-        *(f"--shape={lane.shape}", f"--kind-bin={program}", f"--kind-image={image.reference}"),
-        f"--cluster-name={name}",
-        *(["--keep-cluster"] if asked["keep"] else []),
-    ]
-    tools = kind.Tools(engine, program, image.reference)
-    evidence = out / "evidence" / "cluster"
-    with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
-        return _pytest(arguments)
+    steps = Steps()
+    with _told_what_is_left(name, steps):
+        engine = ensure_engine(steps)
+        program = ensure_kind(steps)
+        image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
+        lane = replace(lane, version=image.version)
+        arguments += [
+            *(f"--k8s={lane.version}", f"--proxy={lane.proxy}", f"--family={lane.family}"),
+            *(f"--shape={lane.shape}", f"--kind-bin={program}", f"--kind-image={image.reference}"),
+            f"--cluster-name={name}",
+            *(["--keep-cluster"] if asked["keep"] else []),
+        ]
+        tools = kind.Tools(engine, program, image.reference)
+        evidence = out / "evidence" / "cluster"
+        with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
+            return _pytest(arguments)
 
 
 @group.command(name="node-image")
@@ -132,21 +138,44 @@ def make_node_image(k8s: str, node_image: str | None) -> None:
 def clean(kube_context: str | None, kubeconfig: str | None) -> None:
     """Remove every cluster, container, namespace and folder that interrupted runs left behind."""
     steps = Steps()
-    if engine := find_engine():
-        kind.sweep(steps)
-        with steps.step("callers", "containers beside the nodes") as step:
+    engine = find_engine()
+    file = Path(kubeconfig or existing.default_kubeconfig())
+    if kube_context:
+        existing.check_allowed(file, kube_context, engine)
+    failures = kind.sweep(steps) if engine else _clusters_out_of_reach(steps)
+    if engine:
+        with _gathered(failures), steps.step("callers", "they stand beside the nodes") as step:
             removed = leftovers.remove_callers(engine)
             step.done(f"removed {len(removed)}") if removed else step.skip("none were left")
     if kube_context:
-        file = Path(kubeconfig or existing.default_kubeconfig())
-        existing.check_allowed(file, kube_context, engine)
-        with steps.step("namespaces", f"and cordons in {kube_context}") as step:
+        why = f"and cordons of runs in {kube_context}"
+        with _gathered(failures), steps.step("namespaces", why) as step:
             gone, foreign = leftovers.undo_in_cluster(Api(file, kube_context))
             stay = f"; {', '.join(foreign)} belong to runs of other machines" if foreign else ""
             step.done(f"removed {', '.join(gone) or 'none'}{stay}")
-    with steps.step("folders", "of interrupted runs") as step:
+    with steps.step("folders", "interrupted runs shared them") as step:
         dead = leftovers.remove_folders()
         step.done(f"removed {len(dead)}") if dead else step.skip("none were left")
+    if failures:
+        raise CannotRunError("\n".join(str(failure) for failure in failures))
+
+
+def _clusters_out_of_reach(steps: Steps) -> list[StopError]:
+    """Say which clusters cannot be looked for, as no engine answers."""
+    names = kind.recorded()
+    with steps.step("cluster", "no container engine answers") as step:
+        step.skip(f"{', '.join(names)} could not be looked for" if names else "none is noted")
+    do = "start the engine, and run this again"
+    return [CannotRunError(f"no engine answers, so {', '.join(names)} stay", do)] if names else []
+
+
+@contextmanager
+def _gathered(failures: list[StopError]) -> Iterator[None]:
+    """Go on after a failure, and keep it for the end."""
+    try:
+        yield
+    except StopError as error:
+        failures.append(error)
 
 
 @group.command(name="stop-engine")
@@ -165,28 +194,52 @@ def document(check: bool) -> None:
     file.write_text(text)
 
 
+def _remove_results(out: Path) -> None:
+    """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
+    shutil.rmtree(out / "evidence", ignore_errors=True)
+    for name in ("junit.xml", "summary.md"):
+        (out / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _told_what_is_left(name: str, steps: Steps) -> Iterator[None]:
+    """Let a run that is interrupted end with what became of its cluster."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if name in kind.recorded():
+            raise StoppedError(f"the cluster {name} stays") from None
+        raise StoppedError(steps.results.get("clean-up", "no cluster had been made")) from None
+
+
 def _pytest(arguments: list[str]) -> int:
     """Run pytest to its end as a process of its own, and hand Ctrl-C on to it once."""
     # Should this process be killed, the kernel interrupts pytest, which then cleans up.
     tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
     argv = [*tied, sys.executable, "-m", "pytest", *arguments]
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
-    stopped = False
+    process: subprocess.Popen[bytes] | None = None
+    asked = handed = 0
 
     def hand_on(_: int, __: FrameType | None) -> None:
-        nonlocal stopped
-        if not stopped:
+        nonlocal asked, handed
+        asked += 1
+        if process and not handed:
+            handed += 1
             process.send_signal(signal.SIGINT)
-        _say("removing what was made" if stopped else "stopping; removing what was made")
-        stopped = True
+        _say("still stopping: pytest removes what it made" if asked > 1 else "stopping pytest")
 
+    # Before it starts: what is ignored here, as in the background of a script, it would ignore.
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+        if asked and not handed:
+            handed += 1
+            process.send_signal(signal.SIGINT)
         code = process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if stopped:
+    if asked:
         raise KeyboardInterrupt
     # pytest's own 3 is an internal error and 5 is "no tests"; neither is a verdict.
     return code if code in (0, 1, UsageError.exit_code) else COULD_NOT_RUN

@@ -36,5 +36,12 @@ class UsageError(StopError):
     exit_code = 4
 
 
+class StoppedError(StopError):
+    """Somebody pressed Ctrl-C, or the like; says what became of what had been made. Exit code 2."""
+
+    def __init__(self, left: str = "") -> None:
+        super().__init__(f"stopped by you; {left}" if left else "stopped by you")
+
+
 class ProbeBrokenError(Exception):
     """The attempt itself went wrong, so it says nothing about the cluster."""

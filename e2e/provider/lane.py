@@ -11,7 +11,7 @@ from e2e.errors import UsageError
 from e2e.provider.node_image import DEFAULT
 
 SHAPES = Path(__file__).parents[2] / "manifests" / "kind"
-PROXIES = ("iptables", "nftables", "ipvs")
+PROXIES = ("iptables", "nftables")
 FAMILIES = ("ipv4", "ipv6", "dual")
 # kind appends "-control-plane" to a name, and a host name has 63 characters.
 NAME_LIMIT = 63 - len("-control-plane")
@@ -37,8 +37,8 @@ class Lane:
         """Check the words.
 
         Raises:
-            UsageError: one of them is unknown, or the shape's file is no kind config; names it
-                and what is allowed.
+            UsageError: one of them is unknown, or the shape's file is no kind config or says
+                otherwise; names it and what is allowed.
         """
         for option, value, allowed in (
             ("PROXY", self.proxy, PROXIES),
@@ -83,7 +83,7 @@ class Lane:
         """The shape's kind config with this lane's proxy mode and IP family.
 
         Raises:
-            UsageError: the shape's file is no kind config.
+            UsageError: the shape's file is no kind config, or names another mode or family.
         """
         file = self.shape_file()
         try:
@@ -99,8 +99,18 @@ class Lane:
         networking = config.get("networking") or {}
         if not isinstance(networking, dict):
             raise UsageError(f"{file} is no kind config", "its `networking` must be a mapping")
-        ours = {"kubeProxyMode": self.proxy, "ipFamily": self.family}
-        config["networking"] = ours | networking
+        for option, key, mine, allowed in (
+            ("PROXY", "kubeProxyMode", self.proxy, PROXIES),
+            ("FAMILY", "ipFamily", self.family, FAMILIES),
+        ):
+            said = networking.setdefault(key, mine)
+            if said != mine:
+                give = f"give {option}={said}, or " if said in allowed else ""
+                raise UsageError(
+                    f"{file} says {key}: {said}, and {option} is {mine}",
+                    f"{give}take {key} out of the shape",
+                )
+        config["networking"] = networking
         if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
             # Kubernetes 1.35 and later refuse cgroup v1 unless they are told not to.
             patch = "kind: KubeletConfiguration\nfailCgroupV1: false\n"

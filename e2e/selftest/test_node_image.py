@@ -80,17 +80,65 @@ class TestResolve:
     ) -> None:
         docker({}, pull="sleep 60")
         monkeypatch.setattr(choose.timing, "REGISTRY_ANSWER", 0.3)
+        monkeypatch.setattr(choose, "ensure_possible", lambda _: None)
         monkeypatch.setattr(choose, "build", lambda version, *_: f"built:{version}")
         found = node_image.resolve(VERSION, ENGINE, QUIET)
         assert (found.reference, found.origin) == (f"built:{VERSION}", "built")
         assert "no registry answers within 0.3 s" in found.why
 
-    @pytest.mark.parametrize("version", ["v1.33.0", "1.37.2", "", "latest"])
+    @pytest.mark.parametrize("version", ["1.37.2", "", "latest", "v1.37"])
     def test_an_unknown_version_is_named_with_those_that_are_known(self, version: str) -> None:
         with pytest.raises(UsageError) as stopped:
             node_image.resolve(version, ENGINE, QUIET)
         assert repr(version) in stopped.value.what
         assert VERSION in stopped.value.do
+
+    def test_a_version_that_is_published_only_is_pulled(self, docker) -> None:
+        docker({}, pull="echo Pulling")
+        found = node_image.resolve("v1.33.7", ENGINE, QUIET)
+        assert (found.reference, found.origin) == ("kindest/node:v1.33.7", "pulled")
+
+    def test_a_version_that_is_neither_known_nor_published_is_named(self, docker) -> None:
+        docker({}, pull="echo manifest unknown; exit 1")
+        with pytest.raises(
+            UsageError, match=r"v1\.33\.7 is not known.*manifest unknown"
+        ) as stopped:
+            node_image.resolve("v1.33.7", ENGINE, QUIET)
+        assert VERSION in stopped.value.do
+
+    PUBLISHED = read_pins().kind_published_image
+    ONLY_PUBLISHED = f"case $2 in {PUBLISHED}) echo Pulling ;; *) echo unknown; exit 1 ;; esac"
+
+    @pytest.mark.parametrize("there", [False, True])
+    def test_where_nothing_can_be_built_the_published_image_of_that_minor_is_taken(
+        self, docker, monkeypatch: pytest.MonkeyPatch, there: bool
+    ) -> None:
+        docker({self.PUBLISHED: {}} if there else {}, "exit 1" if there else self.ONLY_PUBLISHED)
+        monkeypatch.setattr(build.os, "geteuid", lambda: 1000)
+        steps = Steps(quiet=True)
+        found = node_image.resolve(VERSION, ENGINE, steps)
+        assert (found.reference, found.version) == (self.PUBLISHED, "v1.37.0")
+        assert "by root only" in found.why
+        if not there:
+            assert steps.results["node image"].startswith(
+                f"Kubernetes v1.37.0 in place of {VERSION}"
+            )
+
+    def test_another_minor_is_never_taken_in_place(
+        self, docker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        docker({}, self.ONLY_PUBLISHED)
+        monkeypatch.setattr(build.os, "geteuid", lambda: 1000)
+        with pytest.raises(CannotRunError, match="by root only"):
+            node_image.resolve("v1.36.3", ENGINE, QUIET)
+
+    def test_without_the_leave_to_install_a_tool_nothing_is_built(
+        self, docker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        docker({})
+        monkeypatch.setenv("E2E_INSTALL_ENGINE", "0")
+        with pytest.raises(CannotRunError, match="mmdebstrap, which is missing"):
+            rootfs.refuse_to_install()
 
     def test_where_nothing_can_be_built_a_published_image_is_named(
         self, docker, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,6 @@ from e2e.provider.pins import read_pins
 from e2e.selftest.programs import environment, only_path, put, python
 
 VERSION = "v1.37.2"
-VERSION_ASKED = {"version --format {{.Server.Version}}"}
 KIND_NAME = re.compile(r"[a-z0-9.-]+")  # as kind itself checks it
 
 CLI = ("e2e.cli", "run")
@@ -36,7 +35,7 @@ def ended(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 BAD = {
-    "proxy": ("E2E_PROXY", "ebpf", "PROXY=ebpf is unknown", "iptables, nftables, ipvs"),
+    "proxy": ("E2E_PROXY", "ebpf", "PROXY=ebpf is unknown", "iptables, nftables"),
     "family": ("E2E_FAMILY", "ipv5", "FAMILY=ipv5 is unknown", "ipv4, ipv6, dual"),
     "shape": ("E2E_SHAPE", "a-square", "SHAPE=a-square is unknown", "two-workers"),
     "provider": ("E2E_PROVIDER", "cloud", "cloud", "existing"),
@@ -81,22 +80,21 @@ def test_empty_variables_mean_nothing(variables):
     assert done.returncode == 3, done.stdout + done.stderr
 
 
-def test_a_version_that_is_unknown_is_named_with_those_that_are_known(variables, tmp_path):
-    """A version that is pinned nowhere is told with all that are, and no image is asked for."""
+def test_a_version_that_is_nowhere_is_named_with_those_that_are_known(variables, tmp_path):
+    """A version that is neither published nor pinned is told with all that are pinned."""
     put(tmp_path / "bin", "kind", "#!/bin/sh\necho kind v99.0.0 go1.26 linux/amd64\n")
     put(
         tmp_path / "bin",
         "docker",
-        f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\necho 28.2.2\n',
+        '#!/bin/sh\n[ "$1" = version ] && echo 28.2.2 && exit\necho manifest unknown\nexit 1\n',
     )
 
     said = ended(python(*CLI, env=variables | {"E2E_K8S": "v9.9.9"}))
 
-    assert "'v9.9.9' is no Kubernetes version that is known here" in said
+    assert "Kubernetes v9.9.9 is not known here" in said
+    assert "manifest unknown" in said
     for version in read_pins().releases:
         assert version in said
-    asked = tmp_path / "asked"
-    assert not asked.exists() or set(asked.read_text().split("\n")) <= {*VERSION_ASKED, ""}
 
 
 def test_without_an_engine_a_run_cannot_begin(variables):
@@ -185,7 +183,7 @@ def test_a_shape_of_one_s_own_is_taken_as_it_is(tmp_path):
         "nodes: [{role: control-plane}]\nkubeadmConfigPatches:\n"
     )
 
-    lane = Lane(VERSION, shape=str(file))
+    lane = Lane(VERSION, family="ipv6", shape=str(file))
 
     config = yaml.safe_load(lane.kind_config())
     assert config["networking"] == {
@@ -194,6 +192,54 @@ def test_a_shape_of_one_s_own_is_taken_as_it_is(tmp_path):
         "kubeProxyMode": "iptables",
     }
     assert KIND_NAME.fullmatch(lane.cluster_name)
+
+
+@pytest.mark.parametrize(
+    ("networking", "what", "do"),
+    [
+        ("ipFamily: dual", "ipFamily: dual, and FAMILY is ipv4", "give FAMILY=dual, or take"),
+        ("kubeProxyMode: nftables", "and PROXY is iptables", "give PROXY=nftables, or take"),
+        ("kubeProxyMode: none", "kubeProxyMode: none, and", "take kubeProxyMode out"),
+    ],
+)
+def test_a_shape_that_contradicts_the_lane_is_named(tmp_path, networking, what, do):
+    """What a shape says and what is asked for must be one, or the summary would tell a lie."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"kind: Cluster\nnetworking: {{{networking}}}\n")
+
+    with pytest.raises(UsageError) as caught:
+        Lane(VERSION, shape=str(file))
+
+    assert what in caught.value.what
+    assert caught.value.do.startswith(do)
+
+
+@pytest.mark.parametrize(("argv", "left"), [((), []), (("--provider=existing",), [True] * 3)])
+def test_results_of_an_earlier_run_are_removed_unless_this_one_is_refused(variables, argv, left):
+    """Nobody takes old results for new ones, and a run that is refused touches nothing."""
+    out = Path(variables["E2E_OUT"])
+    (out / "evidence").mkdir(parents=True)
+    for name in ("junit.xml", "summary.md"):
+        (out / name).touch()
+
+    done = python(*CLI, *argv, env=variables)
+
+    assert done.returncode == (3 if argv else 2), done.stderr
+    assert [file.exists() for file in sorted(out.iterdir())] == left
+
+
+def test_clean_without_an_engine_says_what_it_could_not_look_for(variables):
+    """Clusters that are noted but out of reach are named, with exit code 2; with none it is 0."""
+    assert python("e2e.cli", "clean", env=variables).returncode == 0
+    noted = Path(variables["E2E_CACHE"]) / "clusters" / "mine" / "made.json"
+    noted.parent.mkdir(parents=True)
+    noted.write_text("{}")
+
+    done = python("e2e.cli", "clean", env=variables)
+
+    assert done.returncode == 2
+    assert "mine could not be looked for: no container engine answers" in done.stderr
+    assert "what to do: start the engine" in done.stderr
 
 
 def test_a_shape_without_networking_gets_the_lane_s(tmp_path):

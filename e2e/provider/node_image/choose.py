@@ -1,5 +1,6 @@
 """Finds the node image of a Kubernetes version: given, local, published, or built here."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,7 +8,13 @@ from e2e import timing
 from e2e.errors import CannotRunError, UsageError
 from e2e.provider.command import CommandFailedError
 from e2e.provider.engine import Engine
-from e2e.provider.node_image.build import build, is_current, labels_of, reference_of
+from e2e.provider.node_image.build import (
+    build,
+    ensure_possible,
+    is_current,
+    labels_of,
+    reference_of,
+)
 from e2e.provider.pins import read_pins
 from e2e.provider.steps import Step, Steps
 from e2e.provider.streaming import stream
@@ -39,30 +46,68 @@ class NodeImage:
 def resolve(version: str, engine: Engine, steps: Steps, given: str | None = None) -> NodeImage:
     """Give the node image of a Kubernetes version; make it if there is none.
 
+    Where it can be neither pulled nor built, it is the image that our kind publishes, if that is
+    of the same minor version; the result names the version that it has.
+
     Raises:
-        UsageError: the version is none of those that are known.
+        UsageError: the version means nothing, or can neither be pulled nor is known here.
         CannotRunError: there is no such image, and it can neither be pulled nor built.
     """
-    if not given and version not in SUPPORTED:
-        raise UsageError(
-            f"{version!r} is no Kubernetes version that is known here",
-            f"name one of {', '.join(SUPPORTED)}",
-        )
+    if not given and not re.fullmatch(r"v\d+\.\d+\.\d+", version):
+        raise UsageError(f"{version!r} is no version of Kubernetes", _known())
+    published = f"kindest/node:{version}"
     with steps.step("node image", f"every node of kind is a container of it ({version})") as step:
         if given:
             return _given(given, version, engine, step)
         local = _local(version, engine)
         if local:
-            step.skip(f"{local.reference} is there already: {local.why}")
+            step.skip(f"{local.reference} is there already ({local.why})")
             return local
-        published = f"kindest/node:{version}"
         problem = _pull(published, engine, step, first_word_within=timing.REGISTRY_ANSWER)
         if problem is None:
             step.done(f"pulled {published}")
             return NodeImage(published, version, "pulled", "a registry has it")
-        step.done(f"{published} cannot be pulled ({problem}), so it is built here")
+        if version not in SUPPORTED:
+            raise UsageError(
+                f"Kubernetes {version} is not known here, and {published} cannot be pulled: "
+                f"{problem}",
+                _known(),
+            )
+        try:
+            ensure_possible(read_pins())
+        except CannotRunError as error:
+            return _nearest(version, problem, error, engine, step)
+        step.done(f"found that {published} cannot be pulled ({problem}), so it is built here")
     reference = build(version, engine, steps)
     return NodeImage(reference, version, "built", f"{published} cannot be pulled: {problem}")
+
+
+def _known() -> str:
+    return f"name one of {', '.join(SUPPORTED)}, or another that is published as kindest/node"
+
+
+def _nearest(
+    version: str, problem: str, unbuildable: CannotRunError, engine: Engine, step: Step
+) -> NodeImage:
+    """Take the image that our kind publishes in place of one that cannot be had."""
+    pins = read_pins()
+    reference = pins.kind_published_image
+    other = reference.partition("@")[0].rpartition(":")[2]
+    if _minor(other) != _minor(version):
+        raise unbuildable
+    why = f"{version} cannot be pulled ({problem}) nor built ({unbuildable.what})"
+    in_place = f"{reference.partition('@')[0]}, of kind {pins.kind.version}, as {why}"
+    if labels_of(engine, reference) is not None:
+        step.skip(f"Kubernetes {other} in place of {version}: {in_place}")
+    elif _pull(reference, engine, step, first_word_within=timing.REGISTRY_ANSWER):
+        raise CannotRunError(f"the node image of {why}", unbuildable.do)
+    else:
+        step.done(f"Kubernetes {other} in place of {version}: pulled {in_place}")
+    return NodeImage(reference, other, "pulled", why)
+
+
+def _minor(version: str) -> str:
+    return version.rpartition(".")[0]
 
 
 def _given(reference: str, version: str, engine: Engine, step: Step) -> NodeImage:
@@ -81,7 +126,7 @@ def _given(reference: str, version: str, engine: Engine, step: Step) -> NodeImag
 
 
 def _local(version: str, engine: Engine) -> NodeImage | None:
-    if is_current(engine, version):
+    if version in SUPPORTED and is_current(engine, version):
         return NodeImage(reference_of(version), version, "local", "it was built here before")
     published = f"kindest/node:{version}"
     if labels_of(engine, published) is not None:

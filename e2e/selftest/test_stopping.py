@@ -1,0 +1,107 @@
+"""How a run ends that is stopped: pytest cleans up, whoever was interrupted or killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cli import _told_what_is_left
+from e2e.errors import StoppedError
+from e2e.provider import kind
+from e2e.provider.steps import Steps
+from e2e.selftest.programs import CHECKOUT
+from e2e.wait import wait_until
+
+# A run that has something to remove, and takes its time for it until it is let go.
+RUN = """
+import threading
+from pathlib import Path
+import pytest
+
+@pytest.fixture
+def thing():
+    Path("made").touch()
+    yield
+    Path("removing").touch()
+    while not Path("go").exists():
+        threading.Event().wait(0.02)
+    Path("made").unlink()
+
+def test_it(thing):
+    threading.Event().wait(60)
+"""
+CALL = "from e2e.cli import _pytest; _pytest(['-q', '-p', 'no:cacheprovider', 'test_run.py'])"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """The command with its pytest, started as a script does in the background: without Ctrl-C."""
+    (tmp_path / "test_run.py").write_text(RUN)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    argv = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", CALL]
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTEST_ADDOPTS": ""}
+    with subprocess.Popen(
+        argv, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        await_file(tmp_path / "made")
+        yield process
+        (tmp_path / "go").touch()
+        process.kill()
+
+
+def await_file(file: Path, *, there: bool = True) -> None:
+    wait_until(lambda: file.exists() == there, what=f"{file.name}", within=30, every=0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of that")
+def test_pytest_cleans_up_when_the_command_is_killed(run, tmp_path):
+    """After kill -9 of the command, pytest is interrupted and removes what it made."""
+    (tmp_path / "go").touch()
+
+    run.kill()
+
+    await_file(tmp_path / "made", there=False)
+
+
+def test_each_interrupt_says_what_is_going_on(run, tmp_path):
+    """The first Ctrl-C stops pytest; a second one says what is waited for, and breaks nothing."""
+    run.send_signal(signal.SIGINT)
+    assert run.stderr.readline() == "stopping pytest\n"
+    await_file(tmp_path / "removing")
+
+    run.send_signal(signal.SIGINT)
+    assert run.stderr.readline() == "still stopping: pytest removes what it made\n"
+    assert (tmp_path / "made").exists()
+    (tmp_path / "go").touch()
+
+    assert run.wait(30) != 0
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("noted", "removed", "said"),
+    [
+        (False, False, "stopped by you; no cluster had been made"),
+        (True, False, "stopped by you; the cluster mine stays"),
+        (False, True, "stopped by you; removed the cluster mine"),
+    ],
+)
+def test_the_last_word_says_what_became_of_the_cluster(tmp_path, monkeypatch, noted, removed, said):
+    """Nothing is claimed to be removed that was not made, or that stays."""
+    monkeypatch.setenv("E2E_CACHE", str(tmp_path))
+    steps = Steps(quiet=True)
+    if noted:
+        kind.Record("v1.37.2", "docker", "kind").write("mine")
+    if removed:
+        with steps.step("clean-up", "nobody asked to keep it") as step:
+            step.done("removed the cluster mine")
+
+    with pytest.raises(StoppedError) as caught, _told_what_is_left("mine", steps):
+        raise KeyboardInterrupt
+
+    assert str(caught.value) == said
+    assert caught.value.exit_code == 2
