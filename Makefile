@@ -14,6 +14,8 @@ export E2E_FAMILY := $(or $(FAMILY),$(E2E_FAMILY))
 export E2E_SHAPE := $(or $(SHAPE),$(E2E_SHAPE))
 export E2E_NODE_IMAGE := $(or $(NODE_IMAGE),$(E2E_NODE_IMAGE))
 export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
+# By variable, not by option: no shell reads what a context is called.
+export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
 # Further options for pytest, such as ARGS="-k affinity".
 ARGS ?=
 
@@ -27,7 +29,7 @@ e2e: environment ## everything from a bare machine, then remove the cluster; KEE
 
 .PHONY: e2e-here
 e2e-here: environment ## the contract on a cluster that exists: CONTEXT=name
-	@$(RUN) run --provider=existing $(if $(CONTEXT),--kube-context=$(CONTEXT)) -- $(ARGS)
+	@$(RUN) run --provider=existing -- $(ARGS)
 
 .PHONY: node-image
 node-image: environment ## find or build the node image alone: K8S=v1.36.3
@@ -49,19 +51,24 @@ docs: environment ## write docs/contract.md from the clauses
 	@$(RUN) document
 
 .PHONY: clean
-clean: environment ## remove what interrupted runs left, and kept clusters: CONTEXT=name
-	@$(RUN) clean $(if $(CONTEXT),--kube-context=$(CONTEXT))
+clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name
 	@rm -rf out
+	@$(RUN) clean
 
 .PHONY: stop-engine
 stop-engine: environment ## stop the container engine, if `make e2e` started it
 	@$(RUN) stop-engine
 
+.PHONY: upstream-specs
+upstream-specs: environment ## run Kubernetes' own NodePort specs on a node image, and write docs/upstream-specs.md
+	@$(VENV)/bin/python -m e2e.provider.node_image.upstream_specs --report docs/upstream-specs.md
+
 .PHONY: lock
-lock: environment ## resolve the dependencies anew, with hashes
-	$(VENV)/bin/pip install -q uv
-	$(VENV)/bin/uv pip compile $(LOCK) --upgrade pyproject.toml -o requirements.lock
-	$(VENV)/bin/uv pip compile $(LOCK) --upgrade --group dev -c requirements.lock -o requirements-dev.lock
+lock: ## resolve the dependencies anew, with hashes
+	@uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; \
+	$(PYTHON) -m venv "$$uv"; "$$uv/bin/pip" install -q --disable-pip-version-check uv; \
+	"$$uv/bin/uv" pip compile $(LOCK) --upgrade pyproject.toml -o requirements.lock; \
+	"$$uv/bin/uv" pip compile $(LOCK) --upgrade --group dev -c requirements.lock -o requirements-dev.lock
 
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 LOCK := -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from e2e.provider.node_image.upstream_specs import Result, read_results
+from e2e.provider.node_image.upstream_specs import Result, read_results, written
 
 REPORT = """<?xml version="1.0" encoding="UTF-8"?>
 <testsuites tests="7600"><testsuite name="Kubernetes e2e suite">
@@ -32,3 +32,9 @@ def test_only_selected_specs_are_results(tmp_path: Path) -> None:
 
 def test_no_report_is_no_result(tmp_path: Path) -> None:
     assert read_results(tmp_path) == []
+
+
+def test_results_are_written_as_a_page() -> None:
+    page = written("v1.37.2", "a cluster", [Result("a", "passed", 1.25), Result("b", "failed", 2)])
+    assert "\n1 of 2 passed.\n" in page
+    assert "| a | passed | 1.2 |\n| b | failed | 2.0 |\n" in page

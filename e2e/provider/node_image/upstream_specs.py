@@ -1,11 +1,12 @@
 """Runs Kubernetes' own NodePort specs on a cluster of a node image: is the image a right one?
 
-python -m e2e.provider.node_image.upstream_specs [--k8s VERSION] [--kubeconfig FILE]
+python -m e2e.provider.node_image.upstream_specs [--k8s VERSION] [--kubeconfig FILE] [--report FILE]
 """
 
 import argparse
 import platform
 import re
+import shutil
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
@@ -15,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e import timing
-from e2e.errors import CannotRunError, StopError
-from e2e.provider.cache import cache_folder, only_one
+from e2e.errors import CannotRunError, StopError, UsageError
+from e2e.provider.cache import cache_folder, holder_of, only_one
 from e2e.provider.command import CommandFailedError, run
 from e2e.provider.engine import Engine, ensure_engine
 from e2e.provider.go_modules import Programs, compile_programs
 from e2e.provider.kind_binary import ensure_kind
-from e2e.provider.node_image.choose import DEFAULT, resolve
+from e2e.provider.node_image.choose import DEFAULT, SUPPORTED, resolve
 from e2e.provider.node_image.parts import kubernetes_version
 from e2e.provider.node_image.store import Store
 from e2e.provider.pins import Module, read_pins
@@ -59,17 +60,20 @@ def compile_specs(module: Module, steps: Steps) -> Path:
         is_test=True,
     )
     store = Store(cache_folder() / "specs")
+    lock = store.folder / "lock"
     recipe = {"machine": platform.machine(), **programs.recipe()}
     with (
-        steps.step("specs", f"Kubernetes' own, of {module.version}") as step,
+        steps.step("specs", "they are compiled from Kubernetes' source") as step,
         only_one(
-            store.folder / "lock",
-            waiting=lambda: step.progress("another run compiles them; waiting for it"),
+            lock,
+            waiting=lambda: step.progress(f"{holder_of(lock)} compiles them; waiting for it"),
             within=timing.BUILD_LOCK_WITHIN,
         ),
     ):
         if store.has("specs", recipe):
             step.skip(f"those of {module.version} are there already")
+        else:
+            step.done(f"compiled those of {module.version}")
         kept = store.keep(
             "specs",
             recipe,
@@ -80,14 +84,15 @@ def compile_specs(module: Module, steps: Steps) -> Path:
     return kept / "e2e.test"
 
 
-def run_specs(program: Path, kubeconfig: Path, report: Path, steps: Steps) -> list[Result]:
+def run_specs(program: Path, kubeconfig: Path, out: Path, steps: Steps) -> list[Result]:
     """Run the NodePort specs one after another; those that fail are results, not errors.
 
     Raises:
-        CannotRunError: they did not run at all; the log is in `report`.
+        CannotRunError: they did not run at all; the log is in `out`.
     """
-    report.mkdir(parents=True, exist_ok=True)
-    with steps.step("run", f"specs that match {FOCUS}") as step:
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    with steps.step("run", "they say what a right node image does") as step:
 
         def on_line(line: str) -> None:
             if match := re.search(r"\[sig-network\] (.*)$", line):
@@ -99,19 +104,19 @@ def run_specs(program: Path, kubeconfig: Path, report: Path, steps: Steps) -> li
                 [
                     *(str(program), f"--kubeconfig={kubeconfig}", "--provider=skeleton"),
                     *(f"--ginkgo.focus={FOCUS}", f"--ginkgo.skip={SKIP}"),
-                    *("--ginkgo.no-color", "--ginkgo.v", f"--report-dir={report}"),
+                    *("--ginkgo.no-color", "--ginkgo.v", f"--report-dir={out}"),
                 ],
                 on_line,
-                log=report / "specs.log",
+                log=out / "specs.log",
                 timeout=timing.SPECS_WITHIN,
             )
         except CommandFailedError as error:
             failure = error
-        results = read_results(report)
+        results = read_results(out)
         if not results:
-            raise failure or CannotRunError(f"no spec matched; see {report / 'specs.log'}")
+            raise failure or CannotRunError(f"no spec matched; see {out / 'specs.log'}")
         passed = sum(result.status == "passed" for result in results)
-        step.done(f"{passed} of {len(results)} specs passed; see {report}")
+        step.done(f"{passed} of {len(results)} specs passed, see {out}")
     return results
 
 
@@ -131,6 +136,28 @@ def read_results(report: Path) -> list[Result]:
     return found
 
 
+def written(version: str, where: str, results: list[Result]) -> str:
+    """The results as a page."""
+    passed = sum(result.status == "passed" for result in results)
+    rows = [f"| {each.name} | {each.status} | {each.seconds:.1f} |" for each in results]
+    return "\n".join(
+        [
+            "# Kubernetes' own NodePort specs",
+            "",
+            "Written by `make upstream-specs`; do not edit.",
+            "",
+            f"Those of Kubernetes {version} that match `{FOCUS}` and not `{SKIP}`,",
+            f"on {where}.",
+            f"{passed} of {len(results)} passed.",
+            "",
+            "| spec | result | seconds |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
 @contextmanager
 def cluster(version: str, engine: Engine, steps: Steps) -> Iterator[Path]:
     """Make a cluster for the specs, and remove it afterwards."""
@@ -139,7 +166,7 @@ def cluster(version: str, engine: Engine, steps: Steps) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         kubeconfig = Path(folder) / "kubeconfig"
         try:
-            with steps.step("cluster", f"one control plane and three workers of {version}"):
+            with steps.step("cluster", "one of the specs needs three workers") as step:
                 run(
                     [
                         *(kind, "create", "cluster", f"--name={CLUSTER}"),
@@ -149,6 +176,7 @@ def cluster(version: str, engine: Engine, steps: Steps) -> Iterator[Path]:
                     env=engine.kind_env,
                     timeout=timing.CLUSTER_CREATE_WITHIN,
                 )
+                step.done(f"made {CLUSTER} of {image.reference}")
             yield kubeconfig
         finally:
             run(
@@ -163,20 +191,27 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Run Kubernetes' own NodePort specs.")
     parser.add_argument("--k8s", default=DEFAULT, help="version of Kubernetes and its specs")
     parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of making one")
-    parser.add_argument("--report", type=Path, default=Path("out/upstream-specs"))
+    parser.add_argument("--out", type=Path, default=Path("out/upstream-specs"), help="a folder")
+    parser.add_argument("--report", type=Path, help="write the results into this Markdown file")
     asked = parser.parse_args(arguments)
     steps = Steps()
     try:
-        program = compile_specs(read_pins().releases[asked.k8s].kubernetes, steps)
+        release = read_pins().releases.get(asked.k8s)
+        if release is None:
+            raise UsageError(f"{asked.k8s} is unknown", f"name one of {', '.join(SUPPORTED)}")
+        program = compile_specs(release.kubernetes, steps)
         if asked.kubeconfig:
-            results = run_specs(program, asked.kubeconfig.resolve(), asked.report, steps)
+            results = run_specs(program, asked.kubeconfig.resolve(), asked.out, steps)
         else:
             engine = ensure_engine(steps)
             with cluster(asked.k8s, engine, steps) as kubeconfig:
-                results = run_specs(program, kubeconfig, asked.report, steps)
+                results = run_specs(program, kubeconfig, asked.out, steps)
     except StopError as error:
         steps.console.print(str(error), markup=False, highlight=False)
         return error.exit_code
+    if asked.report:
+        where = str(asked.kubeconfig or "a kind cluster of one control plane and three workers")
+        asked.report.write_text(written(asked.k8s, where, results))
     for result in results:
         print(f"{result.status:<8} {result.seconds:6.1f} s  {result.name}")  # noqa: T201
     return int(any(result.status == "failed" for result in results))
