@@ -341,7 +341,7 @@ def _enter(
             return
         if _seen_well(name).exists():
             raise CannotRunError(f"the cluster {name} is in use by others, and {problem}")
-        step.progress(f"removing {name}: {problem}")
+        step.progress(f"removing {name}, which {problem}")
         _remove(name, record)
         keep, problem = keep or record.keep, f", in place of one that {problem}"
     elif there:
