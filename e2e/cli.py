@@ -148,7 +148,7 @@ def clean(kube_context: str | None, kubeconfig: str | None) -> None:
             removed = leftovers.remove_callers(engine)
             step.done(f"removed {len(removed)}") if removed else step.skip("none were left")
     if kube_context:
-        why = f"and cordons of runs in {kube_context}"
+        why = f"interrupted runs left them and cordons in {kube_context}"
         with _gathered(failures), steps.step("namespaces", why) as step:
             gone, foreign = leftovers.undo_in_cluster(Api(file, kube_context))
             stay = f"; {', '.join(foreign)} belong to runs of other machines" if foreign else ""

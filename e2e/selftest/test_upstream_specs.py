@@ -36,5 +36,5 @@ def test_no_report_is_no_result(tmp_path: Path) -> None:
 
 def test_results_are_written_as_a_page() -> None:
     page = written("v1.37.2", "a cluster", [Result("a", "passed", 1.25), Result("b", "failed", 2)])
-    assert "\n1 of 2 passed.\n" in page
+    assert "with Kubernetes v1.37.2, a cluster: 2 specs, 1 passed, 3 s one after another." in page
     assert "| a | passed | 1.2 |\n| b | failed | 2.0 |\n" in page
