@@ -108,7 +108,7 @@ def assert_spread_evenly(
     needed = connections_needed(len(pods), unevenness=unevenness, false_alarm=FALSE_ALARM)
     lines, uneven = [], False
     for flow, replies in draws.items():
-        problem = _not_answered(replies, pods)
+        problem = _not_answered(replies, pods).removeprefix("; ")
         counts = Counter(reply.echo for reply in replies if reply.outcome == ANSWERED)
         observed = [counts[pod] for pod in pods]
         if not problem and len(replies) < needed:
