@@ -13,6 +13,9 @@ SETTLE_WITHIN = 30.0
 LOOK_EVERY = 0.3
 LOOK_AGAIN = 0.05
 LOOKS_IN_A_ROW = 3
+# A change that must change nothing is watched for longer than kube-proxy takes to act on it: it
+# syncs a second after the last time at the latest, and the sync takes well below a second.
+WATCH_FOR = 3.0
 # A node that has rules but no pod refuses by ICMP, and Linux sends one caller at most one such
 # message a second after a burst of six (net.ipv4.icmp_ratelimit); asked faster, it looks silent.
 LOOK_FOR_REFUSAL_EVERY = 2.0
@@ -20,7 +23,8 @@ LOOK_FOR_REFUSAL_EVERY = 2.0
 # --- waiting for the cluster -----------------------------------------------------------------
 # A pod whose image is on the node is Ready in 1 to 3 s; the rest is for a starved CPU or a pull.
 PODS_READY_WITHIN = 120.0
-PODS_GONE_WITHIN = 60.0
+# Another process of the same run places them meanwhile, and has something to say if it cannot.
+PODS_SHARED_WITHIN = PODS_READY_WITHIN + 30.0
 NODES_READY_WITHIN = 180.0
 POLL_EVERY = 0.25
 # One request to the API server; a small control plane under load answers within a few seconds.

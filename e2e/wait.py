@@ -24,18 +24,24 @@ class Settled(Generic[T]):
         settled: whether `times` looks in a row agreed before time ran out.
         took: seconds from the start to the first look of the last agreeing row; if it never
             settled, the seconds spent.
-        looks: how many looks were made.
-        agreed: how many of them agreed.
-        longest_row: the longest row of agreeing looks.
-        last: what the last look saw.
+        agreed: how many looks agreed.
+        seen: what each look saw, from the first to the last.
     """
 
     settled: bool
     took: float
-    looks: int
     agreed: int
-    longest_row: int
-    last: T
+    seen: list[T]
+
+    @property
+    def looks(self) -> int:
+        """How many looks were made."""
+        return len(self.seen)
+
+    @property
+    def last(self) -> T:
+        """What the last look saw."""
+        return self.seen[-1]
 
 
 def settle(
@@ -52,35 +58,38 @@ def settle(
     The next look comes `again` seconds after one that agrees, `every` seconds by default, and
     `every` seconds after one that does not.
     An error raised by `look` is no answer: it passes straight through.
-    """
-    began = time.monotonic()
-    looks = agreed = row = longest = 0
-    row_began = 0.0
 
-    def look_once() -> T:
-        nonlocal looks, agreed, row, longest, row_began
+    Raises:
+        ValueError: no look at all would be enough, so anything would be settled.
+    """
+    if times < 1:
+        raise ValueError(f"{times} looks in a row settle nothing: ask for one at least")
+    began = time.monotonic()
+    agreed = row = 0
+    row_began = 0.0
+    seen: list[T] = []
+
+    def look_once() -> None:
+        nonlocal agreed, row, row_began
         at = time.monotonic() - began
-        seen = look()
-        looks += 1
-        if agrees(seen):
+        seen.append(look())
+        if agrees(seen[-1]):
             agreed += 1
             row_began = at if row == 0 else row_began
             row += 1
-            longest = max(longest, row)
         else:
             row = 0
-        return seen
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda _: row < times),
         stop=tenacity.stop_after_delay(within),
         wait=lambda _: every if row == 0 or again is None else again,
-        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        retry_error_callback=lambda _: None,
     )
-    last = retrying(look_once)
+    retrying(look_once)
     settled = row >= times
     took = row_began if settled else time.monotonic() - began
-    return Settled(settled, took, looks, agreed, longest, last)
+    return Settled(settled, took, agreed, seen)
 
 
 def wait_until(

@@ -1,21 +1,41 @@
 """Judges what was seen: tables of flows, distributions and refusals. Pure: acts on nothing."""
 
 from e2e.check.distribution import (
+    assert_all_met,
+    assert_comes_to,
     assert_one_each,
     assert_spread,
     assert_spread_evenly,
     connections_needed,
+    connections_to_meet,
 )
-from e2e.check.refusal import assert_refused
-from e2e.check.table import Want, answered_by, assert_settles
+from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
+from e2e.check.table import (
+    Want,
+    answered_by,
+    assert_keeps,
+    assert_only,
+    assert_serves,
+    assert_settles,
+    replies_in,
+)
 
 __all__ = [
     "Want",
     "answered_by",
+    "assert_absent",
+    "assert_accepted",
+    "assert_all_met",
+    "assert_comes_to",
+    "assert_keeps",
     "assert_one_each",
+    "assert_only",
     "assert_refused",
+    "assert_serves",
     "assert_settles",
     "assert_spread",
     "assert_spread_evenly",
     "connections_needed",
+    "connections_to_meet",
+    "replies_in",
 ]

@@ -2,14 +2,17 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 
+from e2e import timing
 from e2e.check import journal
-from e2e.probe import ANSWERED, Flow, Reply
+from e2e.probe import ANSWERED, Flow, Reply, draw
+from e2e.wait import settle
 
 # The whole run may raise a false alarm once in a million runs. It makes fewer than a thousand
-# statistical verdicts (two for each flow of each clause), so each of them gets a thousandth.
+# statistical verdicts, so each of them gets a thousandth; see docs/decisions/statistics.md.
 FALSE_ALARM = 1e-9
 # A pod whose share is a quarter above or below even is seen with this probability.
 UNEVENNESS = 0.25
@@ -20,6 +23,18 @@ class UnevenError(AssertionError):
     """A distribution that chance does not explain; the message is a table of the counts."""
 
 
+def connections_to_meet(pods: int, *, false_alarm: float = FALSE_ALARM) -> int:
+    """How many connections meet every one of `pods` evenly chosen pods, but for false alarms.
+
+    A pod is missed with probability (1 - 1/pods) to the power of the connections, and there are
+    `pods` of them to be missed.
+    """
+    if pods == 1:
+        return 1
+    return math.ceil(math.log(false_alarm / pods) / math.log1p(-1 / pods))
+
+
+@cache
 def connections_needed(
     pods: int,
     *,
@@ -67,8 +82,15 @@ def _power(connections: int, pods: int, share: float, limit: float) -> float:
     return float(stats.binom.pmf(got, connections, share) @ seen)
 
 
-def assert_spread_evenly(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
+def assert_spread_evenly(
+    draws: Mapping[Flow, Sequence[Reply]],
+    *,
+    over: Collection[str],
+    unevenness: float = UNEVENNESS,
+) -> None:
     """Each flow's connections go to the pods `over` uniformly at random, independently.
+
+    Enough were drawn to see one pod whose share is off by the fraction `unevenness`.
 
     Two verdicts a flow: chi-square goodness of fit to even shares, and a binomial test of how
     often the same pod is picked twice in a row (never by round robin, too often by stickiness).
@@ -76,17 +98,21 @@ def assert_spread_evenly(draws: Mapping[Flow, Sequence[Reply]], *, over: Collect
     Raises:
         UnevenError: a connection was not answered by one of the pods, or chance does not explain
             the counts; shows every flow, the wrong ones marked.
-        ValueError: nothing was drawn, or fewer than two pods make any distribution even.
+        ValueError: nothing was drawn, or fewer than two pods make any distribution even, or all
+            was answered and is too little to judge.
     """
     from scipy import stats  # noqa: PLC0415
 
     pods = sorted(over)
     _demand_something(draws, pods)
+    needed = connections_needed(len(pods), unevenness=unevenness, false_alarm=FALSE_ALARM)
     lines, uneven = [], False
     for flow, replies in draws.items():
-        problem = _not_answered(replies, pods)
+        problem = _not_answered(replies, pods).removeprefix("; ")
         counts = Counter(reply.echo for reply in replies if reply.outcome == ANSWERED)
         observed = [counts[pod] for pod in pods]
+        if not problem and len(replies) < needed:
+            raise ValueError(f"{len(replies)} connections are too few: {needed} are needed")
         if not problem:
             even = stats.chisquare(observed)
             repeats = sum(a.echo == b.echo for a, b in pairwise(replies))
@@ -107,7 +133,8 @@ def assert_spread_evenly(draws: Mapping[Flow, Sequence[Reply]], *, over: Collect
         )
     if uneven:
         expected = len(next(iter(draws.values()))) / len(pods)
-        _raise(UnevenError, f"want {expected:.0f} connections to each pod, give or take", lines)
+        head = f"want {expected:.0f} connections to each pod, give or take"
+        raise UnevenError("\n".join([head, *lines]))
 
 
 def assert_spread(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -125,7 +152,7 @@ def assert_spread(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str
         reached |= {reply.echo for reply in replies}
         lines.append(f"{'x' if problem else ' '} {flow}: {_shares(replies)}{problem}")
     if wrong or len(reached) < 2:
-        _raise(UnevenError, f"want at least two of {len(over)} pods", lines)
+        raise UnevenError("\n".join([f"want at least two of {len(over)} pods", *lines]))
 
 
 def assert_one_each(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -146,13 +173,73 @@ def assert_one_each(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[s
         wrong = wrong or bool(problem)
         lines.append(f"{'x' if problem else ' '} {flow}: {_shares(replies)}{problem}")
     if wrong:
-        _raise(UnevenError, "want one pod for all connections of a flow", lines)
+        raise UnevenError("\n".join(["want one pod for all connections of a flow", *lines]))
 
 
-def _demand_something(draws: Mapping[Flow, Sequence[Reply]], over: Collection[str]) -> None:
+def assert_all_met(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
+    """Each flow reaches every one of the pods `over`, and nobody else answers.
+
+    Raises:
+        UnevenError: a flow missed a pod, or a connection was not answered by one of the pods.
+        ValueError: nothing was drawn, or all was answered and is too little to meet every pod.
+    """
+    _demand_something(draws, over, choice=1)
+    needed = connections_to_meet(len(over), false_alarm=FALSE_ALARM)
+    lines, wrong = [], False
+    for flow, replies in draws.items():
+        problem = _not_answered(replies, over)
+        if not problem and len(replies) < needed:
+            raise ValueError(f"{len(replies)} connections are too few: {needed} are needed")
+        missed = set(over) - {reply.echo for reply in replies}
+        if not problem and missed:
+            problem = f"; never {' nor '.join(sorted(missed))}"
+        wrong = wrong or bool(problem)
+        lines.append(f"{'x' if problem else ' '} {flow}: {_shares(replies)}{problem}")
+    if wrong:
+        raise UnevenError("\n".join([f"want every one of {len(over)} pods", *lines]))
+
+
+def assert_comes_to(
+    judge: Callable[..., None],
+    flows: Iterable[Flow],
+    *,
+    over: Collection[str],
+    within: float = timing.SETTLE_WITHIN,
+) -> None:
+    """Draw from the flows again and again, until a judge has nothing against what was drawn.
+
+    Args:
+        judge: one of this module that is content with enough connections to meet every pod.
+        flows: what to draw from.
+        over: the pods, as the judge wants them.
+        within: seconds.
+
+    Raises:
+        UnevenError: time ran out; what the judge said last.
+    """
+    every, said = list(flows), ""
+
+    def agrees(draws: Mapping[Flow, Sequence[Reply]]) -> bool:
+        nonlocal said
+        try:
+            judge(draws, over=over)
+        except UnevenError as error:
+            said = str(error)
+            return False
+        return True
+
+    count = connections_to_meet(len(over))
+    looked = settle(lambda: draw(every, count), agrees, within=within, times=1)
+    if not looked.settled:
+        raise UnevenError(f"not within {within:g} s: {said}")
+
+
+def _demand_something(
+    draws: Mapping[Flow, Sequence[Reply]], over: Collection[str], *, choice: int = 2
+) -> None:
     if not draws or not all(draws.values()):
         raise ValueError("nothing was drawn, so there is nothing to judge")
-    if len(over) < 2:
+    if len(over) < choice:
         raise ValueError("fewer than two pods leave no choice, so there is nothing to judge")
 
 
@@ -172,10 +259,3 @@ def _shares(replies: Sequence[Reply]) -> str:
 def _note(text: str) -> None:
     if book := journal.current.get():
         book.judged.append(text)
-
-
-def _raise(kind: type[AssertionError], head: str, lines: Sequence[str]) -> None:
-    text = "\n".join([head, *lines])
-    if book := journal.current.get():
-        book.tables.append(text)
-    raise kind(text)

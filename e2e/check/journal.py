@@ -11,12 +11,10 @@ class Journal:
     Attributes:
         settled: one entry a table: seconds until it held, number of flows, number of looks.
         judged: one entry a statistical verdict: the flow, sample size and p-values.
-        tables: the text of every table that did not hold.
     """
 
     settled: list[tuple[float, int, int]] = field(default_factory=list)
     judged: list[str] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
 
 
 current: ContextVar[Journal | None] = ContextVar("journal", default=None)

@@ -4,8 +4,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-class NotRefusedError(AssertionError):
+class WrongAnswerError(AssertionError):
+    """The API server did not answer as it should; says what it said."""
+
+
+class NotRefusedError(WrongAnswerError):
     """The API server accepted, or refused in another way; says what it did."""
+
+
+def assert_accepted(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The API server stored what it was asked to store; gives that.
+
+    Raises:
+        WrongAnswerError: it refused; says why.
+    """
+    if answer.get("kind") == "Status":
+        raise WrongAnswerError(f"want it accepted, saw {_said(answer)}")
+    return answer
+
+
+def assert_absent(answer: Mapping[str, Any]) -> None:
+    """The API server has no object of this name.
+
+    Raises:
+        WrongAnswerError: it has one, or said something else; says what.
+    """
+    if answer.get("kind") != "Status":
+        name = answer.get("metadata", {}).get("name")
+        ports = answer.get("spec", {}).get("ports")
+        raise WrongAnswerError(f"want no {answer.get('kind')} {name}, saw one with ports {ports}")
+    if answer.get("code") != 404:
+        raise WrongAnswerError(f"want 404 NotFound, saw {_said(answer)}")
 
 
 def assert_refused(
@@ -31,8 +60,7 @@ def assert_refused(
     if answer.get("kind") != "Status":
         kept = answer.get("spec", {}).get("ports")
         raise NotRefusedError(f"want {code} {reason}, but it was accepted with ports {kept}")
-    said = answer.get("message", "")
-    got = f"{answer.get('code')} {answer.get('reason')}: {said}"
+    said, got = answer.get("message", ""), _said(answer)
     if (answer.get("code"), answer.get("reason")) != (code, reason):
         raise NotRefusedError(f"want {code} {reason}, saw {got}")
     fields = [cause.get("field") for cause in answer.get("details", {}).get("causes", [])]
@@ -41,3 +69,7 @@ def assert_refused(
     for words in [says] if isinstance(says, str) else says:
         if words not in said:
             raise NotRefusedError(f"want the words {words!r}, saw {got}")
+
+
+def _said(status: Mapping[str, Any]) -> str:
+    return f"{status.get('code')} {status.get('reason')}: {status.get('message', '')}"

@@ -1,21 +1,27 @@
 """A caller of our own beside the nodes: a container with addresses and routes that are only its."""
 
 import ipaddress
-import json
 import re
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain, count
 
 from e2e import timing
 from e2e.cluster.node import Node, family_of
 from e2e.errors import ProbeBrokenError
 from e2e.probe import CUT_OFF, FOREIGN, NO_ROUTE, REFUSED, SILENT, Reply
 from e2e.probe.reply import reply_from
-from e2e.provider.command import CommandFailedError
+from e2e.provider.cache import cache_folder, only_one
 from e2e.provider.engine import Engine
 
 LABEL = "nodeport-e2e/run"
-# Far from where the engine begins to hand out addresses, and one block for each container.
+BLOCK_LABEL = "nodeport-e2e/block"
+# One block of addresses for each caller, far from where the engine begins to hand them out.
 ADDRESSES_EACH = 64
+LEFT_TO_ENGINE = 32
+# In what docker says of a network, and in what podman says.
+SUBNET = re.compile(r'"subnet": *"([^"]+)"', re.IGNORECASE)
+USED = re.compile(r'"(?:IPv[46]Address|ipnet|gateway)": *"([^"/]+)', re.IGNORECASE)
 # What follows each answer that curl prints.
 MARK = "<- "
 END = " ->\n"
@@ -45,10 +51,13 @@ class CallerVantage:
         return self.draw(address, port, 1)[0]
 
     def draw(self, address: str, port: int, times: int) -> list[Reply]:
-        """Ask `times` times in a row, over fresh connections, in one run of curl."""
+        """Ask `times` times in a row, over fresh connections, in one run of curl.
+
+        Ends with the first connection that fails.
+        """
         host = f"[{address}]" if ":" in address else address
         said, _, log = self.container.execute(
-            *("curl", "--silent", "--verbose", "--globoff", "--noproxy", "*"),
+            *("curl", "--silent", "--verbose", "--globoff", "--noproxy", "*", "--fail-early"),
             *("--connect-timeout", f"{timing.ATTEMPT}", "--max-time", f"{2 * timing.ATTEMPT}"),
             *("--interface", self.source, "--header", "Connection: close"),
             *("--write-out", WRITE_OUT),
@@ -57,14 +66,14 @@ class CallerVantage:
         # curl names only in its log why it did not get a connection, one line each:
         # "connect to ... failed: ..." after a while, "... connect fail for ...: ..." at once.
         reasons = iter(re.findall(r" fail(?:ed| for \S+): (.*)", log))
-        replies = []
+        replies, code = [], "0"
         *answers, _ = said.split(END)
         for answer in answers:
             body, _, figures = answer.rpartition(MARK)
             code, status, took = figures.split()
             reason = next(reasons, "") if code == NO_CONNECTION else ""
             replies.append(self._reply(body, reason, code, status, float(took)))
-        if len(replies) != times:
+        if len(replies) < times and code == "0":
             raise ProbeBrokenError(f"{self.name}: curl ended with {(said + log)[-300:]!r}")
         return replies
 
@@ -83,19 +92,38 @@ class CallerVantage:
 
 @dataclass
 class Caller:
-    """A container on the nodes' network."""
+    """A container on the nodes' network.
+
+    Attributes:
+        engine: runs it.
+        id: of the container.
+        addresses: those that it may still take, by IP family.
+    """
 
     engine: Engine
     id: str
-    _own: dict[str, tuple[str, int]] = field(default_factory=dict)
-    _used: dict[str, int] = field(default_factory=dict)
+    addresses: dict[str, list[str]] = field(default_factory=dict)
+    _tables: int = 1000
 
     @classmethod
     def start(cls, engine: Engine, network: str, image: str, run: str) -> "Caller":
-        """Start it from an image that is there and has curl and ip, such as a node image."""
-        options = ("--detach", "--network", network, "--label", f"{LABEL}={run}")
-        process = ("--cap-add", "NET_ADMIN", "--entrypoint", "sleep", image, "infinity")
-        return cls(engine, engine.run("run", *options, *process).strip())
+        """Start it from an image that is there and has curl and ip, such as a node image.
+
+        Raises:
+            ProbeBrokenError: the network is too small for one more caller.
+        """
+        # Who has started before is seen by its label, which outlives its process.
+        lock = cache_folder() / "callers.lock"
+        with only_one(lock, waiting=lambda: None, within=timing.COMMAND):
+            network_says = engine.run("network", "inspect", network)
+            subnets, used = SUBNET.findall(network_says), set(USED.findall(network_says))
+            there = engine.run("ps", "--all", "--filter", f"label={BLOCK_LABEL}", "--format",
+                               f'{{{{.Label "{BLOCK_LABEL}"}}}}')  # fmt: skip
+            block, addresses = pick_block(subnets, used, set(map(int, there.split())))
+            options = ("--detach", "--network", network, "--label", f"{LABEL}={run}",
+                       "--label", f"{BLOCK_LABEL}={block}")  # fmt: skip
+            process = ("--cap-add", "NET_ADMIN", "--entrypoint", "sleep", image, "infinity")
+            return cls(engine, engine.run("run", *options, *process).strip(), addresses)
 
     def stop(self) -> None:
         """Remove it."""
@@ -107,8 +135,15 @@ class Caller:
         return self.engine.run("exec", self.id, "sh", "-c", script, "sh", *argv)
 
     def vantages(self, count: int, family: str) -> list[CallerVantage]:
-        """Callers with an address of their own each."""
-        sources = [self._new_address(family) for _ in range(count)]
+        """Callers with an address of their own each.
+
+        Raises:
+            ProbeBrokenError: there are not so many addresses left.
+        """
+        left = self.addresses.get(family, [])
+        if len(left) < count:
+            raise ProbeBrokenError(f"a caller has only {len(left)} addresses of {family} left")
+        sources = [left.pop(0) for _ in range(count)]
         # Duplicate address detection would take a second.
         nodad = " nodad" if family == "IPv6" else ""
         self._ip(
@@ -120,11 +155,11 @@ class Caller:
         """A caller with an address of its own, which routes the address `to` through a node."""
         family = family_of(to)
         (caller,) = self.vantages(1, family)
-        table = 1000 + self._used[family]
+        self._tables += 1
         self._ip(
             family,
-            f"route add {self._single(to)} via {via.addresses[family]} table {table}",
-            f"rule add from {caller.source} lookup {table}",
+            f"route add {self._single(to)} via {via.addresses[family]} table {self._tables}",
+            f"rule add from {caller.source} lookup {self._tables}",
         )
         return caller
 
@@ -139,31 +174,39 @@ class Caller:
         """An address as a network of its own."""
         return f"{address}/128" if ":" in address else f"{address}/32"
 
-    def _new_address(self, family: str) -> str:
-        if family not in self._own:
-            self._own[family] = self._own_address(family)
-        own, prefix = self._own[family]
-        network = ipaddress.ip_network(f"{own}/{prefix}", strict=False)
-        block = int(ipaddress.ip_address(own)) - int(network.network_address)
-        used = self._used[family] = self._used.get(family, 0) + 1
-        if used > ADDRESSES_EACH:
-            raise ProbeBrokenError(f"a caller has {ADDRESSES_EACH} addresses at most")
-        size = min(network.num_addresses, 1 << 32)
-        number = size - 1 - block * ADDRESSES_EACH - used
-        return str(network.network_address + number)
 
-    def _own_address(self, family: str) -> tuple[str, int]:
-        try:
-            found = json.loads(self.engine.run("inspect", self.id))[0]["NetworkSettings"]
-        except CommandFailedError as error:
-            raise ProbeBrokenError(f"the caller's container is gone: {error}") from error
-        network = next(iter(found["Networks"].values()))
-        key, bits = (
-            ("GlobalIPv6Address", "GlobalIPv6PrefixLen")
-            if family == "IPv6"
-            else ("IPAddress", "IPPrefixLen")
-        )
-        if not network[key]:
-            raise ProbeBrokenError(f"the caller's network has no {family}")
-        assert family_of(network[key]) == family
-        return network[key], network[bits]
+def pick_block(
+    subnets: Sequence[str], used: Set[str], taken: Set[int]
+) -> tuple[int, dict[str, list[str]]]:
+    """The first free block of addresses, from the end of a network downwards.
+
+    Args:
+        subnets: the network's, one for each IP family.
+        used: addresses that somebody has.
+        taken: numbers of blocks that other callers have.
+
+    Returns:
+        the number of the block, and its addresses by IP family.
+
+    Raises:
+        ProbeBrokenError: no block is left, so the network is too small.
+    """
+    for number in count():
+        block = {family_of(subnet): _block(subnet, number) for subnet in subnets}
+        if not all(block.values()):
+            raise ProbeBrokenError(
+                f"the nodes' network {', '.join(subnets)} is too small for one more caller with "
+                f"{ADDRESSES_EACH} addresses of its own"
+            )
+        if number not in taken and used.isdisjoint(chain(*block.values())):
+            return number, block
+    raise AssertionError("counting does not end")
+
+
+def _block(subnet: str, number: int) -> list[str]:
+    network = ipaddress.ip_network(subnet)
+    # The last address of IPv4 is for broadcast.
+    last = min(network.num_addresses, 1 << 32) - 2 - number * ADDRESSES_EACH
+    if last - ADDRESSES_EACH < LEFT_TO_ENGINE:
+        return []
+    return [str(network[last - offset]) for offset in range(ADDRESSES_EACH)]

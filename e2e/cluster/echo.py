@@ -2,7 +2,7 @@
 
 import secrets
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,22 +85,44 @@ class Echo:
             for family, address in addresses.items()
         }
 
-    def await_ready(self, count: int) -> None:
-        """Wait until exactly `count` pods exist, all of them Ready, and note where they are."""
+    def await_ready(self, count: int, *, instead_of: Set[str] = frozenset()) -> None:
+        """Wait until exactly `count` pods exist, all of them Ready, and note where they are.
+
+        Args:
+            count: how many.
+            instead_of: pods of which none is to be among them.
+        """
+        self._await(count, is_ready, "Ready", instead_of=instead_of)
+
+    def await_serving(self) -> None:
+        """Wait until its pods, which never get Ready, run and are not, and note where they are."""
+        self._await(len(self.pods), runs_unready, "running but not Ready")
+
+    def _await(
+        self,
+        count: int,
+        is_so: Callable[[Object], bool],
+        how: str,
+        *,
+        instead_of: Set[str] = frozenset(),
+    ) -> None:
         seen: list[Object] = []
 
-        def all_ready() -> bool:
-            seen[:] = self.api.find_all("Pod", self.namespace, **self.labels)
-            mine = [pod for pod in seen if self.owns(pod["metadata"]["name"])]
-            ready = [
-                pod for pod in mine if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]
+        def all_so() -> bool:
+            found = self.api.find_all("Pod", self.namespace, **self.labels)
+            seen[:] = [pod for pod in found if self.owns(pod["metadata"]["name"])]
+            right = [
+                pod
+                for pod in seen
+                if is_so(pod)
+                and "deletionTimestamp" not in pod["metadata"]
+                and pod["metadata"]["name"] not in instead_of
             ]
-            seen[:] = mine
-            return len(ready) == len(mine) == count
+            return len(right) == len(seen) == count
 
         wait_until(
-            all_ready,
-            what=f"{count} Ready pods of {self.namespace}/{self.name}",
+            all_so,
+            what=f"{count} {how} pods of {self.namespace}/{self.name}",
             within=timing.PODS_READY_WITHIN,
             seen=lambda: "; ".join(map(describe, seen)) or "no pod at all",
         )
@@ -131,6 +153,13 @@ class ScaledEcho(Echo):
         self.api.change("Deployment", self.name, {"spec": {"replicas": count}}, self.namespace)
         self.await_ready(count)
 
+    def roll_out(self) -> None:
+        """Replace every pod by a new one, and wait until there are only new ones, all Ready."""
+        change = {"template": {"metadata": {"annotations": {"rolled-out": secrets.token_hex(4)}}}}
+        old = frozenset(self.pods)
+        self.api.change("Deployment", self.name, {"spec": change}, self.namespace)
+        self.await_ready(len(old), instead_of=old)
+
     def remove(self) -> None:
         """Delete the Deployment and so its pods; does not wait."""
         self.api.delete("Deployment", self.name, self.namespace)
@@ -145,6 +174,7 @@ def place(
     http_ports: Sequence[int] = (),
     port_name: str | None = None,
     host_network_port: int | None = None,
+    ready: bool = True,
 ) -> Echo:
     """Place one echo pod on each of `nodes` (a node may be named several times); does not wait.
 
@@ -156,6 +186,7 @@ def place(
         http_ports: instead of 8080, listen on each of these and tell the port in every reply.
         port_name: the name of the first of these ports; the first is 8080 by default.
         host_network_port: use the node's own network, and listen on this port.
+        ready: answer, but never get Ready, if False.
     """
     echo = Echo(api, _name(), namespace, {})
     echo.labels = {"echo": echo.name, **(labels or {})}
@@ -173,6 +204,9 @@ def place(
             _listen_on(pod["spec"], pod["metadata"]["name"], http_ports)
         if port_name:
             pod["spec"]["containers"][0]["ports"][0]["name"] = port_name
+        if not ready:
+            # Nobody listens there.
+            pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] = 1
         api.create(pod)
         echo.pods[pod["metadata"]["name"]] = node.name
     return echo
@@ -191,6 +225,8 @@ def place_scaled(api: Api, namespace: str, count: int) -> ScaledEcho:
             "spec": {
                 "replicas": count,
                 "selector": {"matchLabels": echo.labels},
+                # All new pods of a rollout at once.
+                "strategy": {"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
                 "template": {"metadata": {"labels": echo.labels}, "spec": pod["spec"]},
             },
         }
@@ -203,6 +239,12 @@ def is_ready(pod: Object) -> bool:
     """Whether the Pod object says Ready."""
     conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", [])}
     return conditions.get("Ready") == "True"
+
+
+def runs_unready(pod: Object) -> bool:
+    """Whether the Pod object says that its containers run and that it is not Ready."""
+    states = pod.get("status", {}).get("containerStatuses", [])
+    return bool(states) and all("running" in s["state"] for s in states) and not is_ready(pod)
 
 
 def describe(pod: Object) -> str:

@@ -1,17 +1,53 @@
-"""Hands out the node ports that clauses choose themselves, so that two never choose the same."""
+"""Hands out what clauses choose themselves, so that two of them never choose the same."""
 
+import random
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from e2e import timing
-from e2e.cluster.api import Api
+from e2e.cluster.api import Api, Object
 from e2e.errors import CannotRunError, ProbeBrokenError
 from e2e.provider.cache import only_one
 from e2e.wait import WaitedInVainError, wait_until
 
+ALL = range(1, 65536)
 RANGE = re.compile(r"The range of valid ports is (\d+)-(\d+)")
+TAKEN = re.compile(r"Invalid value: (\d+): provided port is already allocated")
+# The last part of an address that is for documentation: 192.0.2.x, 2001:db8::x.
+DOCUMENTATION = range(1, 255)
+OURS = "nodeport-e2e-"
+
+
+def find_range(api: Api, namespace: str) -> range:
+    """The node ports of a cluster, as it says itself when it refuses one outside.
+
+    Raises:
+        ProbeBrokenError: it neither names them nor takes the first and the last of all ports.
+    """
+    for number in (ALL[0], ALL[-1]):
+        spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": number}]}
+        metadata = {"generateName": "range-", "namespace": namespace}
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+        answer = api.submit(body)
+        if answer["kind"] == "Service":
+            api.delete("Service", answer["metadata"]["name"], namespace)
+        elif said := RANGE.search(answer["message"]):
+            return range(int(said[1]), int(said[2]) + 1)
+        elif not TAKEN.search(answer["message"]):
+            raise ProbeBrokenError(
+                f"the API server did not name its range of node ports: {answer['message']}"
+            )
+    return ALL
+
+
+def static_band(allowed: range) -> range:
+    """The part of a range from which the API server picks last (KEP-3668); small ones have none."""
+    if len(allowed) <= 16:
+        return allowed[:0]
+    return allowed[: min(max(16, len(allowed) // 32), 128)]
 
 
 @dataclass
@@ -19,39 +55,22 @@ class PortBroker:
     """Node ports of one cluster, each lent to one clause at a time on this machine.
 
     Attributes:
+        allowed: the range of the cluster.
         folder: where the locks are.
-        held: gives all of them back when it closes.
+        held: gives everything back when it closes.
     """
 
     api: Api
+    allowed: range
     folder: Path
     held: ExitStack
-    _range: range | None = field(default=None)
 
     @property
-    def allowed(self) -> range:
-        """The node ports of this cluster, as it says itself when it refuses one outside."""
-        if self._range is None:
-            # Two numbers, in case that one of them should be inside.
-            for number in (1, 65535):
-                spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": number}]}
-                metadata = {"generateName": "range-", "namespace": "default"}
-                body = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
-                answer = self.api.submit(body)
-                if answer["kind"] == "Service":
-                    self.api.delete("Service", answer["metadata"]["name"], "default")
-                elif said := RANGE.search(answer["message"]):
-                    self._range = range(int(said[1]), int(said[2]) + 1)
-                    break
-            else:
-                raise ProbeBrokenError("the API server did not name its range of node ports")
-        return self._range
-
-    @property
-    def static_band(self) -> range:
-        """The part of the range from which the API server picks last (KEP-3668)."""
-        size = min(max(16, len(self.allowed) // 32), 128)
-        return self.allowed[:size]
+    def outside(self) -> list[int]:
+        """Numbers that are ports and no node ports: the nearest below and above, and the ends."""
+        lowest, highest = self.allowed[0], self.allowed[-1]
+        numbers = {ALL[0], lowest - 1, highest + 1, ALL[-1]}
+        return sorted(n for n in numbers if n in ALL and n not in self.allowed)
 
     def hold(self, number: int) -> int:
         """Take one certain number, and wait for a clause that has it.
@@ -60,42 +79,84 @@ class PortBroker:
             CannotRunError: a Service that is not ours has it.
         """
         self._lock(number)
+        # A namespace of an earlier run may still be on its way out, and its Services with it.
+        self._await_free(number)
+        return number
+
+    def insist(self, ask: Callable[[], Object]) -> Object:
+        """Ask for a Service, again as long as a number that it wants was picked for one of ours.
+
+        Raises:
+            CannotRunError: a Service that is not ours has the number.
+        """
+        answer: Object = {}
+
+        def is_decided() -> bool:
+            answer.clear()
+            answer.update(ask())
+            taken = TAKEN.search(answer.get("message", ""))
+            if taken:
+                self._await_free(int(taken[1]))
+            return not taken
+
+        wait_until(is_decided, what="a node port", within=timing.NAMESPACE_GONE_WITHIN)
+        return answer
+
+    def free(self) -> int:
+        """Take any number that nobody has, of the static band if there is one."""
+        taken = self._owners()
+        band = static_band(self.allowed) or self.allowed
+        for number in reversed(band):
+            if number in taken or number in (self.allowed[0], self.allowed[-1]):
+                continue
+            if self._can_lock(number):
+                return number
+        raise CannotRunError(
+            f"no node port is free in {band[0]}-{band[-1]}", "delete Services that are not needed"
+        )
+
+    def count_free(self) -> int:
+        """How many numbers nobody has."""
+        return len(set(self.allowed) - self._owners().keys())
+
+    def documentation_number(self) -> int:
+        """Take a last part for addresses of the networks that are for documentation."""
+        for number in random.sample(DOCUMENTATION, len(DOCUMENTATION)):
+            if self._can_lock(f"documentation-{number}"):
+                return number
+        raise CannotRunError("all documentation addresses are in use", "wait for the other runs")
+
+    def _await_free(self, number: int) -> None:
+        owner = ""
+
+        def is_decided() -> bool:
+            nonlocal owner
+            owner = self._owners().get(number, "")
+            return not owner.startswith(OURS)
+
         try:
-            # A namespace of an earlier run may still be on its way out, and its Services with it.
             wait_until(
-                lambda: number not in self._owners(),
+                is_decided,
                 what=f"the node port {number} to be free",
-                within=timing.NAMESPACE_GONE_WITHIN if self._is_ours(number) else 0.0,
+                within=timing.NAMESPACE_GONE_WITHIN,
             )
-        except WaitedInVainError:
-            owner = self._owners().get(number, "nobody now")
+        except WaitedInVainError as error:
+            raise CannotRunError(f"{error}: it stays with the Service {owner}") from None
+        if owner:
             raise CannotRunError(
                 f"the node port {number} is taken by the Service {owner}",
                 "delete that Service, or leave this clause out",
-            ) from None
-        return number
+            )
 
-    def free(self) -> int:
-        """Take any number of the static band that nobody has."""
-        taken = self._owners()
-        for number in reversed(self.static_band):
-            if number in taken or number in (self.allowed[0], self.allowed[-1]):
-                continue
-            try:
-                self._lock(number, patience=0.0)
-            except CannotRunError:
-                continue
-            return number
-        raise CannotRunError(
-            f"no node port is free in {self.static_band[0]}-{self.static_band[-1]}",
-            "delete Services that are not needed",
-        )
+    def _can_lock(self, what: int | str) -> bool:
+        try:
+            self._lock(what, patience=0.0)
+        except CannotRunError:
+            return False
+        return True
 
-    def _is_ours(self, number: int) -> bool:
-        return self._owners().get(number, "").startswith("nodeport-e2e-")
-
-    def _lock(self, number: int, patience: float = timing.PORT_LENT_FOR) -> None:
-        lock = self.folder / str(number)
+    def _lock(self, what: int | str, patience: float = timing.PORT_LENT_FOR) -> None:
+        lock = self.folder / str(what)
         self.held.enter_context(only_one(lock, waiting=lambda: None, within=patience))
 
     def _owners(self) -> dict[int, str]:

@@ -9,7 +9,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 from e2e.cluster.api import Api
 from e2e.errors import ProbeBrokenError
 from e2e.probe import CUT_OFF, FOREIGN, NO_ROUTE, REFUSED, SILENT, Outcome, Reply
-from e2e.probe.reply import reply_from
+from e2e.probe.reply import is_enough, reply_from
 
 # The words of Go's net package, in which agnhost reports how a call ended.
 BY_WORDS: Sequence[tuple[str, Outcome]] = (
@@ -23,6 +23,9 @@ BY_WORDS: Sequence[tuple[str, Outcome]] = (
     ("connection reset by peer", CUT_OFF),
     ("EOF", CUT_OFF),
 )
+
+# In one request to the pod. Should all wait for agnhost's 5 s, the API server still waits for them.
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -44,23 +47,38 @@ class PodVantage:
 
     def call(self, address: str, port: int) -> Reply:
         """Let the pod ask once; it gives up after 5 s, which is agnhost's own limit."""
-        query = {"host": address, "port": str(port), "request": "hostname", "protocol": "http"}
+        return self._dial(address, port, 1)[0]
+
+    def draw(self, address: str, port: int, times: int) -> list[Reply]:
+        """Let the pod ask `times` times in a row.
+
+        Ends after three in a row that brought no answer.
+        """
+        replies: list[Reply] = []
+        while len(replies) < times and not is_enough(replies):
+            replies += self._dial(address, port, min(TRIES, times - len(replies)))
+        return replies
+
+    def _dial(self, address: str, port: int, times: int) -> list[Reply]:
+        """The answers first, and then what was no answer.
+
+        agnhost keeps the answers for itself if the last call brought none.
+        """
+        query = {"host": address, "port": str(port), "request": "hostname", "protocol": "http",
+                 "tries": str(times)}  # fmt: skip
         try:
             said = self.api.ask_pod(self.pod, self.namespace, self.port, "/dial", query)
             result = json.loads(said)
         except (DynamicApiError, json.JSONDecodeError) as error:
             raise ProbeBrokenError(f"{self.name} could not be asked to call: {error}") from error
-        if responses := result.get("responses"):
-            return reply_from(responses[0], 0.0)
-        if not result:
-            # agnhost loses the error of a reply that ends in the middle.
-            return Reply(CUT_OFF)
-        words = "; ".join(result.get("errors", []))
+        # agnhost loses the error of a reply that ends in the middle.
+        bodies = result.get("responses", [])
+        answers = [reply_from(body, 0.0) if body else Reply(CUT_OFF) for body in bodies]
+        failures = [Reply(self._outcome(words)) for words in result.get("errors", [])]
+        return answers + failures or [Reply(CUT_OFF)]
+
+    def _outcome(self, words: str) -> Outcome:
         for sign, outcome in BY_WORDS:
             if sign in words:
-                return Reply(outcome)
-        raise ProbeBrokenError(f"{self.name} ended its call in an unknown way: {said!r}")
-
-    def draw(self, address: str, port: int, times: int) -> list[Reply]:
-        """Let the pod ask `times` times, one after another."""
-        return [self.call(address, port) for _ in range(times)]
+                return outcome
+        raise ProbeBrokenError(f"{self.name} ended its call in an unknown way: {words!r}")

@@ -2,24 +2,22 @@
 
 import pytest
 
-from e2e.check import answered_by, assert_settles
-from e2e.probe import BLOCKED, NO_ROUTE
-
-ADDRESSES = {"IPv4": "192.0.2.110", "IPv6": "2001:db8::110"}
-GONE = BLOCKED | {NO_ROUTE}
+from e2e.check import answered_by, assert_serves, assert_settles
+from e2e.probe import CLOSED
 
 
 @pytest.mark.clause("external.answers-through-every-node", covers=["EXT-01", "EXT-04", "N-19"])
 @pytest.mark.needs("outside-caller", "own-cluster")
 def test_an_external_address_answers_until_it_is_removed(
-    standing, expose, nodes, caller, outside, listed
+    standing, expose, nodes, caller, outside, listed, documentation_addresses
 ):
-    """An external address answers on the Service's own port, routed through any node.
+    """An external address answers on the Service's own port, through any node it is routed to.
 
-    `kubectl get services` shows it, and when it is removed it stops while the node port goes on.
+    `kubectl get services` shows it. Once it is removed it stops, and the node port goes on.
     """
     service = expose(standing, ports=[{"port": 8088, "targetPort": 8080}])
-    addresses = [ADDRESSES[family] for family in service.stored["spec"]["ipFamilies"]]
+    families = service.stored["spec"]["ipFamilies"]
+    addresses = [documentation_addresses[family] for family in families]
     service.change(externalIPs=addresses)
     external = [
         service.external_flow(caller.routing(address, via=node), address=address, via=node)
@@ -29,10 +27,10 @@ def test_an_external_address_answers_until_it_is_removed(
     node_ports = service.flows(outside, via=nodes)
     served = answered_by(*standing.pods)
 
-    assert_settles(dict.fromkeys(external + node_ports, served))
+    assert_serves(dict.fromkeys(external + node_ports, served))
     assert listed(service.name, service.namespace)["External-IP"] == ",".join(addresses)
 
     service.change(externalIPs=None)
 
-    assert_settles(dict.fromkeys(external, GONE) | dict.fromkeys(node_ports, served))
+    assert_settles(dict.fromkeys(external, CLOSED) | dict.fromkeys(node_ports, served))
     assert listed(service.name, service.namespace)["External-IP"] == "<none>"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2e.check import answered_by, assert_refused, assert_settles
+from e2e.check import answered_by, assert_absent, assert_accepted, assert_refused, assert_serves
 
 PICKED = 100
 
@@ -16,28 +16,34 @@ def one_port(number):
 def test_outside_the_range_is_refused_on_create(submit, stored, ports, home):
     """A node port outside the range is refused with its field and the range, and leaves no trace.
 
-    Asked just below and just above the range, and at both ends of all ports.
+    Asked just below and just above the range, and at both ends of all ports; one inside is
+    accepted.
     """
-    lowest, highest = ports.allowed[0], ports.allowed[-1]
-    for number in {lowest - 1, highest + 1, 1, 65535}:
+    for number in outside_numbers(ports):
         name = f"outside-{number}"
 
         answer = submit(name=name, ports=one_port(number))
 
-        assert_out_of_range(answer, number, lowest, highest)
-        assert stored(name, home)["code"] == 404
+        assert_out_of_range(answer, number, ports.allowed)
+        assert_absent(stored(name, home))
+    assert_accepted(submit(ports=one_port(ports.free())))
 
 
 @pytest.mark.clause("range.outside-is-refused-on-update", covers=["ALC-03", "N-07"])
 def test_outside_the_range_is_refused_on_update(submit, change, stored, ports, home):
-    """A change to a node port outside the range is refused, and the Service stays as it was."""
-    before = submit()
-    lowest, highest = ports.allowed[0], ports.allowed[-1]
-    for number in {lowest - 1, highest + 1, 1, 65535}:
+    """A change to a node port outside the range is refused, and the Service stays as it was.
+
+    A change to one inside is accepted.
+    """
+    before = assert_accepted(submit())
+    for number in outside_numbers(ports):
         answer = change(before, ports=one_port(number))
 
-        assert_out_of_range(answer, number, lowest, highest)
+        assert_out_of_range(answer, number, ports.allowed)
         assert stored(before["metadata"]["name"], home)["spec"] == before["spec"]
+    inside = one_port(ports.free())
+    after = assert_accepted(change(before, ports=inside))
+    assert after["spec"]["ports"][0]["nodePort"] == inside[0]["nodePort"]
 
 
 @pytest.mark.clause("range.ends-serve", covers=["ALC-02", "N-05", "N-07"])
@@ -49,17 +55,25 @@ def test_both_ends_of_the_range_serve(standing, expose, ports, nodes, outside):
 
         assert service.node_port == number
         table |= dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods))
-    assert_settles(table)
+    assert_serves(table)
 
 
 @pytest.mark.clause("range.picked-are-inside", covers=["ALC-01", "N-16"])
 def test_picked_ones_are_inside_and_different(submit, ports):
-    """A hundred node ports that the cluster picks are all in the range and all different."""
-    entries = [{"name": f"p{n}", "port": 1000 + n} for n in range(PICKED)]
+    """A hundred node ports that the cluster picks are all in the range and all different.
 
-    picked = [port["nodePort"] for port in submit(ports=entries)["spec"]["ports"]]
+    Where fewer than two hundred are free, half of those are asked for.
+    """
+    # The other half is for clauses that run meanwhile.
+    count = min(PICKED, ports.count_free() // 2)
+    if count < 2:
+        pytest.skip(f"fewer than four node ports are free in {ports.allowed}")
+    entries = [{"name": f"p{n}", "port": 1000 + n} for n in range(count)]
 
-    assert len(picked) == len(set(picked)) == PICKED
+    stored = assert_accepted(submit(ports=entries))
+
+    picked = [port["nodePort"] for port in stored["spec"]["ports"]]
+    assert len(picked) == len(set(picked)) == count
     assert all(number in ports.allowed for number in picked), sorted(picked)
 
 
@@ -84,8 +98,8 @@ def test_two_services_cannot_have_one_node_port(
             field="spec.ports[0].nodePort",
             says=[str(number), "provided port is already allocated"],
         )
-        assert stored("latecomer", where)["code"] == 404
-    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods)))
+        assert_absent(stored("latecomer", where))
+    assert_serves(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods)))
 
 
 @pytest.mark.clause("range.deleted-is-free-at-once", covers=["ALC-08"])
@@ -93,19 +107,25 @@ def test_a_deleted_number_is_free_at_once(submit, delete, ports):
     """The node port of a deleted Service can be had again at once, every time."""
     number = ports.free()
     for _ in range(20):
-        answer = submit(ports=one_port(number))
+        answer = assert_accepted(submit(ports=one_port(number)))
 
-        assert answer["kind"] == "Service", answer
         assert answer["spec"]["ports"][0]["nodePort"] == number
         delete(answer)
 
 
-def assert_out_of_range(answer, number, lowest, highest):
+def outside_numbers(ports):
+    """Some numbers that are ports and no node ports."""
+    if not ports.outside:
+        pytest.skip("every port may be a node port here")
+    return ports.outside
+
+
+def assert_out_of_range(answer, number, allowed):
     """Refused with the field, the number and the range."""
     assert_refused(
         answer,
         code=422,
         reason="Invalid",
         field="spec.ports[0].nodePort",
-        says=[str(number), f"The range of valid ports is {lowest}-{highest}"],
+        says=[str(number), f"The range of valid ports is {allowed[0]}-{allowed[-1]}"],
     )

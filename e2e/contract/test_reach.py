@@ -2,40 +2,63 @@
 
 import pytest
 
-from e2e.check import answered_by, assert_settles
-from e2e.probe import ANSWERED, REFUSED
+from e2e.check import (
+    answered_by,
+    assert_all_met,
+    assert_keeps,
+    assert_serves,
+    assert_settles,
+    connections_to_meet,
+)
+from e2e.probe import CLOSED, UNSERVED, draw
 
 
 @pytest.mark.clause("reach.nobody-before", covers=["DP-17", "N-02", "N-03"])
 def test_nobody_answers_before_the_service_exists(standing, nodes, outside, expose, ports):
     """A node port answers only once its Service exists, and then only with a pod of its own."""
     echo, number, other = standing.seat(0), ports.free(), expose(standing)
-    others = dict.fromkeys(other.flows(outside, via=nodes), ANSWERED)
+    others = dict.fromkeys(other.flows(outside, via=nodes), answered_by(*standing.pods))
     chosen = [{"port": 80, "targetPort": 8080, "nodePort": number}]
     early = [flow.at(number) for flow in other.flows(outside, via=nodes)]
-    assert_settles(dict.fromkeys(early, REFUSED) | others)
+    assert_settles(dict.fromkeys(early, CLOSED) | others)
 
     service = expose(echo, ports=chosen)
 
     late = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods))
-    assert_settles(late | others)
+    assert_serves(late | others)
+
+
+@pytest.mark.clause("reach.pods-only-through-nodes", covers=["N-04"])
+@pytest.mark.needs("own-cluster")
+def test_pods_have_no_address_outside(standing, expose, nodes, outside):
+    """From outside no pod is reached at its own address; a node's address and port lead to them."""
+    service = expose(standing)
+    served = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods))
+
+    assert_settles(dict.fromkeys(standing.pod_flows(outside), UNSERVED) | served)
 
 
 @pytest.mark.clause("reach.three-hops", covers=["DP-04", "DP-08", "N-03", "N-04", "N-06"])
 def test_three_ports_lead_to_the_same_pods(standing, expose, nodes, outside, in_pods, in_hosts):
-    """Node port, ClusterIP with the Service's port, and pod with the target port reach one set.
+    """Node port, ClusterIP with the Service's port, and pods with the target port are one set.
 
-    The three numbers differ; the node port is asked from outside, the other two from pods and from
-    the nodes' own network.
+    The three numbers differ. The node port is asked from outside, the other two from pods and from
+    every node's own network; each reaches every pod, and the ClusterIP answers on no other port.
     """
     service = expose(standing, ports=[{"port": 4321, "targetPort": 8080}])
     assert len({service.node_port, 4321, 8080}) == 3
-
-    table = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods))
-    for caller in in_pods + in_hosts:
-        table |= dict.fromkeys(service.cluster_flows(caller), answered_by(*standing.pods))
+    inside = in_pods + in_hosts
+    cluster = [flow for caller in inside for flow in service.cluster_flows(caller)]
+    hops = service.flows(outside, via=nodes) + cluster
+    table = dict.fromkeys(hops, answered_by(*standing.pods))
+    for caller in inside:
         table |= {flow: answered_by(pod) for flow, pod in standing.pod_flows(caller).items()}
+
     assert_settles(table)
+    assert_all_met(draw(hops, connections_to_meet(len(standing.pods))), over=standing.pods)
+    # A pod takes 5 s to call silence by its name, so one look has to do.
+    others = dict.fromkeys([flow.at(8080) for flow in cluster], UNSERVED)
+    assert_settles(others | dict.fromkeys(hops, answered_by(*standing.pods)), times=1)
 
 
 @pytest.mark.clause("reach.pods-on-one-node", covers=["DP-06", "N-11", "N-12"])
@@ -47,39 +70,44 @@ def test_pods_on_one_node_are_reached_through_all(standing, expose, workers, nod
 
     service = expose(echo)
 
-    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods)))
+    assert_serves(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods)))
 
 
 @pytest.mark.clause("reach.pods-on-every-node", covers=["DP-01", "N-11", "N-12"])
 @pytest.mark.needs("two-workers")
-def test_one_creation_spans_all_nodes(place_echo, expose, nodes, outside):
-    """With a pod on every node one creation is enough for every node to answer."""
-    echo = place_echo(*nodes)
+def test_one_creation_spans_all_nodes(everywhere, expose, nodes, outside):
+    """With a pod on every node, one creation is enough for every node to lead to all of them."""
+    assert set(everywhere.pods.values()) == {node.name for node in nodes}
 
-    service = expose(echo)
+    service = expose(everywhere)
 
-    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods)))
+    flows = service.flows(outside, via=nodes)
+    assert_settles(dict.fromkeys(flows, answered_by(*everywhere.pods)))
+    assert_all_met(draw(flows, connections_to_meet(len(everywhere.pods))), over=everywhere.pods)
 
 
 @pytest.mark.clause("reach.control-plane", covers=["DP-07"])
+@pytest.mark.needs("control-plane")
 def test_a_pod_on_the_control_plane_is_reached_through_all(
-    place_echo, expose, control_plane, nodes, outside
+    everywhere, expose, control_plane, nodes, outside
 ):
     """A control plane serves node ports like any node, also for a pod of its own."""
-    echo = place_echo(control_plane)
+    echo = everywhere.on(control_plane)
 
     service = expose(echo)
 
-    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods)))
+    assert_serves(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods)))
 
 
 @pytest.mark.clause("reach.cordoned-node", covers=["DP-07"])
-@pytest.mark.needs("two-workers")
+@pytest.mark.needs("two-workers", "own-cluster")
 def test_a_cordoned_node_still_serves(standing, expose, cordon, workers, nodes, outside):
-    """A cordoned node goes on answering, and so do the pods on it."""
+    """A node that is cordoned goes on answering without a break, and so do the pods on it."""
     echo = standing.on(workers[1])
     service = expose(echo)
+    table = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods))
+    assert_serves(table)
 
     cordon(workers[1])
 
-    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods)))
+    assert_keeps(table)

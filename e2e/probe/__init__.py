@@ -4,11 +4,13 @@ from e2e.probe.flow import Flow, Owner, Target, Vantage, draw, look
 from e2e.probe.outcome import (
     ANSWERED,
     BLOCKED,
+    CLOSED,
     CUT_OFF,
     FOREIGN,
     NO_ROUTE,
     REFUSED,
     SILENT,
+    UNSERVED,
     Outcome,
 )
 from e2e.probe.outside import Outside
@@ -17,11 +19,13 @@ from e2e.probe.reply import Reply
 __all__ = [
     "ANSWERED",
     "BLOCKED",
+    "CLOSED",
     "CUT_OFF",
     "FOREIGN",
     "NO_ROUTE",
     "REFUSED",
     "SILENT",
+    "UNSERVED",
     "Flow",
     "Outcome",
     "Outside",

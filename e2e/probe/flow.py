@@ -28,7 +28,10 @@ class Vantage(Protocol):
         ...
 
     def draw(self, address: str, port: int, times: int) -> list[Reply]:
-        """Ask `times` times one after another, each time over a fresh connection."""
+        """Ask `times` times one after another, each time over a fresh connection.
+
+        Ends early, with what there is, where going on would ask a dead target in vain.
+        """
         ...
 
 
@@ -107,5 +110,9 @@ def _each(flows: Iterable[Flow], ask: Callable[[Flow], T]) -> dict[Flow, T]:
     every = list(flows)
     if not every:
         return {}
-    with ThreadPoolExecutor(len(every)) as pool:
+    pool = ThreadPoolExecutor(len(every))
+    try:
         return dict(zip(every, pool.map(ask, every), strict=True))
+    finally:
+        # Who interrupts does not want to wait for callers that are still waiting themselves.
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -30,6 +30,10 @@ CUT_OFF, NO_ROUTE, FOREIGN = Outcome.CUT_OFF, Outcome.NO_ROUTE, Outcome.FOREIGN
 
 BLOCKED = frozenset({REFUSED, SILENT})
 """Nothing was passed on, and which of the two ways is the implementation's choice."""
+CLOSED = BLOCKED | {NO_ROUTE}
+"""Nobody is there, and nobody has promised how a caller finds that out."""
+UNSERVED = frozenset(Outcome) - {ANSWERED}
+"""No pod of the service is there, at an address that may lead out of the cluster to anybody."""
 
 BY_ERRNO = {
     errno.ECONNREFUSED: REFUSED,

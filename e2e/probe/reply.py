@@ -1,10 +1,13 @@
 """What one attempt brought."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e2e.probe.outcome import ANSWERED, FOREIGN, Outcome
 
+# After so many a draw ends.
+NO_ANSWERS_IN_A_ROW = 3
 # An echo says `<pod name>`, or `<pod name>@<port>` where one pod listens on several ports.
 IDENTITY = re.compile(r"(?P<echo>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)(@(?P<port>\d+))?")
 
@@ -31,6 +34,12 @@ class Reply:
         by = f" by {self.echo}" if self.echo else ""
         at = f" on port {self.port}" if self.port else ""
         return f"{self.outcome}{by}{at}" + (f" ({self.detail})" if self.detail else "")
+
+
+def is_enough(replies: Sequence[Reply]) -> bool:
+    """Whether a target looks dead: one must not cost thousands of attempts that wait in vain."""
+    lately = replies[-NO_ANSWERS_IN_A_ROW:]
+    return len(lately) == NO_ANSWERS_IN_A_ROW and all(r.outcome != ANSWERED for r in lately)
 
 
 def reply_from(body: str, took: float) -> Reply:

@@ -1,5 +1,6 @@
 """Callers beside the nodes and in them: what curl and agnhost say, and what that is called."""
 
+import ipaddress
 import json
 import shutil
 import socket
@@ -9,7 +10,7 @@ import pytest
 from kubernetes.dynamic.exceptions import NotFoundError
 
 from e2e import timing
-from e2e.cluster.caller import Caller, CallerVantage
+from e2e.cluster.caller import ADDRESSES_EACH, Caller, CallerVantage, pick_block
 from e2e.cluster.vantage import PodVantage
 from e2e.errors import ProbeBrokenError
 from e2e.probe import (
@@ -99,33 +100,41 @@ def test_an_address_that_cannot_be_reached_is_no_route():
 @needs_curl
 def test_a_draw_brings_as_many_replies_as_were_asked_for():
     """Each reply of a draw has its own connection and outcome, in the order of the requests."""
-    sayings = [http_reply("echo-a"), "", http_reply("echo-b@8081"), "nonsense", http_reply("e\nf")]
+    oops = http_reply("", status="500 Oops")
+    sayings = [http_reply("echo-a"), oops, http_reply("echo-b@8081"), http_reply("e\nf")]
     script = iter([*sayings, http_reply("echo-c")])
 
     def behave(connection: socket.socket) -> None:
         says(next(script))(connection)
 
     with serving(behave) as at:
-        replies = caller().draw(at.address, at.port, 6)
+        replies = caller().draw(at.address, at.port, 5)
 
     assert [(reply.outcome, reply.echo, reply.port) for reply in replies] == [
         (ANSWERED, "echo-a", None),
-        (CUT_OFF, None, None),
-        (ANSWERED, "echo-b", 8081),
         (FOREIGN, None, None),
+        (ANSWERED, "echo-b", 8081),
         (FOREIGN, None, None),
         (ANSWERED, "echo-c", None),
     ]
-    assert len(set(at.peers)) == len(at.peers) == 6
+    assert len(set(at.peers)) == len(at.peers) == 5
 
 
 @needs_curl
-def test_a_draw_at_a_closed_port_is_refused_each_time():
-    """The reasons in curl's log are matched with the requests that failed, one by one."""
+def test_a_draw_ends_with_the_first_connection_that_fails():
+    """A dead target costs one attempt, however many were asked for; what was answered counts."""
     with closed_port() as at:
-        replies = caller().draw(at.address, at.port, 3)
+        replies = caller().draw(at.address, at.port, 100)
+    assert [reply.outcome for reply in replies] == [REFUSED]
 
-    assert [reply.outcome for reply in replies] == [REFUSED] * 3
+    script = iter([http_reply("echo-a"), "", http_reply("echo-a")])
+
+    def behave(connection: socket.socket) -> None:
+        says(next(script))(connection)
+
+    with serving(behave) as at:
+        replies = caller().draw(at.address, at.port, 3)
+    assert [reply.outcome for reply in replies] == [ANSWERED, CUT_OFF]
 
 
 @needs_curl
@@ -198,7 +207,8 @@ class PodThatSays:
 def call_from_pod(said: str | Exception) -> Reply:
     api = PodThatSays(said)
     reply = PodVantage(api, "pod on worker-1", "echo-a-0", "home", 8080).call("2001:db8::7", 80)
-    query = {"host": "2001:db8::7", "port": "80", "request": "hostname", "protocol": "http"}
+    query = {"host": "2001:db8::7", "port": "80", "request": "hostname", "protocol": "http",
+             "tries": "1"}  # fmt: skip
     assert api.asked == [("echo-a-0", "home", 8080, "/dial", query)]
     return reply
 
@@ -239,7 +249,6 @@ def test_go_s_words_are_understood(words):
     [
         ({"responses": ["echo-a-0"]}, ANSWERED, "echo-a-0"),
         ({"responses": ["<html>"]}, FOREIGN, None),
-        ({"responses": [""]}, FOREIGN, None),
         ({}, CUT_OFF, None),
     ],
 )
@@ -275,14 +284,97 @@ def test_a_pod_that_is_not_there_is_a_broken_probe():
         call_from_pod(NotFoundError(Gone()))
 
 
-def test_a_pod_draws_one_after_another():
-    """A draw from a pod is as many calls as were asked for."""
-    api = PodThatSays('{"responses": ["echo-b-0"]}')
+@dataclass
+class PodThatDials:
+    """An API server through which a pod says what each of its calls brought.
 
-    replies = PodVantage(api, "pod", "echo-a-0", "home", 8080).draw("192.0.2.1", 80, 5)
+    It says it as agnhost does: answers and errors apart, no answers if the last call brought none,
+    and nothing of a reply that ended in the middle.
+    """
 
-    assert [reply.echo for reply in replies] == ["echo-b-0"] * len(api.asked)
-    assert len(api.asked) == 5
+    brings: list[str | None]
+    tries: list[int] = field(default_factory=list)
+
+    def ask_pod(self, pod: str, namespace: str, port: int, path: str, query: dict[str, str]) -> str:
+        self.tries.append(int(query["tries"]))
+        got = [self.brings.pop(0) for _ in range(self.tries[-1])]
+        said = {}
+        if got[-1]:
+            said["responses"] = [body for body in got if body is not None]
+        if None in got:
+            said["errors"] = ["EOF"] * got.count(None)
+        return json.dumps(said)
+
+
+def draw_from_pod(brings: list[str | None], times: int) -> tuple[list[Reply], list[int]]:
+    api = PodThatDials(brings)
+    return PodVantage(api, "pod", "echo-a-0", "home", 8080).draw("192.0.2.1", 80, times), api.tries
+
+
+def test_a_pod_draws_some_at_a_time():
+    """A pod calls five times for each request that is made to it, in all as often as asked for."""
+    replies, tries = draw_from_pod(["echo-b-0", "echo-b-1", "echo-b-0", *["echo-b-2"] * 9], 12)
+
+    assert [reply.echo for reply in replies[:4]] == ["echo-b-0", "echo-b-1", "echo-b-0", "echo-b-2"]
+    assert len(replies) == 12
+    assert tries == [5, 5, 2]
+
+
+def test_a_pod_that_gets_no_answer_is_asked_no_more():
+    """A draw from a pod ends with three calls in a row that brought nothing."""
+    replies, tries = draw_from_pod([*["echo-b-0"] * 5, *[None] * 100], 50)
+
+    assert [reply.outcome for reply in replies] == [ANSWERED] * 5 + [CUT_OFF] * 5
+    assert tries == [5, 5]
+
+
+def test_no_failure_in_a_pod_s_draw_is_lost():
+    """A call that brought nothing is counted among those that brought an answer."""
+    replies, _ = draw_from_pod(["echo-b-0", None, "", "echo-b-0", "echo-b-0"], 5)
+
+    assert sorted(reply.outcome for reply in replies) == [ANSWERED] * 3 + [CUT_OFF] * 2
+
+
+def test_callers_take_addresses_from_the_far_end_of_a_network():
+    """Each caller has a block of addresses for each family, which nobody else has."""
+    subnets = ["172.18.0.0/16", "fc00:f853:ccd:e793::/64"]
+
+    first, addresses = pick_block(subnets, set(), set())
+    second, others = pick_block(subnets, set(), {first})
+
+    assert addresses["IPv4"][0] == "172.18.255.254"
+    assert addresses["IPv6"][0] == "fc00:f853:ccd:e793::ffff:fffe"
+    for family in ("IPv4", "IPv6"):
+        assert len(set(addresses[family])) == len(set(others[family])) == ADDRESSES_EACH
+        assert set(addresses[family]).isdisjoint(others[family])
+    assert (first, second) == (0, 1)
+
+
+@pytest.mark.parametrize("prefix", [16, 20, 22, 24])
+def test_all_addresses_are_in_the_network(prefix):
+    """However small the network is, an address is in it, is free, and is not the engine's next."""
+    network = ipaddress.ip_network(f"10.1.0.0/{prefix}")
+    last = str(network[-2])
+
+    _, addresses = pick_block([str(network)], {"10.1.0.1", "10.1.0.2", last}, set())
+
+    assert len(addresses["IPv4"]) == ADDRESSES_EACH
+    assert last not in addresses["IPv4"]
+    assert all(ipaddress.ip_address(a) in network for a in addresses["IPv4"])
+    assert all(ipaddress.ip_address(a) > network[32] for a in addresses["IPv4"])
+
+
+@pytest.mark.parametrize(("subnet", "taken"), [("10.1.0.0/26", set()), ("10.1.0.0/24", {0, 1, 2})])
+def test_a_network_that_is_too_small_is_said_to_be(subnet, taken):
+    """Where no block is left, the caller is broken, and the network is named."""
+    with pytest.raises(ProbeBrokenError, match=f"network {subnet} is too small"):
+        pick_block([subnet], set(), taken)
+
+
+def test_no_more_addresses_are_taken_than_a_caller_has():
+    """A caller whose addresses are used up says so."""
+    with pytest.raises(ProbeBrokenError, match="only 2 addresses of IPv4 left"):
+        Caller(Here(), "c0ffee", {"IPv4": ["10.1.0.9", "10.1.0.8"]}).vantages(3, "IPv4")
 
 
 @needs_curl

@@ -1,6 +1,5 @@
 """Distributions: what is called uneven or not random, how surely, and how seldom by mistake."""
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,15 +7,18 @@ import pytest
 from scipy import stats
 
 from e2e.check import (
+    assert_all_met,
+    assert_comes_to,
     assert_one_each,
     assert_spread,
     assert_spread_evenly,
     connections_needed,
+    connections_to_meet,
     distribution,
     journal,
 )
 from e2e.check.distribution import FALSE_ALARM, POWER, UNEVENNESS, UnevenError
-from e2e.probe import ANSWERED, CUT_OFF, FOREIGN, SILENT, Reply
+from e2e.probe import ANSWERED, CUT_OFF, FOREIGN, SILENT, Flow, Reply, Target
 
 SEED = 30008
 # How often a simulation may contradict a true claim; as the seed is fixed, always or never.
@@ -34,7 +36,7 @@ class Named:
 
 
 # Even, and the same pod twice in a row as often as chance would have it.
-PASSES = [0, 0, 1, 1] * 120
+PASSES = [0, 0, 1, 1] * 350
 
 ONE, TWO = Named(), Named("outside -> worker-2:30081")
 
@@ -114,14 +116,25 @@ def test_more_is_needed_to_see_less():
 def test_false_alarms_are_as_rare_as_is_said(chance, monkeypatch):
     """At a limit of one in a hundred, each of the two verdicts is wrong so often and no more."""
     monkeypatch.setattr(distribution, "FALSE_ALARM", 1e-2)
-    runs = 800
+    runs, needed = 800, connections_needed(3, false_alarm=1e-2)
 
-    verdicts = [verdict(chance.integers(3, size=300), 3) for _ in range(runs)]
+    verdicts = [verdict(chance.integers(3, size=needed), 3) for _ in range(runs)]
 
     for reason in ("not even", "not random"):
         alarms = sum(reason in said for said in verdicts)
         assert alarms <= stats.binom.isf(BY_CHANCE, runs, 1e-2)
         assert alarms > 0, "a judge that never says no is asleep"
+
+
+def test_less_is_needed_to_see_more():
+    """A judge that has to see only a pod that is off by a half is content with fewer."""
+    needed = connections_needed(2, unevenness=0.5)
+    draws = {ONE: replies(PASSES[:needed])}
+
+    assert needed < 400
+    assert_spread_evenly(draws, over=names(2), unevenness=0.5)
+    with pytest.raises(ValueError, match="too few"):
+        assert_spread_evenly(draws, over=names(2))
 
 
 def test_uniform_picks_pass(chance):
@@ -147,18 +160,26 @@ def test_the_p_value_is_right_far_out(connections):
 @pytest.mark.parametrize("pods", [2, 3, 5])
 def test_round_robin_is_not_random(pods):
     """Pods that take turns get even shares, and are found out because none comes twice in a row."""
-    said = verdict(list(range(pods)) * (1200 // pods), pods)
+    said = verdict(list(range(pods)) * (6600 // pods), pods)
 
-    chance_gives = f"{1199 / pods:.0f}"
+    chance_gives = f"{6599 / pods:.0f}"
     assert f"the same pod twice in a row 0 times, chance gives about {chance_gives}" in said
     assert "not even" not in said
 
 
 def test_stickiness_is_not_random():
     """A caller that stays on a pod for a while before it goes on to the next is found out."""
-    said = verdict([n for n in range(3) for _ in range(500)], 3)
+    said = verdict([n for n in range(3) for _ in range(1000)], 3)
 
-    assert "not random: the same pod twice in a row 1497 times, chance gives about 500" in said
+    assert "not random: the same pod twice in a row 2997 times, chance gives about 1000" in said
+
+
+def test_too_few_connections_are_no_verdict():
+    """A sample in which an uneven pod would go unseen is a mistake of the clause."""
+    needed = connections_needed(2)
+
+    with pytest.raises(ValueError, match=f"{needed - 1} connections are too few: {needed} are"):
+        assert_spread_evenly({ONE: replies([0, 1] * needed)[: needed - 1]}, over=names(2))
 
 
 def test_a_little_stickiness_is_not_random(chance):
@@ -174,16 +195,18 @@ def test_the_wrong_flow_is_marked_and_every_count_is_shown():
     """A failure shows all flows with the counts of all pods, also of one that got nothing."""
     with pytest.raises(UnevenError) as caught:
         assert_spread_evenly(
-            {ONE: replies(PASSES), TWO: replies([0] * 480)}, over=["echo-1", "echo-0"]
+            {ONE: replies(PASSES), TWO: replies([0] * 1400)}, over=["echo-1", "echo-0"]
         )
 
     head, right, wrong = str(caught.value).splitlines()
-    assert head == "want 240 connections to each pod, give or take"
-    assert right == "  outside -> worker-1:30081: echo-0 240, echo-1 240"
-    assert wrong.startswith("x outside -> worker-2:30081: echo-0 480, echo-1 0; not even: p=")
+    assert head == "want 700 connections to each pod, give or take"
+    assert right == "  outside -> worker-1:30081: echo-0 700, echo-1 700"
+    assert wrong.startswith("x outside -> worker-2:30081: echo-0 1400, echo-1 0; not even: p=")
 
 
-JUDGES = pytest.mark.parametrize("judge", [assert_spread_evenly, assert_spread, assert_one_each])
+JUDGES = pytest.mark.parametrize(
+    "judge", [assert_spread_evenly, assert_spread, assert_one_each, assert_all_met]
+)
 
 
 @JUDGES
@@ -215,20 +238,98 @@ def test_a_pod_that_is_not_among_those_expected_is_wrong(judge):
 
 
 @JUDGES
-@pytest.mark.parametrize(
-    ("draws", "pods", "why"),
-    [
-        ({}, 2, "nothing was drawn"),
-        ({ONE: []}, 2, "nothing was drawn"),
-        ({ONE: replies([0, 1]), TWO: []}, 2, "nothing was drawn"),
-        ({ONE: replies([0, 0])}, 1, "fewer than two pods"),
-        ({ONE: replies([0, 0])}, 0, "fewer than two pods"),
-    ],
-)
-def test_nothing_to_judge_is_a_mistake(judge, draws, pods, why):
-    """No flows, a flow without replies, and less than two pods prove nothing."""
-    with pytest.raises(ValueError, match=why):
-        judge(draws, over=names(pods))
+@pytest.mark.parametrize("draws", [{}, {ONE: []}, {ONE: replies([0, 1]), TWO: []}])
+def test_nothing_to_judge_is_a_mistake(judge, draws):
+    """No flows and a flow without replies prove nothing."""
+    with pytest.raises(ValueError, match="nothing was drawn"):
+        judge(draws, over=names(2))
+
+
+@pytest.mark.parametrize("judge", [assert_spread_evenly, assert_spread, assert_one_each])
+@pytest.mark.parametrize("pods", [0, 1])
+def test_without_a_choice_there_is_nothing_to_judge(judge, pods):
+    """Fewer than two pods prove nothing about a choice among them."""
+    with pytest.raises(ValueError, match="fewer than two pods"):
+        judge({ONE: replies([0, 0])}, over=names(pods))
+
+
+def test_every_pod_has_to_be_met_through_every_flow():
+    """A flow that never reaches one of the pods is marked, and the pod is named."""
+    both = replies([0, 1] * 20)
+    assert_all_met({ONE: both}, over=names(2))
+
+    with pytest.raises(UnevenError) as caught:
+        assert_all_met({ONE: both, TWO: replies([1] * 40)}, over=names(2))
+
+    assert str(caught.value).splitlines() == [
+        "want every one of 2 pods",
+        "  outside -> worker-1:30081: echo-0 20, echo-1 20",
+        "x outside -> worker-2:30081: echo-1 40; never echo-0",
+    ]
+
+
+def test_too_few_connections_meet_nobody():
+    """A draw that may miss a pod by chance is a mistake of the clause."""
+    with pytest.raises(ValueError, match="30 connections are too few: 31 are needed"):
+        assert_all_met({ONE: replies([0, 1] * 15)}, over=names(2))
+
+
+@pytest.mark.parametrize("pods", [1, 2, 3, 4, 10])
+def test_a_pod_is_missed_as_seldom_as_is_said(pods):
+    """So many connections miss one of the pods once in a thousand million, and fewer more often."""
+    needed = connections_to_meet(pods)
+
+    assert pods * (1 - 1 / pods) ** needed <= FALSE_ALARM
+    assert needed == 1 or pods * (1 - 1 / pods) ** (needed - 1) > FALSE_ALARM
+
+
+@dataclass
+class Switched:
+    """A caller that is answered by one pod in its first draws, and by two in all later ones."""
+
+    draws_before: int
+    name: str = "outside"
+    draws: int = 0
+
+    def draw(self, address, port, times):
+        self.draws += 1
+        return replies(
+            [0] * times if self.draws <= self.draws_before else [0, 1] * (times // 2 + 1)
+        )
+
+
+@dataclass(frozen=True)
+class Anybody:
+    """An owner of whatever pod."""
+
+    def owns(self, echo):
+        return True
+
+    def whereabouts(self, echo):
+        return ""
+
+
+def test_what_comes_true_in_time_holds():
+    """Draws go on until the judge has nothing against one; then no more are made."""
+    caller = Switched(draws_before=2)
+    flow = Flow(caller, Target("worker-1", "192.0.2.1", 1, Anybody()))
+
+    assert_comes_to(assert_all_met, [flow], over=names(2))
+
+    assert caller.draws == 3
+
+
+def test_what_does_not_come_true_says_what_was_seen_last():
+    """When time runs out, the last verdict is shown with the limit."""
+    flow = Flow(Switched(draws_before=999), Target("worker-1", "192.0.2.1", 1, Anybody()))
+
+    with pytest.raises(UnevenError) as caught:
+        assert_comes_to(assert_all_met, [flow], over=names(2), within=0.1)
+
+    assert str(caught.value).splitlines() == [
+        "not within 0.1 s: want every one of 2 pods",
+        "x outside -> worker-1:1: echo-0 31; never echo-1",
+    ]
 
 
 def test_one_each_lets_flows_differ():
@@ -261,17 +362,16 @@ def test_spread_wants_two_pods_among_all_flows():
     ]
 
 
-def test_the_journal_gets_every_verdict_and_every_table():
-    """Each flow leaves its sample size and both p-values; what did not hold leaves its text."""
+def test_the_journal_gets_every_verdict():
+    """Each flow leaves its sample size and both p-values, whether they hold or not."""
     book = journal.Journal()
     token = journal.current.set(book)
     try:
         assert verdict(PASSES, 2) == ""
-        said = verdict(list(itertools.islice(itertools.cycle([0, 1]), 480)), 2)
+        assert "not random" in verdict([0, 1] * 700, 2)
     finally:
         journal.current.reset(token)
 
     first, second = book.judged
-    assert first.startswith("outside -> worker-1:30081: 480 connections, p=1 for even, p=")
+    assert first.startswith("outside -> worker-1:30081: 1400 connections, p=1 for even, p=")
     assert second.endswith("for random")
-    assert book.tables == [said]

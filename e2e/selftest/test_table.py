@@ -1,16 +1,25 @@
 """The table of a clause: when it holds, when it does not, and what it prints then."""
 
 import re
+import signal
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from e2e import timing
-from e2e.check import answered_by, assert_settles, journal
-from e2e.check.table import NotSettledError
+from e2e.check import (
+    answered_by,
+    assert_keeps,
+    assert_only,
+    assert_serves,
+    assert_settles,
+    journal,
+    replies_in,
+)
+from e2e.check.table import FlickerError, NotSettledError
 from e2e.errors import ProbeBrokenError
 from e2e.probe import (
     ANSWERED,
@@ -105,7 +114,7 @@ def test_a_table_holds_when_every_flow_is_right_several_times_in_a_row():
 
     ended = assert_settles({slow: ANSWERED, steady: ANSWERED})
 
-    assert (ended.looks, ended.longest_row) == (6, 3)
+    assert ended.looks == 6
     assert slow.caller.calls == steady.caller.calls == 6
 
 
@@ -263,29 +272,122 @@ def test_a_want_is_written_as_it_was_meant():
     assert str(answered_by("a", port=8081)) == "answered by a on port 8081"
 
 
-@pytest.mark.parametrize("want", [REFUSED, BLOCKED])
-def test_a_refusal_is_looked_for_seldom(monkeypatch, want):
-    """Where a refusal is wanted, looks are so far apart that the node is allowed to refuse each."""
+@pytest.mark.parametrize(("want", "seldom"), [(REFUSED, True), (BLOCKED, False)])
+def test_a_refusal_is_looked_for_seldom(monkeypatch, want, seldom):
+    """Where only a refusal will do, looks are so far apart that the node may refuse each."""
     monkeypatch.setattr(timing, "LOOK_FOR_REFUSAL_EVERY", 0.6)
     began = time.monotonic()
 
     assert_settles({flow(ECHO): ANSWERED, flow(NOBODY): want})
 
-    assert time.monotonic() - began >= 2 * 0.6
+    assert (time.monotonic() - began >= 2 * 0.6) == seldom
+
+
+def test_what_settled_may_not_go_wrong_once_afterwards():
+    """One wrong connection in a sample fails a table that settled, and says which and how often."""
+    flickers = flow(*[ECHO] * 30, NOBODY, ECHO, to="worker-2")
+
+    with pytest.raises(FlickerError) as caught:
+        assert_serves({flow(ECHO): answered_by("echo-a-0"), flickers: ANSWERED})
+
+    assert str(caught.value).splitlines() == [
+        "not always: some connections went wrong",
+        "  outside -> worker-1:30081: want answered by echo-a-0, saw it 50 times",
+        "x outside -> worker-2:30081: want answered, saw 1 of 50 wrong: 1 refused",
+    ]
+
+
+def test_what_serves_is_drawn_and_what_is_closed_is_not():
+    """The sample is of the flows that have to be answered; the others were looked at before."""
+    serves, closed = flow(ECHO), flow(NOBODY, to="worker-2")
+
+    assert_serves({serves: ANSWERED, closed: BLOCKED})
+
+    assert (serves.caller.calls, closed.caller.calls) == (3 + 50, 3)
+
+
+def test_what_does_not_settle_is_not_drawn_from(monkeypatch):
+    """A table that does not settle says so as always."""
+    monkeypatch.setattr(assert_settles, "__kwdefaults__", {"within": 0, "times": 3, "every": None})
+    dead = flow(NOBODY)
+
+    with pytest.raises(NotSettledError, match="not settled in 0 s"):
+        assert_serves({dead: ANSWERED})
+
+    assert dead.caller.calls == 1
+
+
+def test_a_pod_that_may_not_answer_is_a_flicker_too():
+    """A draw is judged by the table: another pod than the wanted one is wrong."""
+    one = flow(ECHO)
+    replies = [ECHO, Reply(ANSWERED, 0.01, "echo-a-1")]
+
+    assert_only({one: replies}, {one: ANSWERED})
+    with pytest.raises(FlickerError, match="saw 1 of 2 wrong: 1 answered by echo-a-1"):
+        assert_only({one: replies}, {one: answered_by("echo-a-0")})
+
+
+@pytest.mark.parametrize("draws", [{}, {flow(ECHO): []}])
+def test_a_draw_of_nothing_proves_nothing(draws):
+    """No flows and a flow without replies are a mistake of the clause."""
+    with pytest.raises(ValueError, match="nothing was drawn"):
+        assert_only(draws, dict.fromkeys(draws, ANSWERED))
+
+
+def test_what_is_to_stay_is_watched_all_the_time():
+    """A single wrong look in the time of watching is enough to fail."""
+    steady = flow(ECHO)
+    began = time.monotonic()
+    assert_keeps({steady: ANSWERED}, during=0.7)
+    assert time.monotonic() - began >= 0.7
+    assert steady.caller.calls >= 2
+
+    with pytest.raises(FlickerError, match=r"x outside -> worker-1:30081: .* wrong: 1 refused"):
+        assert_keeps({flow(ECHO, NOBODY, ECHO): ANSWERED}, during=0.7)
+
+
+def test_every_look_can_be_read_afterwards():
+    """What each flow brought on the way to settling is kept, in its order."""
+    one = flow(NOBODY, ECHO)
+
+    looked = assert_settles({one: ANSWERED, flow(ECHO): ANSWERED}, every=0.0)
+
+    assert replies_in(looked)[one] == [NOBODY, *[replace(ECHO, detail="worker-1")] * 3]
+
+
+def test_an_interrupt_does_not_wait_for_callers():
+    """Who interrupts a look or a draw gets out at once, though callers still wait."""
+    over, began = threading.Event(), time.monotonic()
+
+    class Waits(Scripted):
+        def call(self, address, port):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            over.wait(20)
+            return super().call(address, port)
+
+    stuck = Flow(Waits([ECHO]), Target("worker-1", "192.0.2.1", 1, Pods()))
+    # Processes of xdist ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            look([stuck])
+        assert time.monotonic() - began < 10
+    finally:
+        over.set()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_journal_gets_what_was_measured():
-    """A table that holds leaves its time, flows and looks; one that does not leaves its text."""
+    """A table that holds leaves its time, flows and looks."""
     book = journal.Journal()
     token = journal.current.set(book)
     try:
         ended = assert_settles({flow(NOBODY, ECHO): ANSWERED, flow(ECHO): ANSWERED})
-        text = failure({flow(NOBODY): ANSWERED}, within=0)
+        failure({flow(NOBODY): ANSWERED}, within=0)
     finally:
         journal.current.reset(token)
 
     assert book.settled == [(ended.took, 2, 4)]
-    assert book.tables == [text]
     assert ended.took > 0
 
 
