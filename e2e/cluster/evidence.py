@@ -14,8 +14,14 @@ from e2e.provider.engine import Engine
 
 KINDS = ("Pod", "Service", "EndpointSlice", "Event")
 LOG_LINES = 200
-RULES = {"iptables.txt": "iptables-save", "ip6tables.txt": "ip6tables-save",
-         "nftables.txt": "nft list ruleset"}  # fmt: skip
+STATE = {
+    "iptables.txt": "iptables-save",
+    "ip6tables.txt": "ip6tables-save",
+    "nftables.txt": "nft list ruleset",
+    # A connection that is known keeps its pod, whatever the rules say now.
+    "conntrack.txt": "conntrack -L",
+    "routes.txt": "ip route show table all",
+}
 
 
 def save(
@@ -27,15 +33,17 @@ def save(
     nodes: Sequence[Node],
     engine: Engine | None,
 ) -> None:
-    """Save the table, the objects of a run, and each node's kube-proxy log and rules.
+    """Save the table, the objects of a run, and what each node knows.
+
+    That is kube-proxy's log, the rules, the connections that are known, and the routes.
 
     Args:
         folder: where to; made if it is not there.
         table: what the clause printed.
         api: the cluster.
         run: whose namespaces are saved.
-        nodes: whose kube-proxy and rules are saved.
-        engine: runs the nodes; without one no rules are saved.
+        nodes: whose kube-proxy and state are saved.
+        engine: runs the nodes; without one no node's state is saved.
 
     Raises:
         OSError: the folder cannot be written.
@@ -67,6 +75,6 @@ def save(
     if engine is None:
         return
     for node in nodes:
-        for file, command in RULES.items():
+        for file, command in STATE.items():
             argv = ("exec", node.name, *command.split())
             keep(f"{node}.{file}", partial(engine.run, *argv))
