@@ -138,11 +138,6 @@ class Echo:
         """Change labels of one pod; None takes a label away."""
         self.api.change("Pod", pod, {"metadata": {"labels": dict(labels)}}, self.namespace)
 
-    def remove(self) -> None:
-        """Delete all its pods; does not wait."""
-        for pod in self.pods:
-            self.api.delete("Pod", pod, self.namespace)
-
 
 @dataclass
 class ScaledEcho(Echo):
@@ -159,10 +154,6 @@ class ScaledEcho(Echo):
         old = frozenset(self.pods)
         self.api.change("Deployment", self.name, {"spec": change}, self.namespace)
         self.await_ready(len(old), instead_of=old)
-
-    def remove(self) -> None:
-        """Delete the Deployment and so its pods; does not wait."""
-        self.api.delete("Deployment", self.name, self.namespace)
 
 
 def place(

@@ -82,16 +82,19 @@ class Service:
 
 
 def manifest(
-    name: str, namespace: str, selector: Mapping[str, str], spec: Mapping[str, Any]
+    name: str, namespace: str, selector: Mapping[str, str] | None, spec: Mapping[str, Any]
 ) -> Object:
-    """A NodePort Service with one port 80 that leads to an echo, unless `spec` says otherwise."""
+    """A NodePort Service with one port 80 that leads to an echo, unless `spec` says otherwise.
+
+    Without a selector nobody looks for pods of it, which is what a clause about numbers wants.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "type": "NodePort",
-            "selector": dict(selector),
+            **({"selector": dict(selector)} if selector else {}),
             "ports": [{"port": 80, "targetPort": 8080}],
             **spec,
         },

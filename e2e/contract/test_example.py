@@ -27,11 +27,10 @@ def test_the_example_serves_on_every_node(example, nodes, outside, listed):
     `kubectl get services` lists it as it lists `kubernetes`, with its type, its ClusterIP and
     `80:30008/TCP`.
     """
-    app = example.start_app()
     created = assert_accepted(example.create_service())
-    service = example.service(app)
+    service = example.service()
 
-    assert_serves(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*app.pods)))
+    assert_serves(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*example.app.pods)))
 
     assert listed("kubernetes", "default")["Type"] == "ClusterIP"
     row = listed("node-port-service", example.namespace)
@@ -82,13 +81,12 @@ def test_deleting_it_closes_the_port(example, standing, expose, nodes, outside, 
 
     No connection to another Service goes wrong meanwhile.
     """
-    app = example.start_app(replicas=1)
     assert_accepted(example.create_service())
-    service, other = example.service(app), expose(standing)
+    service, other = example.service(), expose(standing)
     ours = service.flows(outside, via=nodes)
     inside = [flow for caller in in_hosts for flow in service.cluster_flows(caller)]
     others = dict.fromkeys(other.flows(outside, via=nodes), answered_by(*standing.pods))
-    assert_serves(dict.fromkeys(ours + inside, answered_by(*app.pods)) | others)
+    assert_serves(dict.fromkeys(ours + inside, answered_by(*example.app.pods)) | others)
 
     service.remove()
 
