@@ -47,6 +47,18 @@ class Engine:
         """
         return run([self.command, *args], timeout=timeout, input=input)
 
+    def open_shell(self, container: str) -> "subprocess.Popen[str]":
+        """Start a shell in a container that reads commands; it ends when its input does."""
+        return subprocess.Popen(
+            [self.command, "exec", "--interactive", container, "sh"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
     @property
     def kind_env(self) -> dict[str, str]:
         """The variables that make kind use this engine; none where it would choose it anyway."""

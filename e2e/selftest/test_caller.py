@@ -4,6 +4,7 @@ import ipaddress
 import json
 import shutil
 import socket
+import subprocess
 from dataclasses import dataclass, field
 
 import pytest
@@ -42,12 +43,24 @@ class Here:
     """An engine whose only container is this machine."""
 
     ran: list[tuple[str, ...]] = field(default_factory=list)
+    shells: int = 0
 
     def run(self, *args: str) -> str:
         verb, container, *argv = args
         assert (verb, container) == ("exec", "c0ffee")
         self.ran.append(tuple(argv))
         return run(argv)
+
+    def open_shell(self, container: str) -> "subprocess.Popen[str]":
+        assert container == "c0ffee"
+        self.shells += 1
+        return subprocess.Popen(
+            ["sh"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 def caller(source: str = "127.0.0.1") -> CallerVantage:
@@ -118,6 +131,23 @@ def test_a_draw_brings_as_many_replies_as_were_asked_for():
         (ANSWERED, "echo-c", None),
     ]
     assert len(set(at.peers)) == len(at.peers) == 5
+
+
+@needs_curl
+def test_a_shell_is_entered_once_and_used_again():
+    """Calls one after another share a shell, and one that is gone is no answer of a server."""
+    vantage = caller()
+    with serving(says(http_reply("echo-a"))) as at:
+        replies = [vantage.call(at.address, at.port) for _ in range(3)]
+        assert [reply.echo for reply in replies] == ["echo-a"] * 3
+        assert vantage.container.engine.shells == 1
+
+        (shell,) = vantage.container._shells
+        shell.kill()
+        shell.wait()
+        with pytest.raises(ProbeBrokenError, match="the caller c0ffee is gone"):
+            vantage.call(at.address, at.port)
+        assert vantage.call(at.address, at.port).echo == "echo-a", "in a shell of its own"
 
 
 @needs_curl
