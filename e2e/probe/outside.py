@@ -7,6 +7,7 @@ import time
 import requests
 
 from e2e import timing
+from e2e.errors import ProbeBrokenError
 from e2e.probe.outcome import CUT_OFF, FOREIGN, outcome_of
 from e2e.probe.reply import Reply, is_enough, reply_from
 
@@ -23,6 +24,7 @@ class Outside:
     def __init__(self, *, patience: float = timing.ATTEMPT) -> None:
         """Wait at most `patience` seconds for a connection, and as long again for the reply."""
         self.patience = patience
+        self._unanswered: set[tuple[str, int, int]] = set()
 
     def call(self, address: str, port: int) -> Reply:
         """Ask once with a real HTTP client, over a connection of its own."""
@@ -61,8 +63,10 @@ class Outside:
         request = f"GET {IDENTITY_PATH} HTTP/1.0\r\nHost: echo\r\n\r\n".encode()
         began = time.monotonic()
         received = b""
+        connection = self._new_socket(family, target)
+        source = connection.getsockname()[1]
         try:
-            with socket.socket(family, socket.SOCK_STREAM) as connection:
+            with connection:
                 connection.settimeout(self.patience)
                 connection.connect(target)
                 connection.sendall(request)
@@ -71,6 +75,7 @@ class Outside:
         except OSError as error:
             # A reply that came whole counts, whatever becomes of its connection afterwards.
             if _is_cut(received, closed=False):
+                self._unanswered.add((*target, source))
                 return Reply(outcome_of(error), time.monotonic() - began)
         took = time.monotonic() - began
         if _is_cut(received, closed=True):
@@ -78,6 +83,22 @@ class Outside:
         if not received.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")):
             return Reply(FOREIGN, took, detail=f"said {received[:60]!r}")
         return reply_from(received.partition(END_OF_HEAD)[2].decode(errors="replace"), took)
+
+    def _new_socket(self, family: socket.AddressFamily, target: tuple[str, int]) -> socket.socket:
+        """Open a socket at a port from which no call to this target has gone unanswered.
+
+        A node sends what comes from such a port to the same pod again for two minutes, though it
+        be gone (nf_conntrack_tcp_timeout_syn_sent), and so the port would not be a new client.
+        """
+        while True:
+            try:
+                new = socket.socket(family, socket.SOCK_STREAM)
+                new.bind(("", 0))
+            except OSError as error:
+                raise ProbeBrokenError(f"no socket to call from: {error}") from error
+            if (*target, new.getsockname()[1]) not in self._unanswered:
+                return new
+            new.close()
 
 
 def _is_cut(received: bytes, *, closed: bool) -> bool:

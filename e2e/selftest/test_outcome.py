@@ -181,6 +181,22 @@ def test_a_reply_is_read_before_the_next_request_of_a_draw():
     assert [reply.echo for reply in replies] == ["echo-a", "echo-b", "echo-c"]
 
 
+def test_a_source_port_without_an_answer_is_not_used_again():
+    """A call that went unanswered spends its source port, for that target and for no other."""
+    outside = Outside(patience=LONG)
+    with closed_port() as at:
+        outside.draw(at.address, at.port, 3)
+    spent = {source for address, port, source in outside._unanswered}
+    assert spent
+    assert {(address, port) for address, port, _ in outside._unanswered} == {(at.address, at.port)}
+
+    half = set(range(32768, 61000, 2)) | set(range(32769, 61000, 4))
+    outside._unanswered = {(at.address, at.port, source) for source in half}
+    for _ in range(200):
+        with outside._new_socket(socket.AF_INET, (at.address, at.port)) as fresh:
+            assert fresh.getsockname()[1] not in half
+
+
 @pytest.mark.parametrize("body", ["", " ", "Echo-A", "echo_a", "-echo", "echo-", "a b", "e@", "@1"])
 def test_what_no_echo_says_is_foreign(body):
     """Only a pod's name, with or without a port, is an answer; the rest is shown as it was said."""
