@@ -95,13 +95,16 @@ def summary(
 def _failure(ending: Ending, room: int) -> list[str]:
     """What is told of a failure in so many lines: the clause, what it said, the evidence."""
     first, *table = ending.said.splitlines() or [""]
-    said = [first, *([line for line in table if line.startswith("x")] or table)]
+    wrong = [line for line in table if line.startswith("x")]
+    said = [first, *(wrong or table)]
     around = 2 if ending.evidence else 1
-    if len(said) > max(room - around, 1):
+    fits = max(room - around, 1)
+    if fits == 1:
+        # The first wrong line names a node, which the first line does not.
+        said = (wrong or said)[:1]
+    elif len(said) > fits:
         # The count of what is left takes a line too, and the first line is always told.
-        fits = max(room - around - 1, 1)
-        more = len(said) - fits
-        said = [*said[:fits], f"… and {more} more"] if room - around > 1 else said[:1]
+        said = [*said[: fits - 1], f"… and {len(said) - fits + 1} more"]
     name = f"x {ending.clause}" + (" (could not be judged)" if ending.ended == BROKEN else "")
     evidence = [f"    evidence: {ending.evidence}"] if ending.evidence else []
     return [name, *(f"    {line}" for line in said), *evidence]
