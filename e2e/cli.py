@@ -17,8 +17,9 @@ from rich.console import Console
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
-from e2e.fixtures.settings import PROVIDERS
+from e2e.fixtures.settings import PROVIDERS, ROOM
 from e2e.provider import existing, kind, node_image
+from e2e.provider.cache import ensure_room
 from e2e.provider.engine import ensure_engine, find_engine, stop_engine
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import FAMILIES, PROXIES, Lane
@@ -101,6 +102,7 @@ def run(**asked: Any) -> int:
         arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
         return _pytest(arguments)
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
+    ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
     _remove_results(out)
     name = asked["cluster_name"] or lane.cluster_name
     steps = Steps()

@@ -1,5 +1,6 @@
 """Saves what can be known about a failure, before anything of it is deleted."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,9 @@ STATE = {
     "iptables.txt": "iptables-save",
     "ip6tables.txt": "ip6tables-save",
     "nftables.txt": "nft list ruleset",
-    # A connection that is known keeps its pod, whatever the rules say now.
-    "conntrack.txt": "conntrack -L",
+    # A connection that is known keeps its pod, whatever the rules say now. There are thousands
+    # that have ended well.
+    "conntrack.txt": "sh -c 'conntrack -L | grep -v TIME_WAIT || true'",
     "routes.txt": "ip route show table all",
 }
 
@@ -76,5 +78,5 @@ def save(
         return
     for node in nodes:
         for file, command in STATE.items():
-            argv = ("exec", node.name, *command.split())
+            argv = ("exec", node.name, *shlex.split(command))
             keep(f"{node}.{file}", partial(engine.run, *argv))

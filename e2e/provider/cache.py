@@ -21,8 +21,14 @@ def cache_folder() -> Path:
     return Path(named).absolute() if named else Path.home() / ".cache" / "nodeport-e2e"
 
 
-def ensure_room(folder: Path, *, gigabytes: float, what: str) -> None:
-    """Check the free space on the disk of a folder before something large is written there.
+def ensure_room(folder: Path, *, gigabytes: float, what: str, variable: str = "E2E_CACHE") -> None:
+    """Check the free space on the disk of a folder before something is written there.
+
+    Args:
+        folder: where to; need not exist yet.
+        gigabytes: how much will be needed.
+        what: who needs it, for the message.
+        variable: the one that names another folder.
 
     Raises:
         CannotRunError: there is too little; says how much is needed and how much is there.
@@ -33,8 +39,8 @@ def ensure_room(folder: Path, *, gigabytes: float, what: str) -> None:
     free = shutil.disk_usage(present).free / 1e9
     if free < gigabytes:
         raise CannotRunError(
-            f"{what} needs {gigabytes:g} GB on the disk of {folder}, and {free:.1f} GB are free",
-            "free some space there, or set E2E_CACHE to a folder on another disk",
+            f"{what} needs {gigabytes:g} GB on the disk of {folder}, and {free:.2f} GB are free",
+            f"free some space there, or set {variable} to a folder on another disk",
         )
 
 
