@@ -4,7 +4,6 @@ import fcntl
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -101,24 +100,23 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no type
         Raises:
             CannotRunError: it does not come up; its logs are in `evidence`.
         """
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            file.write(config)
-            file.flush()
-            argv = [
-                *(str(self.kind_path), "create", "cluster", f"--name={self.name}", "--retain"),
-                *(f"--kubeconfig={self.kubeconfig_path}", f"--image={self.image}"),
-                f"--config={file.name}",
-            ]
-            try:
-                stream(
-                    argv,
-                    lambda line: _report(step, line),
-                    timeout=timing.CLUSTER_CREATE_WITHIN,
-                    env=self.engine.kind_env,
-                )
-            except CommandFailedError as error:
-                self._save_logs(evidence)
-                raise _does_not_come_up(self.name, error.said, evidence) from error
+        # Beside the record, so that it goes with the cluster, also after a kill.
+        file = _config_of(self.name)
+        file.write_text(config)
+        argv = [
+            *(str(self.kind_path), "create", "cluster", f"--name={self.name}", "--retain"),
+            *(f"--kubeconfig={self.kubeconfig_path}", f"--image={self.image}", f"--config={file}"),
+        ]
+        try:
+            stream(
+                argv,
+                lambda line: _report(step, line),
+                timeout=timing.CLUSTER_CREATE_WITHIN,
+                env=self.engine.kind_env,
+            )
+        except CommandFailedError as error:
+            self._save_logs(evidence)
+            raise _does_not_come_up(self.name, error.said, evidence) from error
         try:
             self.wait_until_well(timing.NODES_READY_WITHIN, step.progress)
         except WaitedInVainError as error:
@@ -443,6 +441,7 @@ def _remove(name: str, record: Record) -> None:
     if record.made_network and _has_network(engine) and not _network_users(engine):
         engine.run("network", "rm", NETWORK)
     Record.file(name).unlink(missing_ok=True)
+    _config_of(name).unlink(missing_ok=True)
     _seen_well(name).unlink(missing_ok=True)
 
 
@@ -478,6 +477,10 @@ def _network_users(engine: Engine) -> list[str]:
 
 def _states() -> Path:
     return cache_folder() / "clusters"
+
+
+def _config_of(name: str) -> Path:
+    return _state(name) / "config.yaml"
 
 
 def _state(name: str) -> Path:
