@@ -146,6 +146,8 @@ def _pull(reference: str, engine: Engine, step: Step, *, first_word_within: floa
             timeout=timing.IMAGE_PULL_WITHIN,
         )  # fmt: skip
     except CommandFailedError as error:
-        last = error.said.strip().splitlines()
-        return last[-1].strip() if last else f"no registry answers within {first_word_within:g} s"
+        last = error.said.strip().splitlines()[-1:]
+        # What stands before is the engine's own address of what it asked for.
+        why = last[0].rpartition('": ')[2].strip() if last else ""
+        return why or f"no registry answers within {first_word_within:g} s"
     return None
