@@ -18,6 +18,9 @@ FALSE_ALARM = 1e-9
 UNEVENNESS = 0.25
 POWER = 0.999
 
+# A flow, what was drawn from it, and what is wrong with that, if anything.
+Row = tuple[Flow, str, str]
+
 
 class UnevenError(AssertionError):
     """A distribution that chance does not explain; the message is a table of the counts."""
@@ -106,14 +109,13 @@ def assert_spread_evenly(
     pods = sorted(over)
     _demand_something(draws, pods)
     needed = connections_needed(len(pods), unevenness=unevenness, false_alarm=FALSE_ALARM)
-    lines, uneven = [], False
+    rows: list[Row] = []
     for flow, replies in draws.items():
-        problem = _not_answered(replies, pods).removeprefix("; ")
+        problem = _not_answered(replies, pods)
         counts = Counter(reply.echo for reply in replies if reply.outcome == ANSWERED)
         observed = [counts[pod] for pod in pods]
-        if not problem and len(replies) < needed:
-            raise ValueError(f"{len(replies)} connections are too few: {needed} are needed")
         if not problem:
+            _demand_enough(replies, needed)
             even = stats.chisquare(observed)
             repeats = sum(a.echo == b.echo for a, b in pairwise(replies))
             random = stats.binomtest(repeats, len(replies) - 1, 1 / len(pods))
@@ -126,15 +128,9 @@ def assert_spread_evenly(
                     f"not random: the same pod twice in a row {repeats} times, "
                     f"chance gives about {(len(replies) - 1) / len(pods):.0f}"
                 )
-        uneven = uneven or bool(problem)
-        shares = ", ".join(f"{pod} {counts[pod]}" for pod in pods)
-        lines.append(
-            f"{'x' if problem else ' '} {flow}: {shares}" + (f"; {problem}" if problem else "")
-        )
-    if uneven:
-        expected = len(next(iter(draws.values()))) / len(pods)
-        head = f"want {expected:.0f} connections to each pod, give or take"
-        raise UnevenError("\n".join([head, *lines]))
+        rows.append((flow, ", ".join(f"{pod} {counts[pod]}" for pod in pods), problem))
+    expected = len(next(iter(draws.values()))) / len(pods)
+    _demand_no_problem(f"want {expected:.0f} connections to each pod, give or take", rows)
 
 
 def assert_spread(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -145,14 +141,12 @@ def assert_spread(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str
         ValueError: nothing was drawn, or fewer than two pods leave no choice.
     """
     _demand_something(draws, over)
-    lines, wrong, reached = [], False, set()
-    for flow, replies in draws.items():
-        problem = _not_answered(replies, over)
-        wrong = wrong or bool(problem)
-        reached |= {reply.echo for reply in replies}
-        lines.append(f"{'x' if problem else ' '} {flow}: {_shares(replies)}{problem}")
-    if wrong or len(reached) < 2:
-        raise UnevenError("\n".join([f"want at least two of {len(over)} pods", *lines]))
+    rows = [
+        (flow, _shares(replies), _not_answered(replies, over)) for flow, replies in draws.items()
+    ]
+    reached = {reply.echo for replies in draws.values() for reply in replies}
+    head = f"want at least two of {len(over)} pods"
+    _demand_no_problem(head, rows, together=len(reached) >= 2)
 
 
 def assert_one_each(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -163,17 +157,15 @@ def assert_one_each(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[s
         ValueError: nothing was drawn, or fewer than two pods leave no choice.
     """
     _demand_something(draws, over)
-    lines, wrong = [], False
+    rows: list[Row] = []
     for flow, replies in draws.items():
         problem = _not_answered(replies, over)
         first = replies[0].echo
         moved = next((n for n, reply in enumerate(replies) if reply.echo != first), None)
         if not problem and moved is not None:
-            problem = f"; left {first} after {moved} connections"
-        wrong = wrong or bool(problem)
-        lines.append(f"{'x' if problem else ' '} {flow}: {_shares(replies)}{problem}")
-    if wrong:
-        raise UnevenError("\n".join(["want one pod for all connections of a flow", *lines]))
+            problem = f"left {first} after {moved} connections"
+        rows.append((flow, _shares(replies), problem))
+    _demand_no_problem("want one pod for all connections of a flow", rows)
 
 
 def assert_all_met(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -185,18 +177,15 @@ def assert_all_met(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[st
     """
     _demand_something(draws, over, choice=1)
     needed = connections_to_meet(len(over), false_alarm=FALSE_ALARM)
-    lines, wrong = [], False
+    rows: list[Row] = []
     for flow, replies in draws.items():
         problem = _not_answered(replies, over)
-        if not problem and len(replies) < needed:
-            raise ValueError(f"{len(replies)} connections are too few: {needed} are needed")
-        missed = set(over) - {reply.echo for reply in replies}
-        if not problem and missed:
-            problem = f"; never {' nor '.join(sorted(missed))}"
-        wrong = wrong or bool(problem)
-        lines.append(f"{'x' if problem else ' '} {flow}: {_shares(replies)}{problem}")
-    if wrong:
-        raise UnevenError("\n".join([f"want every one of {len(over)} pods", *lines]))
+        if not problem:
+            _demand_enough(replies, needed)
+            if missed := set(over) - {reply.echo for reply in replies}:
+                problem = f"never {' nor '.join(sorted(missed))}"
+        rows.append((flow, _shares(replies), problem))
+    _demand_no_problem(f"want every one of {len(over)} pods", rows)
 
 
 def assert_comes_to(
@@ -243,12 +232,28 @@ def _demand_something(
         raise ValueError("fewer than two pods leave no choice, so there is nothing to judge")
 
 
+def _demand_enough(replies: Sequence[Reply], needed: int) -> None:
+    if len(replies) < needed:
+        raise ValueError(f"{len(replies)} connections are too few: {needed} are needed")
+
+
+def _demand_no_problem(head: str, rows: Sequence[Row], *, together: bool = True) -> None:
+    """Raise with every row, those with a problem marked, if there is one or they fail together."""
+    if together and not any(problem for _, _, problem in rows):
+        return
+    lines = [
+        f"{'x' if problem else ' '} {flow}: {said}" + (f"; {problem}" if problem else "")
+        for flow, said, problem in rows
+    ]
+    raise UnevenError("\n".join([head, *lines]))
+
+
 def _not_answered(replies: Sequence[Reply], pods: Collection[str]) -> str:
     wrong = [r for r in replies if r.outcome != ANSWERED or r.echo not in pods]
     if not wrong:
         return ""
     kinds = Counter(str(reply) for reply in wrong).most_common(3)
-    return f"; {len(wrong)} of {len(replies)} wrong: " + ", ".join(f"{n} {k}" for k, n in kinds)
+    return f"{len(wrong)} of {len(replies)} wrong: " + ", ".join(f"{n} {k}" for k, n in kinds)
 
 
 def _shares(replies: Sequence[Reply]) -> str:

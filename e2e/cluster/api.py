@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -221,6 +221,15 @@ KINDS = {
     "Service": "v1",
     "ServiceAccount": "v1",
 }
+
+
+def names_by(items: Iterable[Object], notes: str, key: str) -> dict[str, list[str]]:
+    """The names of objects by the value of one of their `labels` or `annotations`."""
+    found: dict[str, list[str]] = {}
+    for item in items:
+        if value := item["metadata"].get(notes, {}).get(key):
+            found.setdefault(value, []).append(item["metadata"]["name"])
+    return found
 
 
 def _kind(kind: str) -> tuple[str, str]:

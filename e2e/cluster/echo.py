@@ -9,7 +9,7 @@ from typing import Any
 from e2e import timing
 from e2e.cluster.api import Api, Object
 from e2e.cluster.manifest import load
-from e2e.cluster.node import Node, family_of
+from e2e.cluster.node import Node, family_of, is_ready
 from e2e.probe import Flow, Target, Vantage
 from e2e.wait import wait_until
 
@@ -224,12 +224,6 @@ def place_scaled(api: Api, namespace: str, count: int) -> ScaledEcho:
     )
     echo.await_ready(count)
     return echo
-
-
-def is_ready(pod: Object) -> bool:
-    """Whether the Pod object says Ready."""
-    conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", [])}
-    return conditions.get("Ready") == "True"
 
 
 def runs_unready(pod: Object) -> bool:

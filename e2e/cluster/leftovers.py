@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from e2e.provider.engine import Engine
 
 ALIVE = "alive"
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
-
-
 RUN = re.compile(r"[0-9a-f]{8}-(\d+)-[0-9a-f]{6}")
 
 
@@ -117,18 +115,20 @@ def undo_in_cluster(api: Api) -> tuple[list[str], list[str]]:
     Returns:
         The names of the namespaces and nodes that were dealt with, and those of other machines.
     """
-    gone, foreign = [], []
-    for run, names in node.cordoned(api).items():
+    cordoned, cordoned_elsewhere = _of_dead_runs(node.cordoned(api))
+    for name in cordoned:
+        node.uncordon(api, name)
+    namespaces, namespaces_elsewhere = _of_dead_runs(namespace.runs(api))
+    namespace.remove(api, namespaces, wait=False)
+    return cordoned + namespaces, cordoned_elsewhere + namespaces_elsewhere
+
+
+def _of_dead_runs(names: Mapping[str, list[str]]) -> tuple[list[str], list[str]]:
+    """Of names by run, those of this machine's dead runs, and those of other machines."""
+    dead, elsewhere = [], []
+    for run, of_run in names.items():
         if not run.startswith(f"{host()}-"):
-            foreign += names
+            elsewhere += of_run
         elif not is_alive(run):
-            for name in names:
-                node.uncordon(api, name)
-            gone += names
-    for run, names in namespace.runs(api).items():
-        if not run.startswith(f"{host()}-"):
-            foreign += names
-        elif not is_alive(run):
-            namespace.remove(api, names, wait=False)
-            gone += names
-    return gone, foreign
+            dead += of_run
+    return dead, elsewhere

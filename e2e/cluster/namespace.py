@@ -1,7 +1,7 @@
 """The namespaces of a run: all carry its id, and all go with it."""
 
 from e2e import timing
-from e2e.cluster.api import Api
+from e2e.cluster.api import Api, names_by
 from e2e.wait import wait_until
 
 RUN_LABEL = "nodeport-e2e/run"
@@ -21,11 +21,7 @@ def make(api: Api, name: str, run: str) -> str:
 
 def runs(api: Api) -> dict[str, list[str]]:
     """Every run that has namespaces in this cluster, with their names."""
-    found: dict[str, list[str]] = {}
-    for item in api.find_all("Namespace"):
-        if run := item["metadata"].get("labels", {}).get(RUN_LABEL):
-            found.setdefault(run, []).append(item["metadata"]["name"])
-    return found
+    return names_by(api.find_all("Namespace"), "labels", RUN_LABEL)
 
 
 def remove(api: Api, names: list[str], *, wait: bool) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from e2e.cluster.api import Api, Object
+from e2e.cluster.api import Api, Object, names_by
 from e2e.errors import CannotRunError
 
 CORDONED_BY = "nodeport-e2e/cordoned-by"
@@ -71,11 +71,7 @@ def uncordon(api: Api, name: str) -> None:
 
 def cordoned(api: Api) -> dict[str, list[str]]:
     """Every run that has cordoned nodes of this cluster, with their names."""
-    found: dict[str, list[str]] = {}
-    for item in api.find_all("Node"):
-        if run := item["metadata"].get("annotations", {}).get(CORDONED_BY):
-            found.setdefault(run, []).append(item["metadata"]["name"])
-    return found
+    return names_by(api.find_all("Node"), "annotations", CORDONED_BY)
 
 
 def _cordoned(run: str | None) -> Object:
@@ -100,9 +96,9 @@ def _proxy_mode(api: Api) -> str:
     return f"kube-proxy in mode {settings.get('mode') or 'iptables'}"
 
 
-def is_ready(node: Object) -> bool:
-    """Whether the Node object says Ready."""
-    conditions = {c["type"]: c["status"] for c in node.get("status", {}).get("conditions", [])}
+def is_ready(item: Object) -> bool:
+    """Whether a Node or a Pod says Ready of itself."""
+    conditions = {c["type"]: c["status"] for c in item.get("status", {}).get("conditions", [])}
     return conditions.get("Ready") == "True"
 
 

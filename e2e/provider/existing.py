@@ -11,6 +11,7 @@ import yaml
 from e2e.errors import RefusedError, UsageError
 from e2e.provider.command import CommandFailedError
 from e2e.provider.engine import Engine
+from e2e.provider.wellness import CLUSTER_LABEL
 
 ALLOW = "E2E_ALLOW_CONTEXT"
 # The addresses of this machine, and those at which a port must be published to be reached there.
@@ -19,8 +20,6 @@ LOOPBACK = {
     "::1": {"::1", "::", ""},
     "localhost": {"127.0.0.1", "0.0.0.0", "::1", "::", ""},  # noqa: S104
 }
-KIND_CLUSTER = "io.x-k8s.kind.cluster"
-KIND_ROLE = "io.x-k8s.kind.role"
 
 
 def default_kubeconfig() -> Path:
@@ -64,7 +63,9 @@ def kind_cluster_at(server: str, engine: Engine) -> str | None:
     if host not in LOOPBACK or port is None:
         return None
     try:
-        found = engine.run("ps", "--filter", f"label={KIND_CLUSTER}", "--format", "{{.ID}}").split()
+        found = engine.run(
+            "ps", "--filter", f"label={CLUSTER_LABEL}", "--format", "{{.ID}}"
+        ).split()
         details = json.loads(engine.run("inspect", *found)) if found else []
     except CommandFailedError:
         return None
@@ -75,7 +76,7 @@ def kind_cluster_at(server: str, engine: Engine) -> str | None:
             if binding["HostIp"] in LOOPBACK[host]
         }
         if port in published:
-            return str(container["Config"]["Labels"][KIND_CLUSTER])
+            return str(container["Config"]["Labels"][CLUSTER_LABEL])
     return None
 
 

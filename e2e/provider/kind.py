@@ -322,7 +322,7 @@ def _enter(
     record, there = Record.read(name), cluster.containers()
     if record and not record.complete:
         raise CannotRunError(f"the cluster {name} did not come up in another process")
-    problem = ""
+    instead = ""
     if there and record:
         if record.lane != words:
             raise UsageError(
@@ -341,7 +341,7 @@ def _enter(
             raise CannotRunError(f"the cluster {name} is in use by others, and {problem}")
         step.progress(f"removing {name}, which {problem}")
         _remove(name, record)
-        keep, problem = keep or record.keep, f", in place of one that {problem}"
+        keep, instead = keep or record.keep, f", in place of one that {problem}"
     elif there:
         if problem := _problem(cluster, there, None, step):
             raise CannotRunError(
@@ -360,7 +360,7 @@ def _enter(
     _note_well(cluster)
     record.complete, record.image = True, cluster.image_id()
     record.write(name)
-    step.done(f"made {name} of {cluster.image} ({words}){problem}")
+    step.done(f"made {name} of {cluster.image} ({words}){instead}")
 
 
 def _take(cluster: Cluster, lane: Lane, record: Record, *, keep: bool) -> None:

@@ -1,6 +1,7 @@
 """Installs packages of the distribution, where that is Debian or Ubuntu."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from e2e import timing
@@ -30,31 +31,25 @@ def install(
     """
     log.unlink(missing_ok=True)
     progress(f"installing {' and '.join(names)} from the distribution")
+    do = partial(
+        run,
+        env={"DEBIAN_FRONTEND": "noninteractive", **(env or {})},
+        log=log,
+        timeout=timing.ENGINE_INSTALL_WITHIN,
+    )
+    wanted = ("apt-get", "install", "--yes", "--no-install-recommends", *names)
     try:
-        _apt("update", log=log, env=env)
+        do(("apt-get", "update"))
         try:
-            _install(names, log=log, env=env)
+            do(wanted)
         except CommandFailedError as error:
             if " ".join(REPAIR) not in error.said:
                 raise
             progress(f"an installation was interrupted earlier; finishing it: {' '.join(REPAIR)}")
-            _run(REPAIR, log=log, env=env)
-            _install(names, log=log, env=env)
+            do(REPAIR)
+            do(wanted)
     except CommandFailedError as error:
         raise CannotRunError(
             error.what,
             f"see {log}; install {' and '.join(names)} yourself, and run this again",
         ) from error
-
-
-def _install(names: tuple[str, ...], *, log: Path, env: Mapping[str, str] | None) -> None:
-    _apt("install", "--yes", "--no-install-recommends", *names, log=log, env=env)
-
-
-def _apt(*words: str, log: Path, env: Mapping[str, str] | None) -> None:
-    _run(("apt-get", *words), log=log, env=env)
-
-
-def _run(argv: tuple[str, ...], *, log: Path, env: Mapping[str, str] | None) -> None:
-    quiet = {"DEBIAN_FRONTEND": "noninteractive", **(env or {})}
-    run(argv, env=quiet, log=log, timeout=timing.ENGINE_INSTALL_WITHIN)
