@@ -14,6 +14,8 @@ export E2E_FAMILY := $(or $(FAMILY),$(E2E_FAMILY))
 export E2E_SHAPE := $(or $(SHAPE),$(E2E_SHAPE))
 export E2E_NODE_IMAGE := $(or $(NODE_IMAGE),$(E2E_NODE_IMAGE))
 export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
+export E2E_FAMILIES := $(or $(FAMILIES),$(E2E_FAMILIES))
+export E2E_ONLY := $(or $(ONLY),$(E2E_ONLY))
 # By variable, not by option: no shell reads what a context is called.
 export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
 # Further options for pytest, such as ARGS="-k affinity".
@@ -24,7 +26,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: e2e
-e2e: environment ## everything from a bare machine, then remove the cluster; KEEP=1 keeps it; K8S= PROXY= FAMILY= SHAPE=
+e2e: environment ## everything from a bare machine, then remove the cluster; KEEP=1 keeps it; K8S= PROXY= FAMILY= SHAPE= FAMILIES= ONLY=
 	@$(RUN) run -- $(ARGS)
 
 .PHONY: e2e-here

@@ -156,7 +156,7 @@ def clean(kube_context: str | None, kubeconfig: str | None) -> None:
             stay = f"; {', '.join(foreign)} belong to runs of other machines" if foreign else ""
             step.done(f"removed {', '.join(gone) or 'none'}{stay}")
     with steps.step("folders", "interrupted runs shared them") as step:
-        dead = leftovers.remove_folders()
+        dead = leftovers.remove_folders(engine)
         step.done(f"removed {len(dead)}") if dead else step.skip("none were left")
     if failures:
         raise CannotRunError("\n".join(str(failure) for failure in failures))

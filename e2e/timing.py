@@ -20,6 +20,14 @@ WATCH_FOR = 3.0
 # message a second after a burst of six (net.ipv4.icmp_ratelimit); asked faster, it looks silent.
 LOOK_FOR_REFUSAL_EVERY = 2.0
 
+# --- watching --------------------------------------------------------------------------------
+# The first replies come within milliseconds; a silent target has its say after an attempt.
+SAMPLER_START_WITHIN = ATTEMPT + 10.0
+# A vantage in a pod is asked for so many calls at once, which takes a tenth of a second.
+CALLS_AT_ONCE = 5
+# A sampler that was kept from asking for longer than this saw too little to call it unbroken.
+BLIND_FOR_AT_MOST = 2.0
+
 # --- waiting for the cluster -----------------------------------------------------------------
 # A pod whose image is on the node is Ready in 1 to 3 s; the rest is for a starved CPU or a pull.
 PODS_READY_WITHIN = 120.0

@@ -1,8 +1,10 @@
 """The one place that waits."""
 
+import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Generic, TypeVar
 
 import tenacity  # noqa: TID251  # this module is the one that may
@@ -26,12 +28,14 @@ class Settled(Generic[T]):
             settled, the seconds spent.
         agreed: how many looks agreed.
         seen: what each look saw, from the first to the last.
+        at: seconds from the start to each of them.
     """
 
     settled: bool
     took: float
     agreed: int
     seen: list[T]
+    at: list[float] = field(default_factory=list)
 
     @property
     def looks(self) -> int:
@@ -68,10 +72,12 @@ def settle(
     agreed = row = 0
     row_began = 0.0
     seen: list[T] = []
+    times_of: list[float] = []
 
     def look_once() -> None:
         nonlocal agreed, row, row_began
         at = time.monotonic() - began
+        times_of.append(at)
         seen.append(look())
         if agrees(seen[-1]):
             agreed += 1
@@ -89,7 +95,7 @@ def settle(
     retrying(look_once)
     settled = row >= times
     took = row_began if settled else time.monotonic() - began
-    return Settled(settled, took, agreed, seen)
+    return Settled(settled, took, agreed, seen, times_of)
 
 
 def wait_until(
@@ -123,3 +129,16 @@ def wait_until(
         state = f"; last seen: {seen()}" if seen else ""
         raise WaitedInVainError(f"waited {within:g} s in vain for {what}{state}")
     return value
+
+
+async def beats(every: float, stop: Event) -> AsyncIterator[int]:
+    """Count from 0 on, one number every `every` seconds, until `stop` is set.
+
+    Who is late gets the beats that were missed at once, so that as many come in the end.
+    """
+    began, beat = time.monotonic(), 0
+    while not stop.is_set():
+        yield beat
+        beat += 1
+        ahead = began + beat * every - time.monotonic()
+        await asyncio.sleep(max(ahead, 0.0))  # noqa: TID251  # this module is the one that may

@@ -9,6 +9,7 @@ from e2e.check.distribution import (
     connections_needed,
     connections_to_meet,
 )
+from e2e.check.journal import measured
 from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
 from e2e.check.table import (
     Want,
@@ -19,6 +20,7 @@ from e2e.check.table import (
     assert_settles,
     replies_in,
 )
+from e2e.check.watched import assert_unnoticed, longest_gap, note_outages
 
 __all__ = [
     "Want",
@@ -35,7 +37,11 @@ __all__ = [
     "assert_settles",
     "assert_spread",
     "assert_spread_evenly",
+    "assert_unnoticed",
     "connections_needed",
     "connections_to_meet",
+    "longest_gap",
+    "measured",
+    "note_outages",
     "replies_in",
 ]

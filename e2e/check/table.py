@@ -1,7 +1,7 @@
 """The table of a clause: who may call whom, and how it may end."""
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from e2e import timing
@@ -22,11 +22,13 @@ class Want:
         outcomes: the ways in which it may end.
         echoes: if given, the only pods that may answer.
         port: if given, the only port of the pod that may be asked.
+        seen_as: if given, the only addresses as which the pod may see the caller.
     """
 
     outcomes: frozenset[Outcome]
     echoes: frozenset[str] | None = None
     port: int | None = None
+    seen_as: frozenset[str] | None = None
 
     def allows(self, reply: Reply) -> bool:
         """Whether a reply is one of those wanted."""
@@ -35,7 +37,8 @@ class Want:
         if reply.outcome != ANSWERED:
             return True
         right_echo = self.echoes is None or reply.echo in self.echoes
-        return right_echo and self.port in (None, reply.port)
+        right_client = self.seen_as is None or reply.seen_as in self.seen_as
+        return right_echo and right_client and self.port in (None, reply.port)
 
     def __str__(self) -> str:
         words = " or ".join(sorted(self.outcomes))
@@ -44,16 +47,27 @@ class Want:
             words += (
                 f" by {' or '.join(names)}" if len(names) < 3 else f" by one of {len(names)} pods"
             )
-        return words + (f" on port {self.port}" if self.port else "")
+        words += f" on port {self.port}" if self.port else ""
+        return words + (f" seen as {' or '.join(sorted(self.seen_as))}" if self.seen_as else "")
 
 
 Table = Mapping[Flow, Outcome | frozenset[Outcome] | Want]
 """What each flow is allowed to bring."""
 
 
-def answered_by(*echoes: str, port: int | None = None) -> Want:
-    """Want an answer from one of these pods; without names, from any pod of the service."""
-    return Want(frozenset({ANSWERED}), frozenset(echoes) or None, port)
+def answered_by(
+    *echoes: str, port: int | None = None, seen_as: Collection[str] | None = None
+) -> Want:
+    """Want an answer from one of these pods; without names, from any pod of the service.
+
+    Args:
+        echoes: names of pods.
+        port: the port of the pod that has to be asked.
+        seen_as: addresses as one of which the pod has to see the caller; for a flow that asks
+            `closely`.
+    """
+    clients = None if seen_as is None else frozenset(seen_as)
+    return Want(frozenset({ANSWERED}), frozenset(echoes) or None, port, clients)
 
 
 class NotSettledError(AssertionError):
@@ -159,10 +173,23 @@ def assert_settles(
     if result.settled:
         if book := journal.current.get():
             book.settled.append((result.took, len(wants), result.looks))
+            book.converged += [
+                (str(flow), _right_since(result, flow, wants[flow])) for flow in wants
+            ]
         return result
     # A flow that flickers may have been right in the very last look.
     marked = {flow for bad in lately for flow in bad}
     raise NotSettledError(_describe(result, wants, wrong, marked, within=within, times=times))
+
+
+def _right_since(result: Settled[dict[Flow, Reply]], flow: Flow, want: Want) -> float:
+    """Seconds until the first look from which on a flow was right."""
+    since = result.at[-1]
+    for at, seen in zip(reversed(result.at), reversed(result.seen), strict=True):
+        if not want.allows(seen[flow]):
+            break
+        since = at
+    return since
 
 
 def _as_want(want: Outcome | frozenset[Outcome] | Want) -> Want:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +22,9 @@ Object = dict[str, Any]
 """A Kubernetes object, or a Status, as decoded JSON."""
 
 MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+FIELD_MANAGER = "nodeport-e2e"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 # Each process asks a server once what it knows; kept in a file, that would be left behind, and
 # could be of another cluster at the same address.
@@ -34,6 +37,12 @@ class ApiRefusedError(Exception):
     def __init__(self, asked: str, status: Object) -> None:
         super().__init__(f"{asked}: {status.get('code')} {status.get('message')}")
         self.status = status
+
+
+class Answer(Object):
+    """What the API server sent back, with the warnings that it put beside it."""
+
+    warnings: Sequence[str] = ()
 
 
 class Api:
@@ -78,11 +87,28 @@ class Api:
         except (urllib3.exceptions.HTTPError, ApiException, DynamicApiError) as error:
             raise self._no_answer(error) from error
 
-    def submit(self, manifest: Mapping[str, Any]) -> Object:
+    def submit(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Answer:
         """Create an object; returns what the server stored, or the Status with which it refused."""
         namespace = manifest["metadata"].get("namespace")
         path = self._path(manifest["apiVersion"], manifest["kind"], None, namespace)
-        return self._send("post", path, manifest)
+        return self._send("post", path, manifest, query=_dry(dry_run))
+
+    def submit_whole(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Answer:
+        """Put an object in the place of the stored one, as `kubectl replace` does."""
+        where = manifest["metadata"]
+        path = self._path(
+            manifest["apiVersion"], manifest["kind"], where["name"], where.get("namespace")
+        )
+        return self._send("put", path, manifest, query=_dry(dry_run))
+
+    def submit_applied(self, manifest: Mapping[str, Any]) -> Answer:
+        """Apply an object on the server's side, and take every field from whoever has it."""
+        where = manifest["metadata"]
+        path = self._path(
+            manifest["apiVersion"], manifest["kind"], where["name"], where.get("namespace")
+        )
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return self._send("patch", path, manifest, query=query, content_type=APPLY)
 
     def create(self, manifest: Mapping[str, Any]) -> Object:
         """Create an object and return what was stored."""
@@ -90,11 +116,29 @@ class Api:
         return _stored(f"create {manifest['kind']} {name}", self.submit(manifest))
 
     def submit_change(
-        self, kind: str, name: str, change: Mapping[str, Any], namespace: str | None = None
-    ) -> Object:
-        """Merge `change` into an object; returns the stored object or the refusing Status."""
-        path = self._path(*_kind(kind), name, namespace)
-        return self._send("patch", path, change, content_type=MERGE)
+        self,
+        kind: str,
+        name: str,
+        change: Mapping[str, Any],
+        namespace: str | None = None,
+        *,
+        how: str = MERGE,
+        part: str = "",
+        dry_run: bool = False,
+    ) -> Answer:
+        """Merge `change` into an object; returns the stored object or the refusing Status.
+
+        Args:
+            kind: of the object.
+            name: likewise.
+            change: what to merge.
+            namespace: where the object is.
+            how: MERGE, or STRATEGIC as `kubectl apply` does, which knows entries of a list by key.
+            part: the subresource to change, such as `status`, `scale` or `eviction`.
+            dry_run: change nothing, and say what would be stored.
+        """
+        path = self._path(*_kind(kind), name, namespace) + (f"/{part}" if part else "")
+        return self._send("patch", path, change, query=_dry(dry_run), content_type=how)
 
     def change(
         self, kind: str, name: str, change: Mapping[str, Any], namespace: str | None = None
@@ -110,21 +154,53 @@ class Api:
         """Read one object; returns it, or the Status that says why not."""
         return self._send("get", self._path(*_kind(kind), name, namespace))
 
-    def find_all(self, kind: str, namespace: str | None = None, **labels: str) -> list[Object]:
-        """List objects, of all namespaces by default, that carry all these labels."""
+    def find_all(
+        self, kind: str, namespace: str | None = None, *, where: str = "", **labels: str
+    ) -> list[Object]:
+        """List objects, of all namespaces by default, that carry all these labels.
+
+        Args:
+            kind: of the objects.
+            namespace: only those of this one.
+            where: a field selector, such as `spec.type=NodePort`.
+            labels: what they carry.
+        """
         path = self._path(*_kind(kind), None, namespace)
         query = {"labelSelector": ",".join(f"{k}={v}" for k, v in labels.items())}
+        query |= {"fieldSelector": where} if where else {}
         return list(_stored(f"list {kind}", self._send("get", path, query=query))["items"])
 
-    def delete(self, kind: str, name: str, namespace: str | None = None) -> bool:
-        """Ask for the end of an object; False if there was none. Does not wait until it is gone."""
+    def delete(
+        self, kind: str, name: str, namespace: str | None = None, *, grace: int | None = None
+    ) -> bool:
+        """Ask for the end of an object; False if there was none. Does not wait until it is gone.
+
+        Args:
+            kind: of the object.
+            name: likewise.
+            namespace: where it is.
+            grace: seconds that a pod has to end; 0 forgets it without asking its node.
+        """
         query = {"propagationPolicy": "Background"}
+        query |= {} if grace is None else {"gracePeriodSeconds": str(grace)}
         path = self._path(*_kind(kind), name, namespace)
         answer = self._send("delete", path, query=query)
         if answer.get("code") == 404:
             return False
         _stored(f"delete {kind} {name}", answer, success_is_status=True)
         return True
+
+    def delete_all(self, kind: str, namespace: str, **labels: str) -> None:
+        """Ask for the end of all objects of a namespace that carry these labels."""
+        query = {"labelSelector": ",".join(f"{k}={v}" for k, v in labels.items())}
+        answer = self._send("delete", self._path(*_kind(kind), None, namespace), query=query)
+        _stored(f"delete every {kind}", answer, success_is_status=True)
+
+    def events_of(self, kind: str, namespace: str, *, seconds: int) -> list[Object]:
+        """Watch a namespace for so many seconds, from what is there on; gives what was told."""
+        query = {"watch": "true", "timeoutSeconds": str(seconds)}
+        told = self._raw("get", f"{self._path(*_kind(kind), None, namespace)}?{urlencode(query)}")
+        return [json.loads(line) for line in told.splitlines()]
 
     def table(self, kind: str, namespace: str) -> list[dict[str, str]]:
         """List objects as `kubectl get` prints them: one dict of column and cell a row."""
@@ -170,27 +246,35 @@ class Api:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-    ) -> Object:
+    ) -> Answer:
         full = f"{path}?{urlencode(query)}" if query else path
         try:
-            answer = self._raw(method, full, body, content_type, accept)
+            response = self._request(method, full, body, content_type, accept)
         except DynamicApiError as error:
             try:
-                return dict(json.loads(error.body))
+                return Answer(json.loads(error.body))
             except (TypeError, ValueError):
                 raise self._no_answer(error) from error
-        return dict(json.loads(answer))
+        answer = Answer(json.loads(response.data))
+        answer.warnings = [
+            said.partition('"')[2].rpartition('"')[0]
+            for said in response.headers.getlist("Warning")
+        ]
+        return answer
 
-    def _raw(
+    def _raw(self, method: str, path: str) -> bytes:
+        return bytes(self._request(method, path).data)
+
+    def _request(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-    ) -> bytes:
+    ) -> Any:
         try:
-            response = self._client.request(
+            return self._client.request(
                 method,
                 path,
                 body=body,
@@ -201,7 +285,6 @@ class Api:
             )
         except urllib3.exceptions.HTTPError as error:
             raise self._no_answer(error) from error
-        return bytes(response.data)
 
     def _no_answer(self, error: Exception) -> CannotRunError:
         return CannotRunError(
@@ -212,7 +295,9 @@ class Api:
 
 KINDS = {
     "ConfigMap": "v1",
+    "DaemonSet": "apps/v1",
     "Deployment": "apps/v1",
+    "Endpoints": "v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "Event": "v1",
     "Namespace": "v1",
@@ -230,6 +315,10 @@ def names_by(items: Iterable[Object], notes: str, key: str) -> dict[str, list[st
         if value := item["metadata"].get(notes, {}).get(key):
             found.setdefault(value, []).append(item["metadata"]["name"])
     return found
+
+
+def _dry(dry_run: bool) -> dict[str, str]:
+    return {"dryRun": "All"} if dry_run else {}
 
 
 def _kind(kind: str) -> tuple[str, str]:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 
 from e2e import timing
+from e2e.cluster import curl
 from e2e.cluster.node import Node, family_of
 from e2e.errors import ProbeBrokenError
-from e2e.probe import CUT_OFF, FOREIGN, NO_ROUTE, REFUSED, SILENT, Reply
+from e2e.probe import SILENT, Reply
+from e2e.probe.outside import CLIENT_PATH, IDENTITY_PATH
 from e2e.probe.reply import reply_from
 from e2e.provider.cache import cache_folder, only_one
 from e2e.provider.engine import Engine
@@ -25,21 +27,7 @@ LEFT_TO_ENGINE = 32
 # In what docker says of a network, and in what podman says.
 SUBNET = re.compile(r'"subnet": *"([^"]+)"', re.IGNORECASE)
 USED = re.compile(r'"(?:IPv[46]Address|ipnet|gateway)": *"([^"/]+)', re.IGNORECASE)
-# What follows each answer that curl prints.
-MARK = "<- "
-END = " ->\n"
-WRITE_OUT = f"{MARK}%{{exitcode}} %{{http_code}} %{{time_total}}{END}"
-LOG = "@@@ log"
 DONE = "@@@ done"
-NO_CONNECTION = "7"
-BY_CURL_CODE = {28: SILENT, 52: CUT_OFF, 55: CUT_OFF, 56: CUT_OFF, 18: CUT_OFF, 1: FOREIGN}
-BY_WORDS = {
-    "Connection refused": REFUSED,
-    "No route to host": NO_ROUTE,
-    "Host is unreachable": NO_ROUTE,
-    "Network is unreachable": NO_ROUTE,
-    "Connection timed out": SILENT,
-}
 
 
 @dataclass(frozen=True)
@@ -59,39 +47,34 @@ class CallerVantage:
 
         Ends with the first connection that fails.
         """
-        host = f"[{address}]" if ":" in address else address
-        said, _, log = self.container.execute(
-            *("curl", "--silent", "--verbose", "--globoff", "--noproxy", "*", "--fail-early"),
-            *("--connect-timeout", f"{timing.ATTEMPT}", "--max-time", f"{2 * timing.ATTEMPT}"),
-            *("--interface", self.source, "--header", "Connection: close"),
-            *("--write-out", WRITE_OUT),
-            *[f"http://{host}:{port}/hostname"] * times,
-        ).partition(LOG)
-        # curl names only in its log why it did not get a connection, one line each:
-        # "connect to ... failed: ..." after a while, "... connect fail for ...: ..." at once.
-        reasons = iter(re.findall(r" fail(?:ed| for \S+): (.*)", log))
-        replies, code = [], "0"
-        *answers, _ = said.split(END)
-        for answer in answers:
-            body, _, figures = answer.rpartition(MARK)
-            code, status, took = figures.split()
-            reason = next(reasons, "") if code == NO_CONNECTION else ""
-            replies.append(self._reply(body, reason, code, status, float(took)))
-        if len(replies) < times and code == "0":
-            raise ProbeBrokenError(f"{self.name}: curl ended with {(said + log)[-300:]!r}")
+        paths = [IDENTITY_PATH] * times
+        argv = curl.command(address, port, paths, source=self.source)
+        said = curl.read(self.name, self.container.execute(*argv))
+        replies = [curl.reply(self.name, each) for each in said]
+        if len(replies) < times and said[-1].code == "0":
+            raise ProbeBrokenError(f"{self.name}: curl ended after {len(replies)} of {times}")
         return replies
 
-    def _reply(self, body: str, reason: str, code: str, status: str, took: float) -> Reply:
-        if code == "0":
-            if status != "200":
-                return Reply(FOREIGN, took, detail=f"HTTP status {status}")
-            return reply_from(body, took)
-        for words, outcome in BY_WORDS.items():
-            if words in reason:
-                return Reply(outcome, took)
-        if int(code) in BY_CURL_CODE:
-            return Reply(BY_CURL_CODE[int(code)], took)
-        raise ProbeBrokenError(f"{self.name}: curl ended with {code} {reason!r}")
+    def call_closely(self, address: str, port: int) -> Reply:
+        """Ask who answers and as whom it sees this address, over one connection."""
+        paths = (IDENTITY_PATH, CLIENT_PATH)
+        argv = curl.command(address, port, paths, source=self.source, keep=True)
+        return curl.close_reply(self.name, curl.read(self.name, self.container.execute(*argv)))
+
+    def call_udp(self, address: str, port: int) -> Reply:
+        """Ask once over UDP, with socat, which says nothing of a refusal that it does not hear."""
+        host = f"[{address}]" if ":" in address else address
+        source = f"[{self.source}]" if ":" in address else self.source
+        kind = "UDP6" if ":" in address else "UDP4"
+        said, _, log = self.container.execute(
+            *("sh", "-c"),
+            f"printf hostname | timeout {2 * timing.ATTEMPT} socat -t {timing.ATTEMPT} - "
+            f"{kind}:{host}:{port},bind={source}",
+        ).partition(curl.LOG)
+        for words, outcome in curl.BY_WORDS.items():
+            if words in log:
+                return Reply(outcome)
+        return reply_from(said, 0.0) if said.strip() else Reply(SILENT)
 
 
 @dataclass
@@ -139,7 +122,7 @@ class Caller:
                 shell.kill()
 
     def execute(self, *argv: str) -> str:
-        """Run a program in it, however it ends; returns its output, LOG, and its errors.
+        """Run a program in it, however it ends; returns its output, curl's LOG, and its errors.
 
         Raises:
             ProbeBrokenError: the container is gone.
@@ -152,7 +135,8 @@ class Caller:
         assert shell.stdout is not None
         log = "/tmp/log.$$"  # noqa: S108  # of the container
         script = (
-            f"{shlex.join(argv)} 2>{log} </dev/null; echo '{LOG}'; cat {log}; printf '\\n{DONE}\\n'"
+            f"{shlex.join(argv)} 2>{log} </dev/null; "
+            f"echo '{curl.LOG}'; cat {log}; printf '\\n{DONE}\\n'"
         )
         said = ""
         with suppress(OSError):  # what is left of a shell that is gone tells why

@@ -10,10 +10,15 @@ from e2e import timing
 from e2e.cluster.api import Api, Object
 from e2e.cluster.manifest import load
 from e2e.cluster.node import Node, family_of, is_ready
+from e2e.cluster.vantage import PodVantage
 from e2e.probe import Flow, Target, Vantage
 from e2e.wait import wait_until
 
-HTTP_PORT = 8080
+HTTP_PORT, UDP_PORT = 8080, 8081
+# In a pod.
+GATE = "/tmp/ready"  # noqa: S108  # of the pod
+# All new pods of a rollout at once, and no old one goes before.
+AT_ONCE = {"maxSurge": "100%", "maxUnavailable": 0}
 # So that a part of a group can be selected.
 SEAT_LABEL, NODE_LABEL = "seat", "node"
 
@@ -134,6 +139,14 @@ class Echo:
             for pod in seen
         }
 
+    def remove(self, pod: str, *, grace: int | None = None) -> None:
+        """Delete one pod, without waiting until it is gone; `grace` as in `Api.delete`."""
+        self.api.delete("Pod", pod, self.namespace, grace=grace)
+
+    def vantage(self, pod: str) -> PodVantage:
+        """One of its pods as a caller."""
+        return PodVantage(self.api, f"pod on {self.pods[pod]}", pod, self.namespace, HTTP_PORT)
+
     def relabel(self, pod: str, labels: Mapping[str, str | None]) -> None:
         """Change labels of one pod; None takes a label away."""
         self.api.change("Pod", pod, {"metadata": {"labels": dict(labels)}}, self.namespace)
@@ -166,6 +179,8 @@ def place(
     port_name: str | None = None,
     host_network_port: int | None = None,
     ready: bool = True,
+    gated: bool = False,
+    linger: int | None = None,
 ) -> Echo:
     """Place one echo pod on each of `nodes` (a node may be named several times); does not wait.
 
@@ -178,6 +193,8 @@ def place(
         port_name: the name of the first of these ports; the first is 8080 by default.
         host_network_port: use the node's own network, and listen on this port.
         ready: answer, but never get Ready, if False.
+        gated: Ready only while the file `GATE` is there, which it is at first.
+        linger: go on serving so many seconds after being told to end, as a graceful app does.
     """
     echo = Echo(api, _name(), namespace, {})
     echo.labels = {"echo": echo.name, **(labels or {})}
@@ -198,16 +215,37 @@ def place(
         if not ready:
             # Nobody listens there.
             pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] = 1
+        if gated:
+            _gate(pod["spec"])
+        if linger:
+            _linger(pod["spec"], linger)
         api.create(pod)
         echo.pods[pod["metadata"]["name"]] = node.name
     return echo
 
 
-def place_scaled(api: Api, namespace: str, count: int) -> ScaledEcho:
-    """Create a Deployment of echo pods and wait until `count` of them are Ready."""
+def place_scaled(
+    api: Api,
+    namespace: str,
+    count: int,
+    *,
+    linger: int | None = None,
+    strategy: Mapping[str, Any] | None = None,
+) -> ScaledEcho:
+    """Create a Deployment of echo pods and wait until `count` of them are Ready.
+
+    Args:
+        api: the cluster.
+        namespace: where to.
+        count: how many.
+        linger: as in `place`.
+        strategy: of a rollout; all new pods at once, and no old one less, by default.
+    """
     name = _name()
     echo = ScaledEcho(api, name, namespace, {"echo": name})
     pod = load("echo.yaml")
+    if linger:
+        _linger(pod["spec"], linger)
     api.create(
         {
             "apiVersion": "apps/v1",
@@ -216,8 +254,7 @@ def place_scaled(api: Api, namespace: str, count: int) -> ScaledEcho:
             "spec": {
                 "replicas": count,
                 "selector": {"matchLabels": echo.labels},
-                # All new pods of a rollout at once.
-                "strategy": {"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
+                "strategy": {"rollingUpdate": strategy or AT_ONCE},
                 "template": {"metadata": {"labels": echo.labels}, "spec": pod["spec"]},
             },
         }
@@ -273,6 +310,21 @@ def _listen_on(spec: dict[str, Any], pod: str, ports: Sequence[int]) -> None:
         }
         for port in ports
     ]
+
+
+def _gate(spec: dict[str, Any]) -> None:
+    container = spec["containers"][0]
+    container["command"][-2] = f"touch {GATE}; {container['command'][-2]}"
+    container["readinessProbe"] = {
+        "exec": {"command": ["test", "-e", GATE]},
+        "periodSeconds": 1,
+        "failureThreshold": 1,
+    }
+
+
+def _linger(spec: dict[str, Any], seconds: int) -> None:
+    spec["containers"][0]["args"].append(f"--delay-shutdown={seconds}")
+    spec["terminationGracePeriodSeconds"] = seconds + 5
 
 
 def _use_host_network(spec: dict[str, Any], port: int) -> None:

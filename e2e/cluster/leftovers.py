@@ -14,6 +14,7 @@ from pathlib import Path
 from e2e.cluster import namespace, node
 from e2e.cluster.api import Api
 from e2e.cluster.caller import LABEL
+from e2e.cluster.undo import undo_left
 from e2e.provider.cache import cache_folder
 from e2e.provider.engine import Engine
 
@@ -84,12 +85,17 @@ def _runs_here(run: str) -> bool:
     return True
 
 
-def remove_folders() -> list[str]:
-    """Remove the folders of runs that are no longer alive; returns their ids."""
+def remove_folders(engine: Engine | None = None) -> list[str]:
+    """Remove the folders of runs that are no longer alive; returns their ids.
+
+    What such a run had changed on nodes that are containers of the engine is changed back before.
+    """
     # A folder without this file is none of a run, whatever it is called.
     runs = [file.parent.name for file in _folders().glob(f"*/{ALIVE}")]
     dead = [run for run in runs if not is_alive(run)]
     for run in dead:
+        if engine:
+            undo_left(engine, folder_of(run))
         shutil.rmtree(folder_of(run), ignore_errors=True)
     return dead
 

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from e2e.cluster.api import Api, Object, names_by
+from e2e.cluster.implementation import find
 from e2e.errors import CannotRunError
 
 CORDONED_BY = "nodeport-e2e/cordoned-by"
@@ -84,16 +83,7 @@ def _cordoned(run: str | None) -> Object:
 def describe(api: Api, nodes: Sequence[Node]) -> str:
     """What a cluster says of itself: version, kube-proxy's mode, IP families, and its nodes."""
     families = " and ".join(sorted({family for node in nodes for family in node.addresses}))
-    return f"{api.version()}, {_proxy_mode(api)}, {families}, {', '.join(map(str, nodes))}"
-
-
-def _proxy_mode(api: Api) -> str:
-    """kube-proxy's mode where kubeadm keeps it; nothing means iptables, as on any Linux."""
-    found = api.find("ConfigMap", "kube-proxy", "kube-system")
-    if found.get("kind") != "ConfigMap":
-        return "service proxy unknown"
-    settings = yaml.safe_load(found.get("data", {}).get("config.conf", "")) or {}
-    return f"kube-proxy in mode {settings.get('mode') or 'iptables'}"
+    return f"{api.version()}, {find(api)}, {families}, {', '.join(map(str, nodes))}"
 
 
 def is_ready(item: Object) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from e2e.cluster.api import Api, Object
 from e2e.cluster.node import Node
-from e2e.probe import Flow, Owner, Target, Vantage
+from e2e.probe import TCP, Flow, Owner, Target, Vantage
 
 
 @dataclass
@@ -43,29 +43,62 @@ class Service:
         return {port["name"]: port["nodePort"] for port in self.stored["spec"]["ports"]}
 
     def seen_from(
-        self, caller: Vantage, *, via: Node, port: int | None = None, family: str | None = None
+        self,
+        caller: Vantage,
+        *,
+        via: Node,
+        port: int | None = None,
+        family: str | None = None,
+        protocol: str | None = None,
     ) -> Flow:
-        """The flow from a caller to one node's address and a node port, the first by default."""
-        family = family or self.stored["spec"]["ipFamilies"][0]
-        name = via.name if family == self.stored["spec"]["ipFamilies"][0] else f"{via} ({family})"
-        target = Target(name, via.addresses[family], port or self.node_port, self.owner)
-        return Flow(caller, target)
+        """The flow from a caller to one node's address and a node port.
 
-    def flows(self, caller: Vantage, *, via: Iterable[Node], port: int | None = None) -> list[Flow]:
+        Args:
+            caller: who calls.
+            via: whose address is called.
+            port: the node port; that of the first port by default.
+            family: over which; the Service's first by default.
+            protocol: TCP or UDP; that of the port by default.
+        """
+        family = family or self.families[0]
+        name = via.name if family == self.families[0] else f"{via} ({family})"
+        number = port or self.node_port
+        spoken = protocol or self._entry("nodePort", number).get("protocol", TCP)
+        return Flow(caller, Target(name, via.addresses[family], number, self.owner, spoken))
+
+    def flows(
+        self,
+        caller: Vantage,
+        *,
+        via: Iterable[Node],
+        port: int | None = None,
+        protocol: str | None = None,
+    ) -> list[Flow]:
         """The flows from a caller through each node, over each IP family of the Service."""
         return [
-            self.seen_from(caller, via=node, port=port, family=family)
+            self.seen_from(caller, via=node, port=port, family=family, protocol=protocol)
             for node in via
-            for family in self.stored["spec"]["ipFamilies"]
+            for family in self.families
         ]
 
-    def cluster_flows(self, caller: Vantage) -> list[Flow]:
-        """The flows from a caller to each ClusterIP and the first port."""
-        port = int(self.stored["spec"]["ports"][0]["port"])
+    def cluster_flows(self, caller: Vantage, *, port: int | None = None) -> list[Flow]:
+        """The flows from a caller to each ClusterIP and one of its ports, the first by default."""
+        entry = self._entry("port", port)
+        number, protocol = port or int(entry["port"]), entry.get("protocol", TCP)
         return [
-            Flow(caller, Target(f"ClusterIP {address}", address, port, self.owner))
+            Flow(caller, Target(f"ClusterIP {address}", address, number, self.owner, protocol))
             for address in self.stored["spec"]["clusterIPs"]
         ]
+
+    @property
+    def families(self) -> list[str]:
+        """Its IP families, the one that it prefers first."""
+        return list(self.stored["spec"]["ipFamilies"])
+
+    def _entry(self, key: str, number: int | None) -> dict[str, Any]:
+        """The entry of `ports` whose `key` is this number; the first if there is none."""
+        entries = self.stored["spec"]["ports"]
+        return next((entry for entry in entries if entry.get(key) == number), entries[0])
 
     def external_flow(self, caller: Vantage, *, address: str, via: Node) -> Flow:
         """The flow from a caller that routes an external IP through `via`, to the first port."""

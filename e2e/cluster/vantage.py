@@ -1,14 +1,17 @@
 """Vantages inside the cluster: a pod on a node, or a pod on a node's own network."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubernetes.dynamic.exceptions import DynamicApiError
 
+from e2e.cluster import curl
 from e2e.cluster.api import Api
 from e2e.errors import ProbeBrokenError
 from e2e.probe import CUT_OFF, FOREIGN, NO_ROUTE, REFUSED, SILENT, Outcome, Reply
+from e2e.probe.outside import CLIENT_PATH, IDENTITY_PATH
 from e2e.probe.reply import is_enough, reply_from
 
 # The words of Go's net package, in which agnhost reports how a call ended.
@@ -24,6 +27,8 @@ BY_WORDS: Sequence[tuple[str, Outcome]] = (
     ("EOF", CUT_OFF),
 )
 
+# A command that only asks something ends at once; longer ones say so.
+RUN_WITHIN = 20
 # In one request to the pod. Should all wait for agnhost's 5 s, the API server still waits for them.
 TRIES = 5
 
@@ -59,12 +64,41 @@ class PodVantage:
             replies += self._dial(address, port, min(TRIES, times - len(replies)))
         return replies
 
-    def _dial(self, address: str, port: int, times: int) -> list[Reply]:
+    def run(self, command: str, *, within: int = RUN_WITHIN) -> str:
+        """Run a shell command in the pod, however it ends; gives what it printed, errors too.
+
+        Args:
+            command: for `sh -c`.
+            within: seconds, after which the pod ends it.
+
+        Raises:
+            ProbeBrokenError: the pod could not be asked.
+        """
+        query = {"shellCommand": f"timeout {within} sh -c {shlex.quote(command)} 2>&1 || true"}
+        try:
+            said = self.api.ask_pod(self.pod, self.namespace, self.port, "/shell", query)
+            result = json.loads(said)
+        except (DynamicApiError, json.JSONDecodeError) as error:
+            raise ProbeBrokenError(f"{self.name} could not be asked to run: {error}") from error
+        return str(result.get("output", ""))
+
+    def call_closely(self, address: str, port: int) -> Reply:
+        """Let the pod ask who answers and as whom it sees the pod, over one connection of curl."""
+        argv = curl.command(address, port, (IDENTITY_PATH, CLIENT_PATH), keep=True)
+        log = "/tmp/log.$$"  # noqa: S108  # of the pod
+        said = self.run(f"{shlex.join(argv)} 2>{log}; echo '{curl.LOG}'; cat {log}; rm {log}")
+        return curl.close_reply(self.name, curl.read(self.name, said))
+
+    def call_udp(self, address: str, port: int) -> Reply:
+        """Let the pod ask once over UDP; it gives up after 5 s, which is agnhost's own limit."""
+        return self._dial(address, port, 1, "udp")[0]
+
+    def _dial(self, address: str, port: int, times: int, protocol: str = "http") -> list[Reply]:
         """The answers first, and then what was no answer.
 
         agnhost keeps the answers for itself if the last call brought none.
         """
-        query = {"host": address, "port": str(port), "request": "hostname", "protocol": "http",
+        query = {"host": address, "port": str(port), "request": "hostname", "protocol": protocol,
                  "tries": str(times)}  # fmt: skip
         try:
             said = self.api.ask_pod(self.pod, self.namespace, self.port, "/dial", query)

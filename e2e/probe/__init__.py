@@ -1,6 +1,6 @@
 """Looks: one attempt gives one reply, and the reply names how the attempt ended."""
 
-from e2e.probe.flow import Flow, Owner, Target, Vantage, draw, look
+from e2e.probe.flow import TCP, UDP, Flow, Owner, Target, Vantage, draw, look
 from e2e.probe.outcome import (
     ANSWERED,
     BLOCKED,
@@ -15,6 +15,7 @@ from e2e.probe.outcome import (
 )
 from e2e.probe.outside import Outside
 from e2e.probe.reply import Reply
+from e2e.probe.sampler import Sample, Track, Watch, watching
 
 __all__ = [
     "ANSWERED",
@@ -25,14 +26,20 @@ __all__ = [
     "NO_ROUTE",
     "REFUSED",
     "SILENT",
+    "TCP",
+    "UDP",
     "UNSERVED",
     "Flow",
     "Outcome",
     "Outside",
     "Owner",
     "Reply",
+    "Sample",
     "Target",
+    "Track",
     "Vantage",
+    "Watch",
     "draw",
     "look",
+    "watching",
 ]

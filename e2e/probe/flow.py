@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from e2e.probe.outcome import ANSWERED, FOREIGN
-from e2e.probe.reply import Reply
+from e2e.probe.reply import Reply, is_enough
 
+TCP, UDP = "TCP", "UDP"
 T = TypeVar("T")
 
 
@@ -25,6 +26,14 @@ class Vantage(Protocol):
         Raises:
             ProbeBrokenError: the caller itself failed, so nothing was learnt.
         """
+        ...
+
+    def call_closely(self, address: str, port: int) -> Reply:
+        """Ask as in `call`, and over the same connection as whom the pod sees the caller."""
+        ...
+
+    def call_udp(self, address: str, port: int) -> Reply:
+        """Ask once, from a socket of its own, who answers there over UDP."""
         ...
 
     def draw(self, address: str, port: int, times: int) -> list[Reply]:
@@ -56,38 +65,64 @@ class Target:
         address: IPv4 or IPv6, without brackets.
         port: the port that is called.
         owner: whose pods may answer.
+        protocol: TCP, over which HTTP is spoken, or UDP.
     """
 
     name: str
     address: str
     port: int
     owner: Owner
+    protocol: str = TCP
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.port}" + ("" if self.protocol == TCP else f"/{self.protocol}")
 
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """One vantage calling one target."""
+    """One vantage calling one target.
+
+    Attributes:
+        caller: who calls.
+        target: what is called.
+        is_close: whether the pod is asked too as whom it sees the caller.
+    """
 
     caller: Vantage
     target: Target
+    is_close: bool = False
 
     def __str__(self) -> str:
-        return f"{self.caller.name} -> {self.target.name}:{self.target.port}"
+        return f"{self.caller.name} -> {self.target}"
 
     def at(self, port: int) -> "Flow":
         """The flow from the same caller to another port of the same address."""
-        return Flow(self.caller, replace(self.target, port=port))
+        return replace(self, target=replace(self.target, port=port))
+
+    def closely(self) -> "Flow":
+        """The flow whose replies say too as whom the pod saw the caller."""
+        return replace(self, is_close=True)
 
     def call(self) -> Reply:
         """Ask once; an answer from anybody else's pod is FOREIGN."""
-        return self._checked(self.caller.call(self.target.address, self.target.port))
+        caller, target = self.caller, self.target
+        ask = caller.call_closely if self.is_close else caller.call
+        if target.protocol == UDP:
+            ask = caller.call_udp
+        return self.checked(ask(target.address, target.port))
 
     def draw(self, times: int) -> list[Reply]:
         """Ask `times` times in a row, over fresh connections, each answer checked as in `call`."""
-        replies = self.caller.draw(self.target.address, self.target.port, times)
-        return [self._checked(reply) for reply in replies]
+        if not self.is_close and self.target.protocol == TCP:
+            replies = self.caller.draw(self.target.address, self.target.port, times)
+            return [self.checked(reply) for reply in replies]
+        replies = []
+        while len(replies) < times and not is_enough(replies):
+            replies.append(self.call())
+        return replies
 
-    def _checked(self, reply: Reply) -> Reply:
+    def checked(self, reply: Reply) -> Reply:
+        """The reply, as FOREIGN if it is an answer from anybody else's pod."""
         owner = self.target.owner
         if reply.echo is None:
             return reply

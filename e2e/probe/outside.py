@@ -3,6 +3,7 @@
 import re
 import socket
 import time
+from dataclasses import replace
 
 import requests
 
@@ -11,7 +12,9 @@ from e2e.errors import ProbeBrokenError
 from e2e.probe.outcome import CUT_OFF, FOREIGN, outcome_of
 from e2e.probe.reply import Reply, is_enough, reply_from
 
-IDENTITY_PATH = "/hostname"
+IDENTITY_PATH, CLIENT_PATH = "/hostname", "/clientip"
+IDENTITY_WORD = b"hostname"
+REQUEST = f"GET {IDENTITY_PATH} HTTP/1.0\r\nHost: echo\r\n\r\n".encode()
 END_OF_HEAD = b"\r\n\r\n"
 CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
@@ -28,63 +31,88 @@ class Outside:
 
     def call(self, address: str, port: int) -> Reply:
         """Ask once with a real HTTP client, over a connection of its own."""
+        return self._ask(address, port, IDENTITY_PATH)
+
+    def call_closely(self, address: str, port: int) -> Reply:
+        """Ask who answers and as whom it sees this process, over one connection."""
+        return self._ask(address, port, IDENTITY_PATH, CLIENT_PATH)
+
+    def _ask(self, address: str, port: int, *paths: str) -> Reply:
         host = f"[{address}]" if ":" in address else address
         began = time.monotonic()
+        said: list[str] = []
         # Without trust_env a proxy named in the environment would be asked instead of the node.
         with requests.Session() as session:
             session.trust_env = False
-            try:
-                response = session.get(
-                    f"http://{host}:{port}{IDENTITY_PATH}",
-                    headers={"Connection": "close"},
-                    timeout=self.patience,
-                    allow_redirects=False,
-                )
-            except requests.RequestException as error:
-                outcome = outcome_of(error)
-                return Reply(outcome, time.monotonic() - began, detail=_why(error, outcome))
-        took = time.monotonic() - began
-        if response.status_code != requests.codes.ok:
-            return Reply(FOREIGN, took, detail=f"HTTP status {response.status_code}")
-        return reply_from(response.text, took)
+            for path in paths:
+                last = path == paths[-1]
+                try:
+                    response = session.get(
+                        f"http://{host}:{port}{path}",
+                        headers={"Connection": "close" if last else "keep-alive"},
+                        timeout=self.patience,
+                        allow_redirects=False,
+                    )
+                except requests.RequestException as error:
+                    outcome = outcome_of(error)
+                    return Reply(outcome, time.monotonic() - began, detail=_why(error, outcome))
+                if response.status_code != requests.codes.ok:
+                    took = time.monotonic() - began
+                    return Reply(FOREIGN, took, detail=f"HTTP status {response.status_code}")
+                said.append(response.text)
+        return reply_from(said[0], time.monotonic() - began, *said[1:])
+
+    def call_udp(self, address: str, port: int) -> Reply:
+        """Ask once over UDP; an answer from any other address or port is not heard."""
+        began = time.monotonic()
+        try:
+            with socket.socket(family_for(address), socket.SOCK_DGRAM) as asking:
+                asking.settimeout(self.patience)
+                asking.connect((address, port))
+                asking.send(IDENTITY_WORD)
+                said = asking.recv(4096)
+        except OSError as error:
+            return Reply(outcome_of(error), time.monotonic() - began)
+        return reply_from(said.decode(errors="replace"), time.monotonic() - began)
+
+    @staticmethod
+    def source_towards(address: str) -> str:
+        """The address that this machine calls another one from."""
+        with socket.socket(family_for(address), socket.SOCK_DGRAM) as asking:
+            asking.connect((address, 9))
+            return str(asking.getsockname()[0])
 
     def draw(self, address: str, port: int, times: int) -> list[Reply]:
         """Ask `times` times in a row over bare sockets: thousands of connections in seconds.
 
         Ends after three in a row that brought no answer.
         """
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         replies: list[Reply] = []
         while len(replies) < times and not is_enough(replies):
-            replies.append(self._ask_bare(family, (address, port)))
+            replies.append(self._ask_bare((address, port)))
         return replies
 
-    def _ask_bare(self, family: socket.AddressFamily, target: tuple[str, int]) -> Reply:
-        request = f"GET {IDENTITY_PATH} HTTP/1.0\r\nHost: echo\r\n\r\n".encode()
-        began = time.monotonic()
+    def _ask_bare(self, target: tuple[str, int]) -> Reply:
+        began, opened = time.monotonic(), 0.0
         received = b""
-        connection = self._new_socket(family, target)
+        connection = self._new_socket(target)
         source = connection.getsockname()[1]
         try:
             with connection:
                 connection.settimeout(self.patience)
                 connection.connect(target)
-                connection.sendall(request)
+                opened = time.monotonic() - began
+                connection.sendall(REQUEST)
                 while chunk := connection.recv(4096):
                     received += chunk
         except OSError as error:
             # A reply that came whole counts, whatever becomes of its connection afterwards.
-            if _is_cut(received, closed=False):
+            if is_cut(received, closed=False):
                 self._unanswered.add((*target, source))
-                return Reply(outcome_of(error), time.monotonic() - began)
-        took = time.monotonic() - began
-        if _is_cut(received, closed=True):
-            return Reply(CUT_OFF, took, detail=f"after {len(received)} bytes" if received else "")
-        if not received.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")):
-            return Reply(FOREIGN, took, detail=f"said {received[:60]!r}")
-        return reply_from(received.partition(END_OF_HEAD)[2].decode(errors="replace"), took)
+                return Reply(outcome_of(error), time.monotonic() - began, opened=opened)
+        return reply_of(received, time.monotonic() - began, opened)
 
-    def _new_socket(self, family: socket.AddressFamily, target: tuple[str, int]) -> socket.socket:
+    def _new_socket(self, target: tuple[str, int]) -> socket.socket:
         """Open a socket at a port from which no call to this target has gone unanswered.
 
         A node sends what comes from such a port to the same pod again for two minutes, though it
@@ -92,7 +120,7 @@ class Outside:
         """
         while True:
             try:
-                new = socket.socket(family, socket.SOCK_STREAM)
+                new = socket.socket(family_for(target[0]), socket.SOCK_STREAM)
                 new.bind(("", 0))
             except OSError as error:
                 raise ProbeBrokenError(f"no socket to call from: {error}") from error
@@ -101,7 +129,22 @@ class Outside:
             new.close()
 
 
-def _is_cut(received: bytes, *, closed: bool) -> bool:
+def family_for(address: str) -> socket.AddressFamily:
+    """The kind of socket that reaches an address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def reply_of(received: bytes, took: float, opened: float = 0.0) -> Reply:
+    """Read all that came over a connection until it ended."""
+    if is_cut(received, closed=True):
+        return Reply(CUT_OFF, took, detail=f"after {len(received)} bytes" if received else "")
+    if not received.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")):
+        return Reply(FOREIGN, took, detail=f"said {received[:60]!r}")
+    body = received.partition(END_OF_HEAD)[2].decode(errors="replace")
+    return replace(reply_from(body, took), opened=opened)
+
+
+def is_cut(received: bytes, *, closed: bool) -> bool:
     """Whether a reply lacks something; one that promised no length ends with its connection."""
     if not received.startswith(b"HTTP/1."):
         return not received

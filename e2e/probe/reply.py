@@ -21,6 +21,8 @@ class Reply:
         took: seconds from the first packet to the end.
         echo: the name of the pod that replied, if one did.
         port: the port on which that pod was asked, if it said so.
+        seen_as: the address that the pod saw as the caller's, if it was asked for it.
+        opened: seconds until the connection was open, where that is known.
         detail: what else is known, for the reader of a failure.
     """
 
@@ -29,10 +31,13 @@ class Reply:
     echo: str | None = None
     port: int | None = None
     detail: str = ""
+    seen_as: str | None = None
+    opened: float = 0.0
 
     def __str__(self) -> str:
         by = f" by {self.echo}" if self.echo else ""
         at = f" on port {self.port}" if self.port else ""
+        at += f" seen as {self.seen_as}" if self.seen_as else ""
         return f"{self.outcome}{by}{at}" + (f" ({self.detail})" if self.detail else "")
 
 
@@ -42,10 +47,23 @@ def is_enough(replies: Sequence[Reply]) -> bool:
     return len(lately) == NO_ANSWERS_IN_A_ROW and all(r.outcome != ANSWERED for r in lately)
 
 
-def reply_from(body: str, took: float) -> Reply:
-    """Read what an echo said about itself; anything that no echo says is FOREIGN."""
+def reply_from(body: str, took: float, client: str = "") -> Reply:
+    """Read what an echo said about itself; anything that no echo says is FOREIGN.
+
+    Args:
+        body: what it said when it was asked for its name.
+        took: seconds.
+        client: what it said over the same connection when it was asked who calls, if it was.
+    """
     said = IDENTITY.fullmatch(body.strip())
     if said is None:
         return Reply(FOREIGN, took, detail=f"said {body[:60]!r}")
     port = said["port"]
-    return Reply(ANSWERED, took, said["echo"], int(port) if port else None)
+    return Reply(
+        ANSWERED, took, said["echo"], int(port) if port else None, seen_as=_address(client) or None
+    )
+
+
+def _address(client: str) -> str:
+    """The address of `address:port` or `[address]:port`, IPv4 also where it is written as IPv6."""
+    return client.strip().rpartition(":")[0].strip("[]").removeprefix("::ffff:")

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,11 @@ def cache_folder() -> Path:
     """The folder named by E2E_CACHE, else one in the user's cache."""
     named = os.environ.get("E2E_CACHE")
     return Path(named).absolute() if named else Path.home() / ".cache" / "nodeport-e2e"
+
+
+def file_name(said: str) -> str:
+    """What a server is called, as the name of a file."""
+    return re.sub(r"[^a-z0-9.]+", "-", said)
 
 
 def ensure_room(folder: Path, *, gigabytes: float, what: str, variable: str = "E2E_CACHE") -> None:

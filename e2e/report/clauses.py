@@ -11,6 +11,10 @@ from e2e.errors import UsageError
 
 CONTRACT = Path(__file__).parents[1] / "contract"
 CATALOGUE = CONTRACT / "catalogue.toml"
+# What a clause asks of a cluster. By default it must hold on any that is conformant (core), may
+# depend on an implementation's choice (extended), disturbs the cluster (disruptive), takes minutes
+# (slow).
+FAMILIES = ("core", "extended", "disruptive", "slow")
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -25,6 +29,8 @@ class Clause:
         claim: the statement.
         topic: the statement of its file.
         where: file and test, as pytest names them.
+        families: of FAMILIES.
+        known_bug: the issue of the bug whose present effect it pins, if it does.
     """
 
     id: str
@@ -33,6 +39,8 @@ class Clause:
     claim: str
     topic: str
     where: str
+    families: tuple[str, ...] = ("core",)
+    known_bug: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def _read_file(file: Path) -> tuple[list[Clause], list[str]]:
         return [], [f"{file.name}: no Python: {error.msg} in line {error.lineno}"]
     topic = (ast.get_docstring(tree) or "").partition("\n")[0]
     problems = [] if topic else [f"{file.name}: no docstring that names the topic"]
-    file_needs = [
+    file_marks = [
         mark
         for node in tree.body
         if isinstance(node, ast.Assign) and _names(node.targets) == ["pytestmark"]
@@ -115,8 +123,19 @@ def _read_file(file: Path) -> tuple[list[Clause], list[str]]:
             continue
         if not covers:
             problems.append(f"{where}: covers nothing of the catalogue")
-        needs = [name for mark in file_needs + marks if mark[0] == "needs" for name in mark[1]]
-        clauses.append(Clause(args[0], tuple(covers), tuple(needs), claim, topic, where))
+        needs = [name for mark in file_marks + marks if mark[0] == "needs" for name in mark[1]]
+        every = file_marks + marks
+        families = tuple(name for mark in every if mark[0] == "family" for name in mark[1])
+        if unknown := set(families) - set(FAMILIES):
+            problems.append(f"{where}: no family is called {', '.join(sorted(unknown))}")
+        bugs = [link for mark in marks if mark[0] == "known_bug" for link in mark[1]]
+        clauses.append(
+            Clause(
+                *(args[0], tuple(covers), tuple(needs), claim, topic, where),
+                families=families or ("core",),
+                known_bug="".join(bugs),
+            )
+        )
     return clauses, problems
 
 

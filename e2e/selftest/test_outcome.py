@@ -193,7 +193,7 @@ def test_a_source_port_without_an_answer_is_not_used_again():
     half = set(range(32768, 61000, 2)) | set(range(32769, 61000, 4))
     outside._unanswered = {(at.address, at.port, source) for source in half}
     for _ in range(200):
-        with outside._new_socket(socket.AF_INET, (at.address, at.port)) as fresh:
+        with outside._new_socket((at.address, at.port)) as fresh:
             assert fresh.getsockname()[1] not in half
 
 

@@ -1,0 +1,101 @@
+"""Did anybody notice? What was watched while something changed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+
+from e2e import timing
+from e2e.check import journal
+from e2e.errors import ProbeBrokenError
+from e2e.probe import ANSWERED, Sample, Track, Watch
+from e2e.probe.sampler import KEPT, NEW, RATES
+
+# New connections a second through every node, below which nothing is called unbroken.
+CONNECTIONS_A_SECOND = 100.0
+
+
+class NoticedError(AssertionError):
+    """Somebody would have noticed; the message has a line for each track, the wrong marked."""
+
+
+def assert_unnoticed(watch: Watch) -> None:
+    """Every attempt of a watch was answered by a pod of the service, and there were enough.
+
+    Raises:
+        NoticedError: one was not; shows every track with its count, its failures and its longest
+            time without an answer.
+        ProbeBrokenError: there were fewer than 100 new connections a second through a node, or
+            nobody asked for seconds, so that nothing is known.
+        ValueError: nothing was watched.
+    """
+    _demand_samples(watch)
+    lines = [(_describe(track, watch.seconds), _failures(track)) for track in watch.tracks]
+    if any(failures for _, failures in lines):
+        head = f"want no attempt of {watch.seconds:.1f} s to fail"
+        raise NoticedError(
+            "\n".join([head, *(f"{'x' if bad else ' '} {line}" for line, bad in lines)])
+        )
+    for track in watch.tracks:
+        _demand_rate(track, watch.seconds)
+    for line, _ in lines:
+        _note(line)
+
+
+def longest_gap(samples: Sequence[Sample], until: float) -> float:
+    """The longest time, in seconds, between two answered attempts, from 0 to `until`."""
+    answered = [0.0, *(s.at for s in samples if s.reply.outcome == ANSWERED), until]
+    return max(b - a for a, b in pairwise(sorted(answered)))
+
+
+def note_outages(watch: Watch) -> dict[Track, float]:
+    """Record how long each track went without an answer at most, and judge nothing."""
+    _demand_samples(watch)
+    for track in watch.tracks:
+        _note(_describe(track, watch.seconds))
+    return {track: longest_gap(track.samples, watch.seconds) for track in watch.tracks}
+
+
+def _demand_samples(watch: Watch) -> None:
+    if not watch.tracks or not all(track.samples for track in watch.tracks):
+        raise ValueError("nothing was watched, so there is nothing to judge")
+
+
+def _failures(track: Track) -> list[Sample]:
+    return [sample for sample in track.samples if sample.reply.outcome != ANSWERED]
+
+
+def _describe(track: Track, seconds: float) -> str:
+    count, bad = len(track.samples), _failures(track)
+    said = f"{track}: {count} in {seconds:.1f} s, {count / seconds:.0f} a second, "
+    if not bad:
+        slowest = max(sample.reply.took for sample in track.samples)
+        return said + f"none failed, slowest {slowest * 1000:.0f} ms"
+    kinds = Counter(str(sample.reply) for sample in bad).most_common(3)
+    times = sorted(sample.at for sample in bad)
+    return (
+        said
+        + f"{len(bad)} failed from {times[0]:.1f} s to {times[-1]:.1f} s: "
+        + ", ".join(f"{n} {kind}" for kind, n in kinds)
+        + f"; longest without an answer {longest_gap(track.samples, seconds):.1f} s"
+    )
+
+
+def _demand_rate(track: Track, seconds: float) -> None:
+    if track.kind in (NEW, KEPT):
+        wanted = CONNECTIONS_A_SECOND if track.kind == NEW else RATES[KEPT] / 2
+        rate = len(track.samples) / seconds
+        if rate < wanted:
+            raise ProbeBrokenError(
+                f"{track}: only {rate:.0f} attempts a second, and {wanted:.0f} are needed; "
+                "this machine is too busy"
+            )
+    blind = max(
+        b.at - a.at for a, b in pairwise([*track.samples, Sample(seconds, track.samples[-1].reply)])
+    )
+    if blind > timing.BLIND_FOR_AT_MOST:
+        raise ProbeBrokenError(f"{track}: nobody asked for {blind:.1f} s; this machine is too busy")
+
+
+def _note(text: str) -> None:
+    if book := journal.current.get():
+        book.watched.append(text)
