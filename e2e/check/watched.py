@@ -10,8 +10,9 @@ from e2e.errors import ProbeBrokenError
 from e2e.probe import ANSWERED, Sample, Track, Watch
 from e2e.probe.sampler import KEPT, NEW, RATES
 
-# New connections a second through every node, below which nothing is called unbroken.
-CONNECTIONS_A_SECOND = 100.0
+# The part of the wanted rate below which nothing is called unbroken: 100 new connections a second
+# through every node.
+ENOUGH = {NEW: 100 / RATES[NEW], KEPT: 0.5}
 
 
 class NoticedError(AssertionError):
@@ -81,8 +82,8 @@ def _describe(track: Track, seconds: float) -> str:
 
 
 def _demand_rate(track: Track, seconds: float) -> None:
-    if track.kind in (NEW, KEPT):
-        wanted = CONNECTIONS_A_SECOND if track.kind == NEW else RATES[KEPT] / 2
+    if track.kind in ENOUGH:
+        wanted = track.rate * ENOUGH[track.kind]
         rate = len(track.samples) / seconds
         if rate < wanted:
             raise ProbeBrokenError(

@@ -1,6 +1,7 @@
 """The continuous sampler: new connections, kept connections and UDP flows, all on a fixed beat."""
 
 import asyncio
+import os
 import resource
 import socket
 import threading
@@ -31,6 +32,8 @@ NEW, KEPT, DATAGRAMS, CALLS = "new connections", "one connection", "UDP", "calls
 RATES = {NEW: 110.0, KEPT: 20.0, DATAGRAMS: 20.0}
 KEPT_REQUEST = f"GET {IDENTITY_PATH} HTTP/1.1\r\nHost: echo\r\n\r\n".encode()
 FILES = 65536
+# Of one thread, as Linux knows it.
+NICE = -15
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ class Track:
         kind: the way: new connections, one connection that is kept, UDP from one source port, or
             calls from a vantage that is not this process.
         samples: every attempt, by the time at which it began.
+        rate: beats a second that are wanted; none where it is as often as the vantage can.
     """
 
     flow: Flow
     kind: str
     samples: list[Sample] = field(default_factory=list)
+    rate: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.flow} ({self.kind})"
@@ -100,9 +105,9 @@ class Watch:
 def watching(flows: Iterable[Flow], *, kept: Iterable[Flow] = ()) -> Iterator[Watch]:
     """Ask all flows again and again for as long as the context lasts, and keep every reply.
 
-    From outside each TCP flow gets 110 new connections a second, and each UDP flow 20 datagrams a
-    second from one source port. A flow from any other vantage is called as often as that vantage
-    can. What is under way at the end is awaited.
+    From outside each node gets 110 new connections a second, shared by the IP families over which
+    it is called, and each UDP flow 20 datagrams a second from one source port. A flow from any
+    other vantage is called as often as that vantage can. What is under way at the end is awaited.
 
     Args:
         flows: what to ask.
@@ -113,6 +118,9 @@ def watching(flows: Iterable[Flow], *, kept: Iterable[Flow] = ()) -> Iterator[Wa
         ProbeBrokenError: an attempt itself went wrong, so it says nothing about the cluster.
     """
     tracks = [Track(flow, _kind(flow)) for flow in flows] + [Track(flow, KEPT) for flow in kept]
+    families = len({family_for(track.flow.target.address) for track in tracks})
+    for track in tracks:
+        track.rate = RATES.get(track.kind, 0.0) / (families if track.kind == NEW else 1)
     watch = Watch(tracks)
     sampler = _Sampler(watch)
     sampler.start()
@@ -179,6 +187,9 @@ class _Sampler:
                 track.add(at, reply)
 
     def _loop(self) -> None:
+        # So that a busy machine makes its own programs wait, and not the beat. Only root may.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         asyncio.run(self._sample())
 
     async def _sample(self) -> None:
@@ -190,7 +201,7 @@ class _Sampler:
 
     async def _connect(self, track: Track) -> None:
         async with asyncio.TaskGroup() as group:
-            async for _ in beats(1 / RATES[NEW], self._stop):
+            async for _ in beats(1 / track.rate, self._stop):
                 group.create_task(self._noted(track, self._ask_once(track)))
 
     async def _noted(self, track: Track, asking: Coroutine[Any, Any, Reply]) -> None:
@@ -218,7 +229,7 @@ class _Sampler:
         loop, target = asyncio.get_running_loop(), track.flow.target
         connection: socket.socket | None = None
         try:
-            async for _ in beats(1 / RATES[KEPT], self._stop):
+            async for _ in beats(1 / track.rate, self._stop):
                 at, began = self.watch.seconds, loop.time()
                 received = b""
                 try:
@@ -252,7 +263,7 @@ class _Sampler:
             talking.connect((target.address, target.port))
             listening = loop.create_task(flight.listen(talking))
             try:
-                async for beat in beats(1 / RATES[DATAGRAMS], self._stop):
+                async for beat in beats(1 / track.rate, self._stop):
                     # An error is that of an earlier datagram.
                     for word in (IDENTITY_WORD, f"echo {beat}".encode()):
                         try:
