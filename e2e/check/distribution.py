@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from e2e import timing
 from e2e.check import journal
+from e2e.check.wrong import UNEVEN, Wrong, WrongFlowsError
 from e2e.probe import ANSWERED, Flow, Reply, draw
 from e2e.wait import settle
 
@@ -22,7 +23,7 @@ POWER = 0.999
 Row = tuple[Flow, str, str]
 
 
-class UnevenError(AssertionError):
+class UnevenError(WrongFlowsError):
     """A distribution that chance does not explain; the message is a table of the counts."""
 
 
@@ -207,20 +208,21 @@ def assert_comes_to(
         UnevenError: time ran out; what the judge said last.
     """
     every, said = list(flows), ""
+    wrong: tuple[Wrong, ...] = ()
 
     def agrees(draws: Mapping[Flow, Sequence[Reply]]) -> bool:
-        nonlocal said
+        nonlocal said, wrong
         try:
             judge(draws, over=over)
         except UnevenError as error:
-            said = str(error)
+            said, wrong = str(error), error.wrong
             return False
         return True
 
     count = connections_to_meet(len(over))
     looked = settle(lambda: draw(every, count), agrees, within=within, times=1)
     if not looked.settled:
-        raise UnevenError(f"not within {within:g} s: {said}")
+        raise UnevenError(f"not within {within:g} s: {said}", wrong)
 
 
 def _demand_something(
@@ -245,7 +247,8 @@ def _demand_no_problem(head: str, rows: Sequence[Row], *, together: bool = True)
         f"{'x' if problem else ' '} {flow}: {said}" + (f"; {problem}" if problem else "")
         for flow, said, problem in rows
     ]
-    raise UnevenError("\n".join([head, *lines]))
+    wrong = [Wrong(flow, UNEVEN) for flow, _, problem in rows if problem]
+    raise UnevenError("\n".join([head, *lines]), wrong)
 
 
 def _not_answered(replies: Sequence[Reply], pods: Collection[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from e2e import timing
 from e2e.check import journal
+from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.probe import ANSWERED, REFUSED, SILENT, Flow, Outcome, Reply, draw, look
 from e2e.wait import Settled, settle
 
@@ -70,7 +71,7 @@ def answered_by(
     return Want(frozenset({ANSWERED}), frozenset(echoes) or None, port, clients)
 
 
-class NotSettledError(AssertionError):
+class NotSettledError(WrongFlowsError):
     """A table did not hold; the message is the table with its wrong lines marked."""
 
 
@@ -113,18 +114,21 @@ def assert_only(draws: Mapping[Flow, Sequence[Reply]], table: Table) -> None:
     """
     if not draws or not all(draws.values()):
         raise ValueError("nothing was drawn, so there is nothing to judge")
-    lines, flickers = [], False
+    lines: list[str] = []
+    flickers: list[Wrong] = []
     for flow, replies in draws.items():
         want = _as_want(table[flow])
         wrong = Counter(str(reply) for reply in replies if not want.allows(reply))
         line = f"{flow}: want {want}, saw "
         line += f"{wrong.total()} of {len(replies)} wrong" if wrong else f"it {len(replies)} times"
         if wrong:
-            flickers = True
+            bad = [reply for reply in replies if not want.allows(reply)]
+            flickers.append(Wrong.of(flow, bad, wants_answer=ANSWERED in want.outcomes))
             line += ": " + ", ".join(f"{n} {kind}" for kind, n in wrong.most_common(3))
         lines.append(f"{'x' if wrong else ' '} {line}")
     if flickers:
-        raise FlickerError("\n".join(["not always: some connections went wrong", *lines]))
+        message = "\n".join(["not always: some connections went wrong", *lines])
+        raise FlickerError(message, flickers)
 
 
 def replies_in(looked: Settled[dict[Flow, Reply]]) -> dict[Flow, list[Reply]]:
@@ -179,7 +183,17 @@ def assert_settles(
         return result
     # A flow that flickers may have been right in the very last look.
     marked = {flow for bad in lately for flow in bad}
-    raise NotSettledError(_describe(result, wants, wrong, marked, within=within, times=times))
+    raise NotSettledError(
+        _describe(result, wants, wrong, marked, within=within, times=times),
+        [
+            Wrong.of(
+                flow,
+                [seen[flow] for seen in result.seen if not wants[flow].allows(seen[flow])],
+                wants_answer=ANSWERED in wants[flow].outcomes,
+            )
+            for flow in marked
+        ],
+    )
 
 
 def _right_since(result: Settled[dict[Flow, Reply]], flow: Flow, want: Want) -> float:

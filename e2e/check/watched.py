@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from e2e import timing
 from e2e.check import journal
+from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.errors import ProbeBrokenError
 from e2e.probe import ANSWERED, Sample, Track, Watch
 from e2e.probe.sampler import KEPT, NEW, RATES
@@ -15,7 +16,7 @@ from e2e.probe.sampler import KEPT, NEW, RATES
 ENOUGH = {NEW: 100 / RATES[NEW], KEPT: 0.5}
 
 
-class NoticedError(AssertionError):
+class NoticedError(WrongFlowsError):
     """Somebody would have noticed; the message has a line for each track, the wrong marked."""
 
 
@@ -33,9 +34,13 @@ def assert_unnoticed(watch: Watch) -> None:
     lines = [(_describe(track, watch.seconds), _failures(track)) for track in watch.tracks]
     if any(failures for _, failures in lines):
         head = f"want no attempt of {watch.seconds:.1f} s to fail"
-        raise NoticedError(
-            "\n".join([head, *(f"{'x' if bad else ' '} {line}" for line, bad in lines)])
-        )
+        rows = [f"{'x' if bad else ' '} {line}" for line, bad in lines]
+        wrong = [
+            Wrong.of(track.flow, [sample.reply for sample in bad])
+            for track in watch.tracks
+            if (bad := _failures(track))
+        ]
+        raise NoticedError("\n".join([head, *rows]), wrong)
     for track in watch.tracks:
         _demand_rate(track, watch.seconds)
     for line, _ in lines:

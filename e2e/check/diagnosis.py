@@ -1,0 +1,265 @@
+"""Why did a flow go wrong? Facts of the scene, and a ladder of reasons, asked from the top."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from e2e.check.wrong import UNEVEN
+
+# What is known of kube-proxy on a node.
+WELL, ILL, DUMB = "well", "ill", "dumb"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found at the scene of one wrong flow; None where it could not be asked.
+
+    Attributes:
+        caller: who called.
+        node: the node that was called, or from which a ClusterIP was.
+        port: the port that was called.
+        outcome: how the wrong attempts ended.
+        wants_answer: whether an answer was wanted.
+        answered_by: the pod that answered, if one did.
+        exists: whether a Service has this port now.
+        reachable: whether the node says anything at another port.
+        ready: the Service's pods that are Ready, by name.
+        dead: those of them that do not answer at their own address from their own node.
+        unreached: those that do, and do not from the node that was called.
+        unlisted: those that no EndpointSlice lists as ready.
+        strangers: ready endpoints of its EndpointSlices that are no Ready pod.
+        cluster_ip: whether the ClusterIP answers from that node.
+        itself: whether the node port answers from the node itself.
+        neighbour: whether it does from another node.
+        elsewhere: whether it does from the caller's side through another node.
+        proxy: how kube-proxy is on that node.
+        synced_ago: seconds since its last sync.
+        changed_ago: seconds since the Service or its endpoints changed.
+        rules: lines that the node has for the Service.
+        rules_elsewhere: those of the other nodes.
+    """
+
+    caller: str
+    node: str
+    port: int
+    outcome: str
+    wants_answer: bool = True
+    answered_by: str | None = None
+    exists: bool | None = None
+    reachable: bool | None = None
+    ready: Sequence[str] = ()
+    dead: Sequence[str] = ()
+    unreached: Sequence[str] = ()
+    unlisted: Sequence[str] = ()
+    strangers: Sequence[str] = ()
+    cluster_ip: bool | None = None
+    itself: bool | None = None
+    neighbour: bool | None = None
+    elsewhere: bool | None = None
+    proxy: str | None = None
+    synced_ago: float | None = None
+    changed_ago: float | None = None
+    rules: int | None = None
+    rules_elsewhere: Sequence[int] = ()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether kube-proxy last synced before the last change."""
+        if self.synced_ago is None or self.changed_ago is None:
+            return False
+        return self.synced_ago > self.changed_ago
+
+    @property
+    def sync(self) -> str:
+        """When kube-proxy last synced, in words."""
+        if self.synced_ago is None:
+            return "its kube-proxy does not say when it last synced"
+        when = f"its kube-proxy last synced {self.synced_ago:.0f} s ago"
+        if self.changed_ago is None:
+            return when
+        return f"{when}, {'before' if self.is_behind else 'after'} the Service changed"
+
+    @property
+    def lacks_rules(self) -> bool:
+        """Whether the node has no rule for a Service of which others have some."""
+        return self.rules == 0 and (not self.rules_elsewhere or max(self.rules_elsewhere) > 0)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the node has another number of rules than all other nodes, which agree."""
+        return (
+            self.rules is not None
+            and len({*self.rules_elsewhere}) == 1
+            and (self.rules != self.rules_elsewhere[0])
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether an answer was wanted and none came."""
+        return self.wants_answer and self.answered_by is None and self.outcome != UNEVEN
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One reason.
+
+    Attributes:
+        name: what tests and figures call it.
+        holds: whether the facts speak for it.
+        says: the line that is printed.
+    """
+
+    name: str
+    holds: Callable[[Facts], bool]
+    says: Callable[[Facts], str]
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+# From what is wrong everywhere to what is wrong in one place. The first that holds is the reason.
+LADDER: tuple[Rung, ...] = (
+    Rung(
+        "node-blocked",
+        lambda f: f.reachable is False,
+        lambda f: f"{f.caller} -> {f.node} is blocked on every port: not a NodePort matter",
+    ),
+    Rung(
+        "stale-rules",
+        lambda f: not f.wants_answer and f.answered_by is not None and f.exists is False,
+        lambda f: (
+            f"{f.node} still leads port {f.port} to {f.answered_by}, though no Service has "
+            f"it: {f.sync}"
+        ),
+    ),
+    Rung(
+        "foreign-pod",
+        lambda f: f.outcome == "foreign" and f.answered_by is not None,
+        lambda f: (
+            f"{f.node} leads port {f.port} to {f.answered_by}, which is no pod of this "
+            f"Service: {f.sync}"
+        ),
+    ),
+    Rung(
+        "service-gone",
+        lambda f: f.wants_answer and f.exists is False,
+        lambda f: f"no Service has port {f.port} now: it was deleted, or its port was changed",
+    ),
+    Rung(
+        "no-pod",
+        lambda f: f.is_lost and not f.ready and f.exists is True,
+        lambda _: "no pod of the Service is Ready: there is nobody to answer",
+    ),
+    Rung(
+        "unlisted",
+        lambda f: bool(f.unlisted),
+        lambda f: (
+            f"no EndpointSlice lists {_names(f.unlisted)} as ready: the controller that "
+            "writes them is behind"
+        ),
+    ),
+    Rung(
+        "strangers",
+        lambda f: bool(f.strangers),
+        lambda f: (
+            f"an EndpointSlice of the Service lists {_names(f.strangers)}, which is no Ready "
+            "pod of it"
+        ),
+    ),
+    Rung(
+        "pod-dead",
+        lambda f: bool(f.dead),
+        lambda f: (
+            f"{_names(f.dead)} is Ready and does not answer at its own address from its own "
+            "node: not a NodePort matter"
+        ),
+    ),
+    Rung(
+        "pod-network",
+        lambda f: bool(f.unreached),
+        lambda f: (
+            f"{f.node} does not reach {_names(f.unreached)} at its own address, which its "
+            "own node does: the pod network between them is broken"
+        ),
+    ),
+    Rung(
+        "proxy-dumb",
+        lambda f: f.proxy == DUMB,
+        lambda f: (
+            f"kube-proxy on {f.node} does not answer: it is stopped or stuck"
+            + (
+                f", and the node has {f.rules} rules for this Service"
+                if f.rules is not None
+                else ""
+            )
+        ),
+    ),
+    Rung(
+        "lacks-rules",
+        lambda f: f.lacks_rules,
+        lambda f: f"{f.node} lacks rules for this Service: {f.sync}",
+    ),
+    Rung(
+        "proxy-behind",
+        lambda f: f.is_behind,
+        lambda f: f"{f.node} has old rules for this Service: {f.sync}",
+    ),
+    Rung(
+        "proxy-ill",
+        lambda f: f.proxy == ILL,
+        lambda f: f"kube-proxy on {f.node} says that it is not healthy: {f.sync}",
+    ),
+    Rung(
+        "rules-differ",
+        lambda f: f.differs,
+        lambda f: (
+            f"{f.node} has {f.rules} rules for this Service and every other node "
+            f"{f.rules_elsewhere[0]}: {f.sync}"
+        ),
+    ),
+    Rung(
+        "cluster-ip-too",
+        lambda f: f.is_lost and f.cluster_ip is False,
+        lambda f: (
+            f"on {f.node} the ClusterIP does not answer either, though it has rules for this "
+            "Service and reaches the pods: the way into its rules is cut"
+        ),
+    ),
+    Rung(
+        "not-from-anywhere",
+        lambda f: f.is_lost and f.itself is False and f.neighbour is False,
+        lambda f: (
+            f"{f.node} serves the ClusterIP and not the node port, from wherever it is "
+            "called: the rules for node ports are cut off or wrong"
+        ),
+    ),
+    Rung(
+        "not-from-others",
+        lambda f: f.is_lost and f.itself is True and f.neighbour is False,
+        lambda f: (
+            f"{f.node} answers the node port to itself and to nobody else: calls from other "
+            "machines are dropped or their replies lost"
+        ),
+    ),
+    Rung(
+        "not-from-outside",
+        lambda f: f.is_lost and f.neighbour is True and f.caller == "outside" and not f.elsewhere,
+        lambda f: (
+            f"{f.node} answers the node port to other nodes and not to {f.caller}, to whom "
+            "no other node answers either: look between this machine and the nodes"
+        ),
+    ),
+)
+RIGHT_NOW = "every step answers by now: it flickers, or it took longer than it may"
+UNEXPLAINED = "no step of the ladder explains it"
+
+
+def reason(facts: Facts) -> tuple[str, str]:
+    """The name and the line of the first rung that holds."""
+    for rung in LADDER:
+        if rung.holds(facts):
+            return rung.name, rung.says(facts)
+    steps = (facts.reachable, facts.cluster_ip, facts.itself, facts.neighbour)
+    if facts.is_lost and all(step is not False for step in steps) and any(steps):
+        return "right-now", f"{facts.caller} -> {facts.node}:{facts.port}: {RIGHT_NOW}"
+    return "unexplained", f"{facts.caller} -> {facts.node}:{facts.port}: {UNEXPLAINED}"

@@ -1,0 +1,45 @@
+"""Flows that went wrong, as every failing check hands them on to whoever looks for the reason."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from e2e.probe import Flow, Reply
+
+UNEVEN = "uneven"
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """One flow that went wrong.
+
+    Attributes:
+        flow: who called whom.
+        outcome: how most of its wrong attempts ended, or UNEVEN where each was right by itself.
+        echo: the pod that answered most of them, if one did.
+        wants_answer: whether an answer was wanted.
+    """
+
+    flow: Flow
+    outcome: str
+    echo: str | None = None
+    wants_answer: bool = True
+
+    @classmethod
+    def of(cls, flow: Flow, replies: Iterable[Reply], *, wants_answer: bool = True) -> "Wrong":
+        """Sum up the wrong replies of a flow."""
+        ended = Counter((str(reply.outcome), reply.echo) for reply in replies)
+        outcome, echo = ended.most_common(1)[0][0] if ended else (UNEVEN, None)
+        return cls(flow, outcome, echo, wants_answer)
+
+
+class WrongFlowsError(AssertionError):
+    """Flows went wrong; the message is their table.
+
+    Attributes:
+        wrong: the flows.
+    """
+
+    def __init__(self, message: str, wrong: Sequence[Wrong] = ()) -> None:
+        super().__init__(message)
+        self.wrong = tuple(wrong)

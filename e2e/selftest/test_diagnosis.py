@@ -1,0 +1,110 @@
+"""The ladder of reasons: each rung is reached by facts of its own, and by no sound scene."""
+
+from dataclasses import replace
+
+import pytest
+
+from e2e.check.diagnosis import DUMB, ILL, LADDER, WELL, Facts, reason
+
+SOUND = Facts(
+    caller="outside",
+    node="worker-2",
+    port=30080,
+    outcome="silent",
+    exists=True,
+    reachable=True,
+    ready=["echo-a-0", "echo-a-1"],
+    cluster_ip=True,
+    itself=True,
+    neighbour=True,
+    elsewhere=True,
+    proxy=WELL,
+    synced_ago=2.0,
+    changed_ago=30.0,
+    rules=12,
+    rules_elsewhere=[12, 12],
+)
+LOST = {"cluster_ip": False, "itself": False, "neighbour": False}
+SCENES = {
+    "node-blocked": (
+        {"reachable": False} | LOST,
+        "outside -> worker-2 is blocked on every port: not a NodePort matter",
+    ),
+    "stale-rules": (
+        {
+            "wants_answer": False,
+            "outcome": "answered",
+            "answered_by": "echo-old-0",
+            "exists": False,
+            "synced_ago": 41.0,
+        },
+        (
+            "worker-2 still leads port 30080 to echo-old-0, though no Service has it: its "
+            "kube-proxy last synced 41 s ago, before the Service changed"
+        ),
+    ),
+    "foreign-pod": (
+        {"outcome": "foreign", "answered_by": "echo-other-0"},
+        "worker-2 leads port 30080 to echo-other-0, which is no pod of this Service",
+    ),
+    "service-gone": ({"exists": False} | LOST, "no Service has port 30080 now"),
+    "no-pod": ({"ready": []} | LOST, "no pod of the Service is Ready"),
+    "unlisted": ({"unlisted": ["echo-a-1"]}, "no EndpointSlice lists echo-a-1 as ready"),
+    "strangers": ({"strangers": ["10.244.1.9"]}, "lists 10.244.1.9, which is no Ready pod of it"),
+    "pod-dead": ({"dead": ["echo-a-0"]}, "echo-a-0 is Ready and does not answer"),
+    "pod-network": ({"unreached": ["echo-a-0"]}, "worker-2 does not reach echo-a-0"),
+    "proxy-dumb": (
+        {"proxy": DUMB, "rules": 0},
+        (
+            "kube-proxy on worker-2 does not answer: it is stopped or stuck, and the node has 0 "
+            "rules for this Service"
+        ),
+    ),
+    "lacks-rules": (
+        {"rules": 0, "synced_ago": 41.0} | LOST,
+        (
+            "worker-2 lacks rules for this Service: its kube-proxy last synced 41 s ago, before "
+            "the Service changed"
+        ),
+    ),
+    "proxy-behind": ({"synced_ago": 41.0}, "worker-2 has old rules for this Service"),
+    "proxy-ill": ({"proxy": ILL}, "kube-proxy on worker-2 says that it is not healthy"),
+    "rules-differ": ({"rules": 9}, "worker-2 has 9 rules for this Service and every other node 12"),
+    "cluster-ip-too": (LOST, "the way into its rules is cut"),
+    "not-from-anywhere": (
+        {"itself": False, "neighbour": False},
+        "worker-2 serves the ClusterIP and not the node port",
+    ),
+    "not-from-others": ({"neighbour": False}, "answers the node port to itself and to nobody else"),
+    "not-from-outside": ({"elsewhere": False}, "look between this machine and the nodes"),
+}
+
+
+@pytest.mark.parametrize("name", [rung.name for rung in LADDER])
+def test_each_rung_is_reached_by_its_facts(name):
+    """Every rung has a scene, and that scene reaches this rung and prints its line."""
+    change, words = SCENES[name]
+
+    found, line = reason(replace(SOUND, **change))
+
+    assert found == name
+    assert words in line
+
+
+def test_a_sound_scene_is_called_right_by_now():
+    """Where every step answers, the ladder blames nobody."""
+    assert reason(SOUND)[0] == "right-now"
+
+
+def test_what_is_not_known_is_not_blamed():
+    """Without a single fact nothing is explained, and nothing is made up."""
+    name, line = reason(Facts(caller="outside", node="worker-2", port=30080, outcome="silent"))
+
+    assert name == "unexplained"
+    assert line.startswith("outside -> worker-2:30080")
+
+
+def test_a_policy_local_explains_different_rules():
+    """Where nothing is known of other nodes' rules, a difference is none."""
+    assert reason(replace(SOUND, rules=3, rules_elsewhere=[]))[0] == "right-now"
+    assert reason(replace(SOUND, rules=3, rules_elsewhere=[12, 9]))[0] == "right-now"

@@ -1,0 +1,239 @@
+"""The sampler: every attempt is kept, at the rate that is promised, and named for how it ended."""
+
+import socket
+import threading
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from e2e.check import assert_unnoticed, longest_gap, note_outages
+from e2e.check.watched import NoticedError
+from e2e.errors import ProbeBrokenError
+from e2e.probe import (
+    ANSWERED,
+    CUT_OFF,
+    FOREIGN,
+    REFUSED,
+    SILENT,
+    UDP,
+    Flow,
+    Outside,
+    Reply,
+    Sample,
+    Target,
+    Track,
+    Watch,
+    watching,
+)
+from e2e.probe.sampler import DATAGRAMS, KEPT, NEW
+from e2e.selftest.servers import serving
+from e2e.wait import wait_until
+
+pytestmark = pytest.mark.timeout(60)
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\necho-a-0"
+LONG = 20.0
+
+
+class Mine:
+    """An owner of all pods whose names begin with echo-a."""
+
+    def owns(self, echo):
+        return echo.startswith("echo-a")
+
+    def whereabouts(self, echo):
+        return ""
+
+
+def flow(port: int, protocol: str = "TCP", address: str = "127.0.0.1") -> Flow:
+    return Flow(Outside(), Target("worker-1", address, port, Mine(), protocol))
+
+
+def answer(connection: socket.socket) -> None:
+    connection.sendall(ANSWER)
+    while connection.recv(4096):
+        connection.sendall(ANSWER)
+
+
+def once(connection: socket.socket) -> None:
+    connection.sendall(ANSWER)
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def speaking_udp(deaf_to: str = ""):
+    """A netexec of UDP that says nothing to what is in `deaf_to`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.settimeout(0.1)
+        over = threading.Event()
+
+        def serve() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    said, peer = listening.recvfrom(4096)
+                    word = said.decode()
+                    if word == "hostname":
+                        listening.sendto(b"echo-a-0", peer)
+                    elif word != deaf_to:
+                        listening.sendto(word.removeprefix("echo ").encode(), peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()
+
+
+def seen(track: Track, count: int) -> bool:
+    return len(track.samples) >= count
+
+
+def watch_until(count: int, flows, **kept) -> Watch:
+    with watching(flows, **kept) as watch:
+        wait_until(
+            lambda: all(seen(track, count) for track in watch.tracks), what="samples", within=LONG
+        )
+    return watch
+
+
+def test_new_connections_are_new_and_kept_ones_are_kept():
+    """Every sample of one kind is a connection of its own, and of the other all are one."""
+    with serving(once) as new, serving(answer) as kept:
+        watch = watch_until(30, [flow(new.port)], kept=[flow(kept.port)])
+
+    of_new, of_kept = watch.tracks
+    assert {sample.reply.outcome for track in watch.tracks for sample in track.samples} == {
+        ANSWERED
+    }
+    assert len(set(new.peers)) == len(of_new.samples)
+    assert len(set(kept.peers)) == 1
+    assert (of_new.kind, of_kept.kind) == (NEW, KEPT)
+    assert of_new.samples == sorted(of_new.samples, key=lambda sample: sample.at)
+
+
+def test_both_families_of_a_node_share_its_rate():
+    """A node that is called over two IP families gets as many new connections as any other."""
+    with serving(once) as one, serving(once, "::1") as other:
+        flows = [flow(one.port), flow(other.port, address="::1")]
+        with watching(flows) as watch:
+            pass
+
+    assert [track.rate for track in watch.tracks] == [55.0, 55.0]
+
+
+def test_datagrams_are_numbered():
+    """A datagram that is lost is silent, and its neighbours are not."""
+    with speaking_udp(deaf_to="echo 3") as port:
+        watch = watch_until(8, [flow(port, UDP)])
+
+    (track,) = watch.tracks
+    assert track.kind == DATAGRAMS
+    outcomes = [str(sample.reply.outcome) for sample in track.samples]
+    assert outcomes.count(SILENT) == 1
+    assert outcomes.index(SILENT) == 3
+
+
+def test_nobody_there_is_refused():
+    """Where nobody listens, TCP and UDP are refused, and every attempt says so."""
+    with socket.socket() as free, socket.socket(type=socket.SOCK_DGRAM) as free_udp:
+        free.bind(("127.0.0.1", 0))
+        free_udp.bind(("127.0.0.1", 0))
+        ports = free.getsockname()[1], free_udp.getsockname()[1]
+    watch = watch_until(5, [flow(ports[0]), flow(ports[1], UDP)])
+
+    for track in watch.tracks:
+        assert {sample.reply.outcome for sample in track.samples[:-1]} == {REFUSED}
+    with pytest.raises(NoticedError, match="refused") as caught:
+        assert_unnoticed(watch)
+    assert [wrong.outcome for wrong in caught.value.wrong] == [REFUSED, REFUSED]
+
+
+def test_a_kept_connection_that_ends_is_a_failure():
+    """A kept connection that the other side ends is cut off once, and another one is opened."""
+    with serving(once) as server:
+        watch = watch_until(6, [], kept=[flow(server.port)])
+
+    outcomes = {sample.reply.outcome for sample in watch.tracks[0].samples}
+    assert outcomes == {ANSWERED, CUT_OFF}
+    with pytest.raises(NoticedError, match="cut off"):
+        assert_unnoticed(watch)
+
+
+def test_a_strange_pod_is_noticed():
+    """An answer from a pod of somebody else counts as a failure."""
+
+    def strange(connection: socket.socket) -> None:
+        connection.sendall(ANSWER.replace(b"echo-a", b"echo-b"))
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with serving(strange) as server:
+        watch = watch_until(5, [flow(server.port)])
+
+    assert {sample.reply.outcome for sample in watch.tracks[0].samples} == {FOREIGN}
+    with pytest.raises(NoticedError, match="foreign"):
+        assert_unnoticed(watch)
+
+
+def made_up(kind: str, *tracks: list[Sample], rate: float = 110.0, seconds: float = 10.0) -> Watch:
+    watch = Watch([Track(flow(80), kind, samples, rate) for samples in tracks])
+    watch._seconds = seconds
+    return watch
+
+
+def every(interval: float, seconds: float = 10.0, outcome=ANSWERED) -> list[Sample]:
+    echo = "echo-a-0" if outcome == ANSWERED else None
+    count = round(seconds / interval)
+    return [Sample(n * interval, Reply(outcome, 0.01, echo)) for n in range(count)]
+
+
+def test_enough_without_a_failure_holds():
+    """A thousand answered connections in ten seconds are unbroken."""
+    assert_unnoticed(made_up(NEW, every(1 / 110), every(1 / 110)))
+
+
+def test_one_failure_of_a_thousand_is_noticed():
+    """One failed connection fails the claim, with its time and its count."""
+    samples = every(1 / 110)
+    samples[550] = Sample(5.0, Reply(SILENT))
+
+    with pytest.raises(NoticedError) as caught:
+        assert_unnoticed(made_up(NEW, every(1 / 110), samples))
+
+    right, wrong = str(caught.value).splitlines()[1:]
+    assert right.startswith("  ")
+    assert wrong.startswith("x ")
+    assert "1 failed from 5.0 s to 5.0 s: 1 silent" in wrong
+
+
+def test_too_few_prove_nothing():
+    """Fewer than a hundred connections a second are no verdict, and neither is a blind second."""
+    with pytest.raises(ProbeBrokenError, match="only 50 attempts a second, and 100 are needed"):
+        assert_unnoticed(made_up(NEW, every(1 / 50)))
+    blind = [sample for sample in every(1 / 200) if not 3 < sample.at < 6]
+    with pytest.raises(ProbeBrokenError, match=r"nobody asked for 3\.0 s"):
+        assert_unnoticed(made_up(NEW, blind))
+
+
+def test_too_few_that_fail_are_a_failure():
+    """A failure is told, however few attempts there were."""
+    with pytest.raises(NoticedError):
+        assert_unnoticed(made_up(NEW, every(1 / 50, outcome=REFUSED)))
+
+
+def test_nothing_watched_is_an_error():
+    """A watch without a track or without a sample proves nothing."""
+    for watch in (made_up(NEW), made_up(NEW, [])):
+        with pytest.raises(ValueError, match="nothing was watched"):
+            assert_unnoticed(watch)
+
+
+def test_the_longest_gap_counts_from_end_to_end():
+    """The longest time without an answer may be before the first or after the last."""
+    at = [Sample(t, Reply(ANSWERED, echo="echo-a-0")) for t in (4.0, 5.0, 6.0)]
+
+    assert longest_gap(at, until=7.0) == 4.0
+    assert longest_gap(at, until=12.0) == 6.0
+    watch = made_up(NEW, at, seconds=12.0)
+    assert note_outages(watch) == {watch.tracks[0]: 6.0}
