@@ -49,8 +49,8 @@ test: environment-dev ## all that needs no cluster: lint, types, arrows, selftes
 	$(VENV)/bin/python -m pytest -n 4
 
 .PHONY: docs
-docs: environment ## write docs/contract.md from the clauses
-	@$(RUN) document
+docs: environment ## write docs/contract.md from the clauses; SEEN=out/junit.xml keeps what held
+	@$(RUN) document $(addprefix --seen=,$(SEEN))
 
 .PHONY: clean
 clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name

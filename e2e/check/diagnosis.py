@@ -237,8 +237,12 @@ LADDER: tuple[Rung, ...] = (
         "not-from-others",
         lambda f: f.is_lost and f.itself is True and f.neighbour is False,
         lambda f: (
-            f"{f.node} answers the node port to itself and to nobody else: calls from other "
-            "machines are dropped or their replies lost"
+            f"{f.node} answers the node port to itself and to nobody else: calls from other machines "
+            + (
+                "do not reach its rules"
+                if f.outcome == "refused"
+                else "are dropped, or replies lost"
+            )
         ),
     ),
     Rung(

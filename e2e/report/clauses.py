@@ -3,7 +3,7 @@
 import ast
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,14 @@ CATALOGUE = CONTRACT / "catalogue.toml"
 # depend on an implementation's choice (extended), disturbs the cluster (disruptive), takes minutes
 # (slow).
 FAMILIES = ("core", "extended", "disruptive", "slow")
+# Where callers stand, by the fixture that a clause takes.
+VANTAGES = {
+    "outside": "outside",
+    "caller": "a container beside the nodes",
+    "own_callers": "a container beside the nodes",
+    "in_hosts": "the nodes' own network",
+    "in_pods": "pods",
+}
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -31,6 +39,7 @@ class Clause:
         where: file and test, as pytest names them.
         families: of FAMILIES.
         known_bug: the issue of the bug whose present effect it pins, if it does.
+        vantages: where its callers stand, by the names of VANTAGES.
     """
 
     id: str
@@ -41,23 +50,33 @@ class Clause:
     where: str
     families: tuple[str, ...] = ("core",)
     known_bug: str = ""
+    vantages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What clauses can cover, by id; what upstream checks of it; and what clauses can need."""
+    """What clauses can cover, by id, and what is known of it.
+
+    Attributes:
+        notes: promises of the notes.
+        behaviours: what can be observed.
+        upstream: what Kubernetes' own suite checks of a behaviour.
+        needs: what clauses can need.
+        reasons: why no clause covers a behaviour.
+    """
 
     notes: dict[str, str]
     behaviours: dict[str, str]
     upstream: dict[str, str]
     needs: dict[str, str]
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @cache
 def catalogue(file: Path = CATALOGUE) -> Catalogue:
     """Read the catalogue."""
     content = tomllib.loads(file.read_text())
-    return Catalogue(content["notes"], content["behaviours"], content["upstream"], content["needs"])
+    return Catalogue(**content)
 
 
 def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> list[Clause]:
@@ -86,6 +105,10 @@ def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> lis
     covered = {i for clause in clauses for i in clause.covers}
     if uncovered := [note for note in known.notes if note not in covered]:
         problems.append(f"no clause covers {', '.join(uncovered)}")
+    if known.reasons:
+        open_ = [i for i in known.behaviours if i not in covered | known.reasons.keys()]
+        problems += [f"{i} has neither a clause nor a reason" for i in open_]
+        problems += [f"{i} has a clause and a reason" for i in known.reasons if i in covered]
     if problems:
         raise UsageError("the contract breaks its own rules:\n  " + "\n  ".join(problems))
     return clauses
@@ -134,6 +157,11 @@ def _read_file(file: Path) -> tuple[list[Clause], list[str]]:
                 *(args[0], tuple(covers), tuple(needs), claim, topic, where),
                 families=families or ("core",),
                 known_bug="".join(bugs),
+                vantages=tuple(
+                    dict.fromkeys(
+                        VANTAGES[arg.arg] for arg in test.args.args if arg.arg in VANTAGES
+                    )
+                ),
             )
         )
     return clauses, problems

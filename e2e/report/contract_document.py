@@ -1,26 +1,37 @@
-"""Writes docs/contract.md from the clauses."""
+"""Writes docs/contract.md from the clauses, and keeps on which lanes each was seen to hold."""
 
+import tomllib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from e2e.report.clauses import Clause, catalogue, read_clauses
+from e2e.report.clauses import FAMILIES, Clause, catalogue, read_clauses
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "contract.md"
+DOCS = Path(__file__).parents[2] / "docs"
+DOCUMENT, LANES = DOCS / "contract.md", DOCS / "lanes.toml"
+LANE = "lane: "
 HEAD = """\
 # The contract
 
 Made by `make docs` from the tests in `e2e/contract/`; do not edit it by hand.
 
 {clauses} clauses prove {notes} of {all_notes} promises and {behaviours} of {all_behaviours} \
-behaviours of the catalogue.
+behaviours of the catalogue: {families}.
 """
+MEANS = {
+    "core": "must hold on any conformant cluster",
+    "extended": "depends on an implementation's choice, which `e2e/contract/choices.toml` has",
+    "disruptive": "restarts kube-proxy, an API server or a node; alone with the cluster",
+    "slow": "takes long by its nature; asked for with `FAMILIES=all`",
+}
 
 
 def text() -> str:
     """The whole document."""
-    clauses = read_clauses()
-    known = catalogue()
+    clauses, known, seen = read_clauses(), catalogue(), _seen()
     covered = {i for clause in clauses for i in clause.covers}
+    counts = {name: sum(name in clause.families for clause in clauses) for name in FAMILIES}
     parts = [
         HEAD.format(
             clauses=len(clauses),
@@ -28,17 +39,18 @@ def text() -> str:
             all_notes=len(known.notes),
             behaviours=len(covered & known.behaviours.keys()),
             all_behaviours=len(known.behaviours),
+            families=", ".join(f"{count} {name}" for name, count in counts.items()),
         )
     ]
+    parts += _table("family", "what it asks", MEANS.items())
     for topic, members in groupby(clauses, key=lambda clause: clause.topic):
         parts.append(f"\n## {topic}\n")
-        parts += [_entry(clause) for clause in members]
+        parts += [_entry(clause, seen) for clause in members]
     parts.append("\n## The promises, and the clauses that prove them\n")
     parts.append("| id | promise | clauses |\n| --- | --- | --- |")
     parts += [f"| {i} | {says} | {_by(i, clauses)} |" for i, says in known.notes.items()]
     parts.append("\n## What a clause may need\n")
-    parts.append("| need | what it is |\n| --- | --- |")
-    parts += [f"| {name} | {says} |" for name, says in known.needs.items()]
+    parts += _table("need", "what it is", known.needs.items())
     parts.append("\n## Behaviours of the catalogue that a clause covers\n")
     parts.append("| id | behaviour | clauses | Kubernetes' own suite |\n| --- | --- | --- | --- |")
     parts += [
@@ -46,18 +58,59 @@ def text() -> str:
         for i, says in known.behaviours.items()
         if i in covered
     ]
-    parts.append("\n## Behaviours of the catalogue without a clause so far\n")
-    parts.append("| id | behaviour |\n| --- | --- |")
-    parts += [f"| {i} | {says} |" for i, says in known.behaviours.items() if i not in covered]
+    parts.append("\n## Behaviours of the catalogue without a clause, and why\n")
+    parts.append("| id | behaviour | why not |\n| --- | --- | --- |")
+    parts += [
+        f"| {i} | {says} | {known.reasons.get(i, 'not yet')} |"
+        for i, says in known.behaviours.items()
+        if i not in covered
+    ]
+    parts.append("\n## Lanes\n")
+    parts += _table(
+        "lane", "held", ((lane, str(len(clauses_of))) for lane, clauses_of in seen.items())
+    )
     return "\n".join(parts) + "\n"
 
 
-def _entry(clause: Clause) -> str:
-    needs = f" · needs {', '.join(clause.needs)}" if clause.needs else ""
-    return (
-        f"### `{clause.id}`\n\n{clause.claim}\n\n"
-        f"Covers {', '.join(clause.covers)}{needs} · `{clause.where}`\n"
-    )
+def record(junit: Path) -> str:
+    """Keep which clauses a run saw hold on its lane; gives the lane."""
+    lane, held = "", []
+    # A run wrote this file a moment ago.
+    for case in ET.parse(junit).iter("testcase"):  # noqa: S314
+        noted = {p.get("name", ""): p.get("value", "") for p in case.iter("property")}
+        lane = noted.get("lane", lane)
+        if not any(case.find(tag) is not None for tag in ("failure", "error", "skipped")):
+            held.append(noted["clause"])
+    lane = lane.removeprefix(LANE)
+    seen = {**_seen(), lane: sorted(held)}
+    lines = ["# Which clauses held on which lane, as `nodeport-e2e document --seen` noted them."]
+    for name, clauses in sorted(seen.items()):
+        lines += [f'"{name}" = [', *(f'  "{clause}",' for clause in clauses), "]"]
+    LANES.write_text("\n".join(lines) + "\n")
+    return lane
+
+
+def _seen() -> dict[str, list[str]]:
+    return tomllib.loads(LANES.read_text()) if LANES.exists() else {}
+
+
+def _table(name: str, says: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+    body = [f"| {key} | {text} |" for key, text in rows]
+    return [f"| {name} | {says} |\n| --- | --- |", *body]
+
+
+def _entry(clause: Clause, seen: Mapping[str, Sequence[str]]) -> str:
+    lanes = [lane for lane, held in seen.items() if clause.id in held]
+    facts = [
+        f"Covers {', '.join(clause.covers)}",
+        *([", ".join(clause.families)] if clause.families != ("core",) else []),
+        f"called from {', '.join(clause.vantages)}" if clause.vantages else "the API alone",
+        *([f"needs {', '.join(clause.needs)}"] if clause.needs else []),
+        *([f"pins {clause.known_bug}"] if clause.known_bug else []),
+        f"`{clause.where}`",
+    ]
+    held = f"\nHeld on {'; '.join(lanes)}\n" if lanes else ""
+    return f"### `{clause.id}`\n\n{clause.claim}\n\n{' · '.join(facts)}\n{held}"
 
 
 def _by(covered: str, clauses: list[Clause]) -> str:

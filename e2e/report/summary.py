@@ -1,5 +1,6 @@
 """The last screen of a run: what held, what did not and why, how long, and where the rest is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ FAILURES = 5
 NAMES = 6
 
 
+# How the line begins that gives the reason of a failure.
+WHY = "why: "
 HELD, FAILED, BROKEN, SKIPPED = "held", "failed", "broken", "skipped"
 
 
@@ -24,6 +27,8 @@ class Ending:
         said: the message of a failure, or the reason of a skip.
         evidence: the folder of a failure.
         seconds: how long the clause took.
+        known_bug: the issue of the upstream bug that it pins, if it does.
+        converged: seconds until each of its flows was right for good.
     """
 
     clause: str
@@ -31,6 +36,8 @@ class Ending:
     said: str
     evidence: str
     seconds: float
+    known_bug: str = ""
+    converged: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, report: Any) -> "Ending":
@@ -48,7 +55,12 @@ class Ending:
             ended = noted.get("ended", BROKEN)
             said = said or str(report.longrepr).strip().rpartition("\n")[2]
         name = noted.get("clause", report.nodeid.partition("::")[2])
-        return cls(name, ended, said, noted.get("evidence", ""), report.duration)
+        took = (said for key, said in report.user_properties if key == "converged")
+        return cls(
+            *(name, ended, said, noted.get("evidence", ""), report.duration),
+            known_bug=noted.get("known_bug", ""),
+            converged=tuple(float(each.split()[0]) for each in took),
+        )
 
 
 def exit_code(endings: list[Ending]) -> int:
@@ -82,6 +94,9 @@ def summary(
     for ending in skipped:
         reasons.setdefault(ending.said, []).append(ending)
     tail += [f"- skipped: {_names(who)}: {why}" for why, who in reasons.items()]
+    tail += [f"- {e.clause} pins a bug of Kubernetes: {e.known_bug}" for e in held if e.known_bug]
+    if times := sorted(took for ending in held for took in ending.converged):
+        tail.append(_percentiles(times))
     if held:
         slow = sorted(held, key=lambda ending: -ending.seconds)[:3]
         tail.append("slowest: " + ", ".join(f"{e.clause} {e.seconds:.1f} s" for e in slow))
@@ -92,15 +107,25 @@ def summary(
     return "\n".join([*head, *told, *tail])
 
 
+def _percentiles(times: Sequence[float]) -> str:
+    """How long flows took to converge; `times` are in seconds, in order."""
+    last = len(times) - 1
+    p50, p95 = times[round(last * 0.5)], times[round(last * 0.95)]
+    return f"converged: {len(times)} flows, p50 {p50:.1f} s, p95 {p95:.1f} s, max {times[-1]:.1f} s"
+
+
 def _failure(ending: Ending, room: int) -> list[str]:
     """What is told of a failure in so many lines: the clause, what it said, the evidence."""
     first, *table = ending.said.splitlines() or [""]
-    wrong = [line for line in table if line.startswith("x")]
+    why = [line for line in table if line.startswith(WHY)]
+    wrong = why + [line for line in table if line.startswith("x")]
     said = [first, *(wrong or table)]
     around = 2 if ending.evidence else 1
     fits = max(room - around, 1)
+    if why and fits == 2:
+        said.remove(first)
     if fits == 1:
-        # The first wrong line names a node, which the first line does not.
+        # The reason or the first wrong line names a node, which the first line does not.
         said = (wrong or said)[:1]
     elif len(said) > fits:
         # The count of what is left takes a line too, and the first line is always told.

@@ -1,5 +1,7 @@
 """The rules that bind every clause, and the document that is made of them."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -210,7 +212,7 @@ def test_the_document_has_every_claim_and_every_promise():
 
 def test_the_document_lists_what_no_clause_covers():
     """Every behaviour of the catalogue is in the document: as covered, or as left so far."""
-    done, _, left = contract_document.text().partition("without a clause so far")
+    done, _, left = contract_document.text().partition("without a clause, and why")
     covered = {i for clause in read_clauses() for i in clause.covers}
 
     for behaviour in catalogue().behaviours:
@@ -221,3 +223,65 @@ def test_the_document_lists_what_no_clause_covers():
 def test_the_document_is_up_to_date():
     """The document in the checkout is the one that its clauses give: make docs."""
     assert contract_document.DOCUMENT.read_text() == contract_document.text()
+
+
+JUNIT = """\
+<testsuites><testsuite><testcase name="a"><properties>
+<property name="clause" value="reach.every-node"/><property name="lane" value="lane: v1 nftables"/>
+</properties></testcase><testcase name="b"><properties>
+<property name="clause" value="object.created"/><property name="lane" value="lane: v1 nftables"/>
+</properties><failure/></testcase></testsuite></testsuites>
+"""
+
+
+def test_what_held_on_a_lane_is_kept(tmp_path, monkeypatch):
+    """A run's file of results adds what held there, for its lane, and leaves other lanes alone."""
+    lanes = tmp_path / "lanes.toml"
+    monkeypatch.setattr(contract_document, "LANES", lanes)
+    lanes.write_text('"v0 iptables" = ["object.created"]\n')
+    junit = tmp_path / "junit.xml"
+    junit.write_text(JUNIT)
+
+    assert contract_document.record(junit) == "v1 nftables"
+    assert contract_document._seen() == {
+        "v0 iptables": ["object.created"],
+        "v1 nftables": ["reach.every-node"],
+    }
+
+
+def test_a_behaviour_needs_a_clause_or_a_reason(contract):
+    """Once reasons are given, a behaviour needs one or a clause, and never has both."""
+    for reasons, said in (
+        ({"DP-03": "no kernel has it"}, "DP-02 has neither a clause nor a reason"),
+        ({"DP-01": "no", "DP-02": "no"}, "DP-01 has a clause and a reason"),
+    ):
+        behaviours = {"DP-01": "Every node answers.", "DP-02": "Pods too."}
+        known = replace(KNOWN, behaviours=behaviours, reasons=reasons)
+
+        assert said in problems(partial(contract, known=known), REST)
+
+
+@pytest.mark.parametrize(
+    ("marks", "families", "bug"),
+    [
+        ("", ("core",), ""),
+        ('@pytest.mark.family("disruptive", "slow")\n', ("disruptive", "slow"), ""),
+        ('@pytest.mark.known_bug("https://example.test/1")\n', ("core",), "https://example.test/1"),
+    ],
+)
+def test_family_bug_and_vantages_are_read(contract, marks, families, bug):
+    """A clause's families, the bug that it pins, and where its callers stand are in the source."""
+    text = REST.replace("@pytest", f"{marks}@pytest", 1).replace("()", "(outside, in_pods)", 1)
+    (clause,) = [c for c in contract(text) if c.id == "object.created"]
+
+    assert (clause.families, clause.known_bug) == (families, bug)
+    assert clause.vantages == ("outside", "pods")
+
+
+def test_an_unknown_family_is_a_broken_rule(contract):
+    """A family that nobody can ask for is told."""
+    text = REST.replace("@pytest", '@pytest.mark.family("quick")\n@pytest', 1)
+
+    assert "test_other.py::test_it_is_created: no family is called quick" in problems(
+        contract, text
+    )

@@ -182,3 +182,31 @@ def test_what_could_not_be_judged_is_told_apart():
 def test_a_run_of_skips_says_that_nothing_was_proved():
     """Nothing but skips is no proof, and the screen says so."""
     assert "nothing was proved" in screen(skipped("a.b", "needs c"), status=0)
+
+
+def test_the_reason_is_told_before_the_table():
+    """A failure whose reason was found says it after its first line, and in one line of room."""
+    why = "why: worker-1 lacks rules for this Service: its kube-proxy last synced 41 s ago"
+    shown = screen(failed("etp.local", f"{TABLE}\n{why}"), status=1)
+
+    assert shown[3] == "    not settled in 30 s: 0 of 16 looks agreed, never 3 in a row"
+    assert shown[4] == f"    {why}"
+    many = screen(*(failed(f"etp.{n}", f"{TABLE}\n{why}") for n in range(9)), status=1)
+    assert f"    {why}" in many
+    assert len(many) <= SCREEN
+
+
+def test_times_to_converge_are_told_for_all_flows():
+    """The screen has the median, the 95th percentile and the slowest of all flows that settled."""
+    times = tuple(n / 10 for n in range(1, 102))
+    ending = Ending("reach.a", "held", "", "", 1.0, converged=times)
+
+    assert "converged: 101 flows, p50 5.1 s, p95 9.6 s, max 10.1 s" in screen(ending)
+
+
+def test_a_pinned_bug_is_reported_and_is_no_failure():
+    """A clause that pins an upstream bug is told with its issue, and the run still holds."""
+    ending = Ending("edits.clobber", "held", "", "", 1.0, known_bug="https://example.test/105610")
+
+    assert "- edits.clobber pins a bug of Kubernetes: https://example.test/105610" in screen(ending)
+    assert exit_code([ending]) == 0
