@@ -237,7 +237,7 @@ LADDER: tuple[Rung, ...] = (
         "not-from-others",
         lambda f: f.is_lost and f.itself is True and f.neighbour is False,
         lambda f: (
-            f"{f.node} answers the node port to itself and to nobody else: calls from other machines "
+            f"{f.node} answers the node port to itself and to nobody else: calls of others "
             + (
                 "do not reach its rules"
                 if f.outcome == "refused"
