@@ -25,7 +25,7 @@ from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import FAMILIES, PROXIES, Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
-from e2e.report.clauses import CONTRACT
+from e2e.report.clauses import CONTRACT, choose
 
 COULD_NOT_RUN = 2
 # More processes than cores is right: most of a clause is waiting.
@@ -80,17 +80,21 @@ def _option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
 )
 @_option("--kube-context", "KUBE_CONTEXT", default=None, help="The existing cluster's context.")
 @_option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's kubeconfig.")
+@_option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or all.")
+@_option("--only", "ONLY", default=None, help="Only clauses of these ids, topics, catalogue ids.")
 @_option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
 @_option("--out", "OUT", default="out", help="The folder of the results.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
 def run(**asked: Any) -> int:
     """Ask the whole contract of a cluster, which is made if need be."""
     out = Path(asked["out"]).absolute()
+    choose(asked["only"], asked["families"], ours=asked["provider"] == "kind")
     arguments = [
         str(CONTRACT),
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
+        *(f"--{name}={asked[name]}" for name in ("families", "only") if asked[name]),
         *([f"--numprocesses={asked['processes']}", "--dist=worksteal", "--max-worker-restart=0"]
           if asked["processes"] else []),
         *asked["more"],

@@ -52,6 +52,11 @@ class Clause:
     known_bug: str = ""
     vantages: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> set[str]:
+        """What it can be asked for by: its id, its topic, and what it covers."""
+        return {self.id, self.id.partition(".")[0], *self.covers}
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -112,6 +117,41 @@ def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> lis
     if problems:
         raise UsageError("the contract breaks its own rules:\n  " + "\n  ".join(problems))
     return clauses
+
+
+def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Clause, ...]:
+    """The clauses that are asked for.
+
+    Args:
+        only: ids and topics of clauses and ids of the catalogue, whatever their families.
+        families: names of families, or `all`; by default those that are quick, and the disruptive
+            one if the cluster is ours.
+        ours: whether the cluster is one that a run makes.
+
+    Raises:
+        UsageError: something is asked for that nothing is called.
+    """
+    clauses = read_clauses()
+    names, wanted = _words(only), _words(families)
+    known = {name for clause in clauses for name in clause.names}
+    known |= catalogue().notes.keys() | catalogue().behaviours.keys()
+    if unknown := sorted(names - known):
+        raise UsageError(f"no clause is called {', '.join(unknown)}", "see docs/contract.md")
+    if unknown := sorted(wanted - {*FAMILIES, "all"}):
+        raise UsageError(
+            f"no family of clauses is called {', '.join(unknown)}",
+            f"use {', '.join(FAMILIES)} or all",
+        )
+    if names:
+        return tuple(clause for clause in clauses if clause.names & names)
+    if "all" in wanted:
+        return tuple(clauses)
+    wanted = wanted or {"core", "extended", *(["disruptive"] if ours else [])}
+    return tuple(clause for clause in clauses if wanted.issuperset(clause.families))
+
+
+def _words(said: str | None) -> set[str]:
+    return set((said or "").replace(",", " ").split())
 
 
 def _read_file(file: Path) -> tuple[list[Clause], list[str]]:

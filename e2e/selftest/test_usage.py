@@ -38,12 +38,15 @@ BAD = {
     "proxy": ("E2E_PROXY", "ebpf", "PROXY=ebpf is unknown", "iptables, nftables"),
     "family": ("E2E_FAMILY", "ipv5", "FAMILY=ipv5 is unknown", "ipv4, ipv6, dual"),
     "shape": ("E2E_SHAPE", "a-square", "SHAPE=a-square is unknown", "two-workers"),
+    "families": ("E2E_FAMILIES", "core quick", "called quick", "core, extended, disruptive, slow"),
+    "only": ("E2E_ONLY", "reach DP-99", "no clause is called DP-99", "docs/contract.md"),
     "provider": ("E2E_PROVIDER", "cloud", "cloud", "existing"),
 }
 
 
 @pytest.mark.parametrize(
-    ("entry", "case"), [*[(CLI, case) for case in BAD], (PYTEST, "proxy"), (PYTEST, "provider")]
+    ("entry", "case"),
+    [*[(CLI, case) for case in BAD], *[(PYTEST, case) for case in ("proxy", "only", "provider")]],
 )
 def test_a_word_that_is_unknown_is_named_with_those_that_are_known(variables, entry, case):
     """A variable with a bad value ends a run at once: nothing is made, and what helps is said."""

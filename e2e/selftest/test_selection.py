@@ -1,0 +1,50 @@
+"""Which clauses are asked: by family, or by any name that leads to them."""
+
+import pytest
+
+from e2e.errors import UsageError
+from e2e.report.clauses import choose, read_clauses
+
+
+def ids(only: str | None = None, families: str | None = None, *, ours: bool = True) -> set[str]:
+    return {clause.id for clause in choose(only, families, ours=ours)}
+
+
+def of(*families: str) -> set[str]:
+    return {clause.id for clause in read_clauses() if set(clause.families) <= set(families)}
+
+
+def test_by_default_nothing_slow_is_asked_and_nothing_disruptive_of_strangers():
+    """A cluster of ours is disturbed by default, any other is not; slow clauses are not asked."""
+    assert ids() == of("core", "extended", "disruptive")
+    assert ids(ours=False) == of("core", "extended")
+
+
+def test_families_are_asked_by_name():
+    """Only clauses all of whose families are named are asked; all means every clause."""
+    assert ids(families="core") == of("core")
+    assert ids(families="core, slow") == of("core", "slow")
+    assert ids(families="all") == {clause.id for clause in read_clauses()}
+
+
+@pytest.mark.parametrize("asked", ["reach.control-plane", "reach", "DP-06", "N-12"])
+def test_a_clause_is_asked_by_any_of_its_names(asked):
+    """An id, a topic, a behaviour and a promise each lead to their clauses and to no other."""
+    chosen = ids(asked)
+
+    assert chosen
+    assert chosen == {clause.id for clause in read_clauses() if asked in clause.names}
+
+
+def test_names_go_before_families():
+    """What is asked for by name is asked, whatever its family."""
+    assert ids("reach.control-plane", "slow") == {"reach.control-plane"}
+    assert ids("reach.control-plane DP-06") >= {"reach.control-plane", "reach.pods-on-one-node"}
+
+
+def test_a_name_of_nothing_is_a_usage_error():
+    """A slip is told, and not taken for a wish to ask nothing."""
+    with pytest.raises(UsageError, match=r"no clause is called reach\.nowhere"):
+        ids("reach.nowhere DP-01")
+    with pytest.raises(UsageError, match="no family of clauses is called quick"):
+        ids(families="quick")

@@ -1,0 +1,65 @@
+"""What was changed on nodes is changed back: by the clause, or by a later run."""
+
+import pytest
+
+from e2e.cluster.undo import FOLDER, Undo, undo_left
+from e2e.provider.command import CommandFailedError
+
+
+class FakeEngine:
+    """Notes what it is asked to run; fails where a word is among it."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.ran: list[tuple[str, ...]] = []
+        self._failing = failing
+
+    def run(self, *argv: str) -> str:
+        self.ran.append(argv)
+        if self._failing and self._failing in argv:
+            raise CommandFailedError(list(argv), 1, "no such node")
+        return ""
+
+
+def noted(engine, shared) -> Undo:
+    undo = Undo(engine, shared)
+    undo.note("worker-1", "ip address del 10.0.0.9/32 dev eth0")
+    undo.note("worker-2", "pkill -CONT kube-proxy")
+    return undo
+
+
+LAST_FIRST = [
+    ("exec", "worker-2", "pkill", "-CONT", "kube-proxy"),
+    ("exec", "worker-1", "ip", "address", "del", "10.0.0.9/32", "dev", "eth0"),
+]
+
+
+def test_what_was_noted_is_undone_the_last_first(tmp_path):
+    """Every command runs once, in the opposite order, and nothing stays noted."""
+    engine = FakeEngine()
+    undo = noted(engine, tmp_path)
+    assert engine.ran == []
+
+    undo.all()
+
+    assert engine.ran == LAST_FIRST
+    assert list((tmp_path / FOLDER).iterdir()) == []
+
+
+def test_a_failure_does_not_keep_the_others(tmp_path):
+    """A command that fails is told, after all others were run."""
+    engine = FakeEngine(failing="worker-2")
+
+    with pytest.raises(CommandFailedError):
+        noted(engine, tmp_path).all()
+
+    assert engine.ran == LAST_FIRST
+
+
+def test_a_killed_run_is_undone_by_a_later_one(tmp_path):
+    """Notes of a run that was killed are found in its folder; a node that is gone is no error."""
+    noted(FakeEngine(), tmp_path)
+    engine = FakeEngine(failing="worker-1")
+
+    assert undo_left(engine, tmp_path) == 2
+    assert sorted(engine.ran) == sorted(LAST_FIRST)
+    assert undo_left(engine, tmp_path) == 0
