@@ -37,6 +37,11 @@ NODES_READY_WITHIN = 180.0
 POLL_EVERY = 0.25
 # One request to the API server; a small control plane under load answers within a few seconds.
 API_REQUEST = 30.0
+# A watch tells what the API server has stored within milliseconds; it is asked again after 1 s.
+TOLD_WITHIN = 30.0
+# The API server goes over all allocations of node ports every 3 minutes, and one pass is quick.
+REPAIRED_WITHIN = 190.0
+LOOK_FOR_REPAIRS_EVERY = 10.0
 # A namespace goes when its pods have gone; echoes end at once.
 NAMESPACE_GONE_WITHIN = 120.0
 

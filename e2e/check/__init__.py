@@ -10,7 +10,13 @@ from e2e.check.distribution import (
     connections_to_meet,
 )
 from e2e.check.journal import measured
-from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
+from e2e.check.refusal import (
+    assert_absent,
+    assert_accepted,
+    assert_answers,
+    assert_invalid,
+    assert_refused,
+)
 from e2e.check.table import (
     Want,
     answered_by,
@@ -28,7 +34,9 @@ __all__ = [
     "assert_absent",
     "assert_accepted",
     "assert_all_met",
+    "assert_answers",
     "assert_comes_to",
+    "assert_invalid",
     "assert_keeps",
     "assert_one_each",
     "assert_only",

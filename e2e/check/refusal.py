@@ -41,7 +41,7 @@ def assert_refused(
     answer: Mapping[str, Any],
     *,
     code: int,
-    reason: str,
+    reason: str | None,
     field: str | None = None,
     says: Sequence[str] | str = (),
 ) -> None:
@@ -50,7 +50,7 @@ def assert_refused(
     Args:
         answer: what it sent back: a Status, or the stored object if it did not refuse.
         code: the HTTP status code.
-        reason: the Status' reason, such as `Invalid` or `AlreadyExists`.
+        reason: the Status' reason, such as `Invalid` or `AlreadyExists`; None if it gives none.
         field: the field that one of its causes must name.
         says: words that its message must contain.
 
@@ -69,6 +69,38 @@ def assert_refused(
     for words in [says] if isinstance(says, str) else says:
         if words not in said:
             raise NotRefusedError(f"want the words {words!r}, saw {got}")
+
+
+def assert_invalid(answer: Mapping[str, Any], field: str, says: Sequence[str] | str) -> None:
+    """The API server refused with 422 Invalid, for this field, in these words.
+
+    Raises:
+        NotRefusedError: it did something else; says what.
+    """
+    assert_refused(answer, code=422, reason="Invalid", field=field, says=says)
+
+
+def assert_answers(answer: Mapping[str, Any], expected: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The API server answered as a row of `versions.toml` says; gives what it sent back.
+
+    A row with `says` is a refusal, by default 422 Invalid; any other one is an acceptance, with
+    one warning for each of its `warns`, which hold words of it.
+
+    Raises:
+        WrongAnswerError: it did something else; says what.
+    """
+    if "says" in expected:
+        code = expected.get("code", 422)
+        reason = expected.get("reason", "Invalid" if code == 422 else None)
+        field, says = expected.get("field"), expected["says"]
+        assert_refused(answer, code=code, reason=reason, field=field, says=says)
+        return answer
+    assert_accepted(answer)
+    warned, wanted = list(getattr(answer, "warnings", ())), expected.get("warns", [])
+    all_said = all(any(words in warning for warning in warned) for words in wanted)
+    if len(warned) != len(wanted) or not all_said:
+        raise WrongAnswerError(f"want the warnings {wanted}, saw {warned}")
+    return answer
 
 
 def _said(status: Mapping[str, Any]) -> str:

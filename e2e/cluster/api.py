@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,9 +197,18 @@ class Api:
         answer = self._send("delete", self._path(*_kind(kind), None, namespace), query=query)
         _stored(f"delete every {kind}", answer, success_is_status=True)
 
-    def events_of(self, kind: str, namespace: str, *, seconds: int) -> list[Object]:
-        """Watch a namespace for so many seconds, from what is there on; gives what was told."""
-        query = {"watch": "true", "timeoutSeconds": str(seconds)}
+    def events_of(
+        self, kind: str, namespace: str, *, seconds: int, since: str = ""
+    ) -> list[Object]:
+        """Watch a namespace for so many seconds; gives what was told.
+
+        Args:
+            kind: of the objects.
+            namespace: theirs.
+            seconds: of the watch.
+            since: the resource version after which it begins; by default what is there is told.
+        """
+        query = {"watch": "true", "timeoutSeconds": str(seconds), "resourceVersion": since}
         told = self._raw("get", f"{self._path(*_kind(kind), None, namespace)}?{urlencode(query)}")
         return [json.loads(line) for line in told.splitlines()]
 
@@ -223,6 +233,10 @@ class Api:
         except DynamicApiError as error:
             said = {"code": error.status, "message": error.reason}
             raise ApiRefusedError(f"logs of {pod}", said) from error
+
+    def metrics(self) -> str:
+        """What the API server counts and measures of itself, as text for Prometheus."""
+        return self._raw("get", "/metrics").decode()
 
     def version(self) -> str:
         """The server's version, such as v1.37.2."""
@@ -257,7 +271,7 @@ class Api:
                 raise self._no_answer(error) from error
         answer = Answer(json.loads(response.data))
         answer.warnings = [
-            said.partition('"')[2].rpartition('"')[0]
+            re.sub(r"\\(.)", r"\1", said.partition('"')[2].rpartition('"')[0])
             for said in response.headers.getlist("Warning")
         ]
         return answer

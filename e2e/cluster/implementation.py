@@ -1,7 +1,8 @@
-"""What the contract leaves to an implementation, and what this cluster's one is known to choose."""
+"""What the contract leaves to implementations and versions, and what those here are known to do."""
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,8 @@ import yaml
 from e2e.cluster.api import Api
 from e2e.probe import Outcome
 
-CHOICES = Path(__file__).parents[1] / "contract" / "choices.toml"
+CONTRACT = Path(__file__).parents[1] / "contract"
+CHOICES, VERSIONS = CONTRACT / "choices.toml", CONTRACT / "versions.toml"
 UNKNOWN = "unknown"
 
 
@@ -39,11 +41,16 @@ class Implementation:
         Raises:
             KeyError: `choices.toml` has no such choice.
         """
-        for row in _choices()[what]["rows"]:
-            since, until = _version(row.get("since", "0.0")), _version(row.get("until", "9.99"))
-            if row["proxy"] == self.proxy and since <= self.version <= until:
-                return frozenset(map(Outcome, row["ends"]))
-        return None
+        rows = (row for row in _rows(CHOICES, what, self.version) if row["proxy"] == self.proxy)
+        return next((frozenset(map(Outcome, row["ends"])) for row in rows), None)
+
+    def answers(self, what: str) -> dict[str, Any] | None:
+        """How an API server of this version answers; None if nobody knows it of this one.
+
+        Raises:
+            KeyError: `versions.toml` has no such request.
+        """
+        return next(_rows(VERSIONS, what, self.version), None)
 
 
 def find(api: Api) -> Implementation:
@@ -56,9 +63,16 @@ def find(api: Api) -> Implementation:
     return Implementation(version, settings.get("mode") or "iptables", settings)
 
 
+def _rows(file: Path, what: str, version: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    for row in _read(file)[what]["rows"]:
+        since, until = _version(row.get("since", "0.0")), _version(row.get("until", "9.99"))
+        if since <= version <= until:
+            yield row
+
+
 @cache
-def _choices() -> dict[str, Any]:
-    return tomllib.loads(CHOICES.read_text())
+def _read(file: Path) -> dict[str, Any]:
+    return tomllib.loads(file.read_text())
 
 
 def _version(said: str) -> tuple[int, int]:

@@ -115,9 +115,18 @@ class PortBroker:
             f"no node port is free in {band[0]}-{band[-1]}", "delete Services that are not needed"
         )
 
+    @property
+    def picked_last(self) -> range:
+        """The numbers from which the API server picks only when all others are taken."""
+        return static_band(self.allowed)
+
     def count_free(self) -> int:
-        """How many numbers nobody has."""
-        return len(set(self.allowed) - self._owners().keys())
+        """How many numbers nobody has, of those from which the API server picks first."""
+        return len(set(self.free_numbers()) - set(self.picked_last))
+
+    def free_numbers(self) -> list[int]:
+        """All numbers that nobody has."""
+        return sorted(set(self.allowed) - self._owners().keys())
 
     def documentation_number(self) -> int:
         """Take a last part for addresses of the networks that are for documentation."""

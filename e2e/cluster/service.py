@@ -120,15 +120,17 @@ def manifest(
     """A NodePort Service with one port 80 that leads to an echo, unless `spec` says otherwise.
 
     Without a selector nobody looks for pods of it, which is what a clause about numbers wants.
+    A field that is None in `spec` is left out.
     """
+    fields: Object = {
+        "type": "NodePort",
+        "selector": dict(selector) if selector else None,
+        "ports": [{"port": 80, "targetPort": 8080}],
+        **spec,
+    }
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "type": "NodePort",
-            **({"selector": dict(selector)} if selector else {}),
-            "ports": [{"port": 80, "targetPort": 8080}],
-            **spec,
-        },
+        "spec": {key: value for key, value in fields.items() if value is not None},
     }

@@ -2,8 +2,15 @@
 
 import pytest
 
-from e2e.check import assert_absent, assert_accepted, assert_refused
+from e2e.check import (
+    assert_absent,
+    assert_accepted,
+    assert_answers,
+    assert_invalid,
+    assert_refused,
+)
 from e2e.check.refusal import NotRefusedError, WrongAnswerError
+from e2e.cluster.api import Answer
 
 STORED = {"kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
 REFUSED = {
@@ -47,3 +54,40 @@ def test_a_refusal_counts_for_its_own_reason_only():
     ):
         with pytest.raises(NotRefusedError, match=words):
             assert_refused(answer, **(right | other))
+
+
+def test_invalid_means_422_for_a_field():
+    """The short form of a refusal wants code, reason, field and words too."""
+    assert_invalid(REFUSED, "spec.ports", "Required value")
+    with pytest.raises(NotRefusedError, match="want 422 Invalid, saw 404"):
+        assert_invalid(ABSENT, "spec.ports", "Required value")
+    with pytest.raises(NotRefusedError, match=r"want the field spec\.type named"):
+        assert_invalid(REFUSED, "spec.type", "Required value")
+
+
+def warned(*warnings):
+    """An accepted object with warnings."""
+    answer = Answer(STORED)
+    answer.warnings = list(warnings)
+    return answer
+
+
+def test_a_version_answers_as_its_row_says():
+    """A row with words is a refusal, any other an acceptance with exactly its warnings."""
+    invalid = {"field": "spec.ports", "says": "Required value"}
+    failed = {"kind": "Status", "code": 500, "message": "duplicate nodePort: {TCP 30040}"}
+
+    assert_answers(REFUSED, invalid)
+    assert_answers(failed, {"code": 500, "says": "duplicate nodePort"})
+    assert assert_answers(warned(), {}) == STORED
+    assert_answers(warned("a is deprecated", "b is odd"), {"warns": ["is odd", "is deprecated"]})
+    for answer, row, words in (
+        (STORED, invalid, "but it was accepted"),
+        (failed, invalid, "want 422 Invalid, saw 500 None"),
+        (REFUSED, {}, "want it accepted"),
+        (warned(), {"warns": ["is odd"]}, r"want the warnings \['is odd'\], saw \[\]"),
+        (warned("b is odd"), {}, r"want the warnings \[\], saw \['b is odd'\]"),
+        (warned("b is odd"), {"warns": ["is deprecated"]}, "saw .*b is odd"),
+    ):
+        with pytest.raises(WrongAnswerError, match=words):
+            assert_answers(answer, row)

@@ -1,0 +1,43 @@
+"""What an API server's repair of allocations found, read from its metrics and events."""
+
+import pytest
+
+from e2e.cluster.repair import Findings, read
+
+QUIET = "apiserver_nodeport_repair_reconcile_errors_total 0\n"
+LOUD = QUIET + (
+    'apiserver_nodeport_repair_port_errors_total{type="duplicate"} 3\n'
+    'apiserver_nodeport_repair_port_errors_total{type="leak"} 1\n'
+)
+
+
+def event(reason: str, uid: str = "1"):
+    """An event as the API lists it."""
+    return {"reason": reason, "message": "Port 30040", "metadata": {"uid": uid}}
+
+
+def test_only_warnings_of_repair_are_read():
+    """Of all events only those of repair count, and its errors are counted by type."""
+    found = read(LOUD, [event("PortNotAllocated"), event("Killing", "2")])
+
+    assert found.events == {"PortNotAllocated 1: Port 30040"}
+    assert found.errors == {"duplicate": 3, "leak": 1}
+    assert read(QUIET, []) == Findings(frozenset(), {})
+
+
+def test_what_was_there_before_is_left_out():
+    """Only events that are new and counts that grew are told."""
+    before = read(LOUD, [event("PortNotAllocated")])
+    more = LOUD.replace("} 3", "} 5").replace("leak", "full")
+
+    after = read(more, [event("PortNotAllocated"), event("PortOutOfRange", "2")])
+
+    assert after.since(before).events == {"PortOutOfRange 2: Port 30040"}
+    assert after.since(before).errors == {"duplicate": 2, "full": 1}
+    assert before.since(before) == Findings(frozenset(), {})
+
+
+def test_a_server_without_repair_is_an_error():
+    """Where the metrics know of no repair, nothing wrong would prove nothing."""
+    with pytest.raises(ValueError, match="lack apiserver_nodeport_repair"):
+        read("up 1\n", [])
