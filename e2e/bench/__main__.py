@@ -1,6 +1,6 @@
 """Measures the harness, and writes out/bench.json and docs/benchmarks.md.
 
-python -m e2e.bench [--only contract,specs,connections,growth] [--times N]
+python -m e2e.bench [--only contract,specs,connections,growth] [--times N] [--nodes 2,4,6]
 """
 
 import signal
@@ -27,18 +27,31 @@ TIMES = 3
 @click.option("--only", default=",".join(page.SECTIONS), show_default=True, help="What to measure.")
 @click.option("--times", default=TIMES, show_default=True, type=click.IntRange(min=1),
               help="How often each is measured; medians are given.")  # fmt: skip
+@click.option("--nodes", default=",".join(map(str, growth.SIZES)), show_default=True,
+              help="The sizes of the clusters that are made to measure growth.")  # fmt: skip
 @click.option("--k8s", envvar="E2E_K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
 @click.option("--proxy", envvar="E2E_PROXY", default=PROXIES[0], help="kube-proxy's mode.")
 @click.option("--family", envvar="E2E_FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual.")
 @click.option("--node-image", "image", envvar="E2E_NODE_IMAGE", help="Take this node image.")
 @click.option("--out", envvar="E2E_OUT", default="out", help="The folder of the results.")
 def bench(
-    *, only: str, times: int, k8s: str, proxy: str, family: str, image: str | None, out: str
+    *,
+    only: str,
+    times: int,
+    nodes: str,
+    k8s: str,
+    proxy: str,
+    family: str,
+    image: str | None,
+    out: str,
 ) -> None:
     """Measure how fast the harness is; what it makes, it removes."""
     names = only.split(",")
     if unknown := [name for name in names if name not in page.SECTIONS]:
         raise UsageError(f"--only={','.join(unknown)}", f"use {', '.join(page.SECTIONS)}")
+    sizes = tuple(int(size) for size in nodes.split(",") if size.isdecimal())
+    if len(sizes) != len(nodes.split(",")) or min(sizes) < growth.SMALLEST:
+        raise UsageError(f"--nodes={nodes}", f"use numbers from {growth.SMALLEST} on: 2,4,6")
     where = page.machine()
     lane, steps, folder = Lane(k8s, proxy, family), Steps(), Path(out).absolute()
     engine, program = ensure_engine(steps), ensure_kind(steps)
@@ -50,6 +63,7 @@ def bench(
         steps,
         folder / "bench",
         times,
+        sizes,
         lane.cluster_name,
     )
     ground.out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +80,12 @@ def bench(
             seen = page.section(figures, str(lane), where, times)
             kept = page.keep(folder / "bench.json", name, seen)
             page.DOCUMENT.write_text(page.written(kept))
-            steps.console.print(page.SECTIONS[name].written(figures), markup=False)
+            steps.console.print(
+                page.SECTIONS[name].written(figures),
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def main() -> None:

@@ -54,6 +54,7 @@ class Ground:
         steps: tell a person what is being done.
         out: the folder of the results.
         times: how often each thing is measured.
+        sizes: numbers of nodes for which growth is measured.
         name: of the cluster.
         kubeconfig: of the cluster.
     """
@@ -63,6 +64,7 @@ class Ground:
     steps: Steps
     out: Path
     times: int
+    sizes: tuple[int, ...]
     name: str
     kubeconfig: Path = Path()
 

@@ -87,9 +87,9 @@ def compare(
         ours: the clauses of each run of the contract.
     """
     row = Comparison(behaviour.spec, behaviour.checks, behaviour.waits)
-    held = {i for case in ours[0] if case.ended == HELD for i in case.covers} if ours else set()
-    if missing := uncovered(behaviour, held):
-        return replace(row, why_not=f"no clause that held covers {', '.join(missing)}")
+    held = [{i for case in run if case.ended == HELD for i in case.covers} for run in ours]
+    if missing := uncovered(behaviour, set.intersection(*held)):
+        return replace(row, why_not=f"no clause that held each time covers {', '.join(missing)}")
     found = [result for run in theirs for result in run if result.plain_name == behaviour.spec]
     unlike = [result for result in found if result.status != "passed"]
     if not found:
@@ -133,11 +133,19 @@ def measure(ground: Ground) -> dict[str, Any]:
         ours.append(run.cases)
         our_seconds.append(run.seconds)
     return {
-        "behaviours": [asdict(compare(each, theirs, ours)) for each in table],
+        "behaviours": [
+            asdict(compare(each, theirs, ours) if each in asked else _left_out(each, covers))
+            for each in table
+        ],
         "specs_seconds": their_seconds,
         "clauses_seconds": our_seconds,
         "clauses_failed": sorted({c.clause for run in ours for c in run if c.ended == FAILED}),
     }
+
+
+def _left_out(behaviour: Behaviour, covered: Iterable[str]) -> Comparison:
+    why = f"no clause covers {', '.join(uncovered(behaviour, covered))}"
+    return Comparison(behaviour.spec, behaviour.checks, behaviour.waits, why)
 
 
 def selecting(ids: Iterable[str]) -> tuple[str, ...]:

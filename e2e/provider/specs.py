@@ -44,8 +44,8 @@ class Result:
 
     @property
     def plain_name(self) -> str:
-        """Its name without its marks, which differ from version to version."""
-        return " ".join(re.sub(r"\[[\w:-]+\]", "", self.name).split())
+        """Its name without its marks."""
+        return without_marks(self.name)
 
 
 def compile_specs(module: Module, steps: Steps) -> Path:
@@ -111,7 +111,7 @@ def run_specs(
 
     def on_line(line: str) -> None:
         if match := re.search(r"\[sig-network\] (.*)$", line):
-            progress(match.group(1)[:90])
+            progress(without_marks(match.group(1)))
 
     failure = None
     try:
@@ -131,6 +131,11 @@ def run_specs(
     if not results:
         raise failure or CannotRunError(f"no spec matched; see {out / 'specs.log'}")
     return results
+
+
+def without_marks(name: str) -> str:
+    """The name of a spec without its marks, which differ from version to version."""
+    return " ".join(re.sub(r"\[[\w:-]+\]", "", name).split())
 
 
 def focus_on(names: Collection[str]) -> str:

@@ -243,25 +243,27 @@ def test_our_rate_counts_answers_only() -> None:
         rate.rate(silent, "192.0.2.1", 30000, 1)
 
 
-def connection_figures(*native: Rate, left_out: str = "") -> dict[str, object]:
-    def noted(*rates: Rate) -> list[dict[str, object]]:
-        return [vars(each) for each in rates]
-
-    way = {"what": "ours", "at_once": 1, "native": noted(*native)}
-    way["ours"] = noted(Rate(5000, 5.0, 2.5))
-    return {"left_out": left_out, "native": "ab of apache2-utils", "ways": {"draw": way}}
+def connection_figures(native: dict[str, Rate], left_out: str = "") -> dict[str, object]:
+    return {
+        "left_out": left_out,
+        "generator": "ab",
+        "ours": {"draw": {"what": "ours", "at_once": 1, "rates": [vars(Rate(5000, 5.0, 2.5))]}},
+        "native": {many: [vars(found)] for many, found in native.items()},
+    }
 
 
 def test_both_callers_stand_beside_each_other() -> None:
-    text = connections.written(connection_figures(Rate(20000, 5.0, 2.0)))
-    assert "| draw: ours | 1 | 1000 | 0.25 | 500 µs | 5.00 |" in text
-    assert "| ab of apache2-utils | 1 | 4000 | 1.00 | 100 µs | 1.00 |" in text
+    native = {"1": Rate(10000, 5.0, 1.0), "8": Rate(20000, 5.0, 1.0)}
+    text = connections.written(connection_figures(native))
+    assert "| `draw`: ours | 1 | 1000 | 0.50 | 0.25 | 500 µs | 5.00 |" in text
+    assert "| ab | 1 | 2000 | 1.00 | 0.50 | 100 µs | 1.00 |" in text
+    assert "| ab | 8 | 4000 | 1.00 | 1.00 | 50 µs | 1.00 |" in text
 
 
 def test_a_missing_native_generator_is_told() -> None:
-    text = connections.written(connection_figures(left_out="apt-get is missing"))
+    text = connections.written(connection_figures({}, left_out="apt-get is missing"))
     assert "left out: apt-get is missing" in text
-    assert "| draw: ours | 1 | 1000 | - | 500 µs | - |" in text
+    assert "| `draw`: ours | 1 | 1000 | - | - | 500 µs | - |" in text
 
 
 # --- the page --------------------------------------------------------------------------------
