@@ -1,11 +1,12 @@
 """What all measurements stand on: a cluster, and the command that asks the contract of it."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ from e2e.wait import WaitedInVainError, wait_until
 
 # Which clauses are measured, as options of pytest: all that are neither slow nor disruptive.
 CONTRACT: tuple[str, ...] = ()
+# Variables that the command that is measured may see; the others were meant for this one, and
+# E2E_KEEP, for one, would keep clusters that are made only to be measured.
+HANDED_ON = ("E2E_CACHE", "E2E_INSTALL_ENGINE")
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Ground:
         ]
         log = folder / "run.log"
         began = time.monotonic()
-        code, peak = _watch(argv, log)
+        code, peak = watch(argv, log)
         took = time.monotonic() - began
         if code not in (0, 1):
             last = "\n    ".join(log.read_text(errors="replace").splitlines()[-8:])
@@ -128,8 +132,11 @@ class Ground:
             self.steps.say(f"going on all the same: {error}")
 
 
-def _watch(argv: list[str], log: Path) -> tuple[int, int]:
-    """Run a command to its end; gives its exit code and the most memory that it used."""
+def watch(argv: Sequence[str], log: Path) -> tuple[int, int]:
+    """Run a command to its end; gives its exit code and the most memory that it used.
+
+    If this process is interrupted, so is the command, which may then clean up.
+    """
     # Should this process be killed, the kernel interrupts the command, which then cleans up.
     tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
     with log.open("wb") as sink:
@@ -138,6 +145,7 @@ def _watch(argv: list[str], log: Path) -> tuple[int, int]:
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
+            env=_environment(),
             start_new_session=True,
         )
     peak = 0
@@ -152,3 +160,11 @@ def _watch(argv: list[str], log: Path) -> tuple[int, int]:
             process.send_signal(signal.SIGINT)
             process.wait()
         raise
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("E2E_") or name in HANDED_ON
+    }

@@ -14,6 +14,8 @@ from e2e.bench import connections, contract, growth, specs
 SECTIONS: dict[str, ModuleType] = {
     section.NAME: section for section in (contract, specs, connections, growth)
 }
+# To be raised when figures get another shape: what an earlier version kept cannot be told then.
+FORMAT = 1
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 HEAD = """\
 # Benchmarks
@@ -46,7 +48,9 @@ def section(figures: Mapping[str, Any], lane: str, where: str, times: int) -> di
 def keep(file: Path, name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
     """Put the figures of one measurement beside those of others that were kept; gives all."""
     kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    kept[name] = figures
+    if kept.get("format") != FORMAT:
+        kept = {"format": FORMAT}
+    kept[name] = dict(figures)
     draft = file.with_suffix(".new")
     draft.write_text(json.dumps(kept, indent=2) + "\n")
     draft.rename(file)

@@ -3,11 +3,15 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from e2e.bench import connections, contract, growth, page, rate, specs
+from e2e.bench.ground import watch
 from e2e.bench.junit import Case, read_cases
 from e2e.bench.memory import memory_of, tree
 from e2e.bench.rate import Rate, Way
@@ -17,6 +21,8 @@ from e2e.probe import ANSWERED, SILENT, Reply
 from e2e.provider.lane import Lane
 from e2e.provider.specs import Result
 from e2e.report.clauses import Clause, catalogue
+from e2e.selftest.programs import CHECKOUT
+from e2e.wait import wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
 JUNIT = """<?xml version="1.0" encoding="utf-8"?><testsuites><testsuite name="pytest">
@@ -83,6 +89,32 @@ def test_a_tree_that_has_ended_has_no_memory(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="not on this system")
 def test_this_process_has_memory() -> None:
     assert memory_of(os.getpid()) > 1 << 20
+
+
+# --- the command that is measured ------------------------------------------------------------
+
+
+def test_a_command_is_watched_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("E2E_KEEP", "1")
+    monkeypatch.setenv("E2E_CACHE", "here")
+    log = tmp_path / "log"
+    code, peak = watch(["sh", "-c", "echo said $E2E_KEEP $E2E_CACHE; sleep 1.2; exit 3"], log)
+    assert code == 3
+    assert log.read_text() == "said here\n"
+    assert peak > 0 or sys.platform != "linux"
+
+
+def test_an_interrupt_lets_the_command_clean_up(tmp_path: Path) -> None:
+    """What it made is gone when the one that watches it has ended."""
+    script = "trap 'rm made; exit 2' INT; touch made; while :; do sleep 0.05; done"
+    call = f"from e2e.bench.ground import *; watch(['sh', '-c', {script!r}], Path('log'))"
+    argv = [sys.executable, "-c", f"import signal; {call}"]
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen(argv, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as watching:
+        wait_until((tmp_path / "made").exists, what="the command", within=30, every=0.02)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) != 0
+    assert not (tmp_path / "made").exists()
 
 
 # --- specs beside clauses --------------------------------------------------------------------
@@ -293,6 +325,12 @@ def test_figures_are_kept_beside_those_of_other_measurements(tmp_path: Path) -> 
     assert json.loads(file.read_text()) == kept
     assert kept["growth"] == {"seen": {"day": "earlier"}}
     assert kept["contract"]["seen"]["times"] == 3
+
+
+def test_figures_of_another_format_are_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text('{"growth": {"seen": {}}}')
+    assert page.keep(file, "contract", {"seen": {}}).keys() == {"format", "contract"}
 
 
 def test_the_page_tells_what_was_not_measured_and_how_to() -> None:
