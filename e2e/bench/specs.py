@@ -12,6 +12,7 @@ from e2e.bench.ground import Ground
 from e2e.bench.junit import FAILED, HELD, Case
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
+from e2e.provider.interrupts import shielded
 from e2e.provider.pins import read_pins
 from e2e.provider.specs import Result, compile_specs, run_specs
 from e2e.report.clauses import read_clauses
@@ -172,10 +173,12 @@ def _run_theirs(
             took = time.monotonic() - began
             passed = sum(result.status == "passed" for result in results)
             step.done(f"run {number} of {ground.times}: {passed} of {len(results)} specs passed")
-    finally:
-        # What they did not remove themselves, as when somebody pressed Ctrl-C.
-        for name in _namespaces(api) - before:
-            api.delete("Namespace", name)
+    except BaseException:
+        # As when somebody pressed Ctrl-C; otherwise they remove what they made themselves.
+        with shielded(print):
+            for name in _namespaces(api) - before:
+                api.delete("Namespace", name)
+        raise
     return results, took
 
 

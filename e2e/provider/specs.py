@@ -135,7 +135,7 @@ def run_specs(
 
 def without_marks(name: str) -> str:
     """The name of a spec without its marks, which differ from version to version."""
-    return " ".join(re.sub(r"\[[\w:-]+\]", "", name).split())
+    return " ".join(re.sub(r"\[[\w:, -]+\]", "", name).split())
 
 
 def focus_on(names: Collection[str]) -> str:
