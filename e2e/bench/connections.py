@@ -52,9 +52,9 @@ def measure(ground: Ground) -> dict[str, Any]:
     """Let all of them connect in turn to one node port."""
     missing = _why_no_native(ground)
     ours: dict[str, Any] = {
-        name: {"what": way.what, "at_once": way.at_once, "rates": []} for name, way in WAYS.items()
+        name: {"what": way.what, "beside": way.beside, "rates": []} for name, way in WAYS.items()
     }
-    at_once = sorted({MANY_AT_ONCE, *(way.at_once for way in WAYS.values())})
+    at_once = sorted({MANY_AT_ONCE, *(way.beside for way in WAYS.values())})
     native: dict[str, Any] = {} if missing else {str(number): [] for number in at_once}
     with _node_port(ground) as (address, port):
         ground.quiet()
@@ -166,21 +166,22 @@ def written(figures: dict[str, Any]) -> str:
     parts = [
         f"Each connects for {timing.CONNECT_FOR:.0f} s through the node port of one worker to",
         f"{ECHOES} echoes on all workers: a new connection, one request, the answer, the end.",
-        f"{figures['generator']} does the same natively, with as many connections at once, and",
-        f"with {MANY_AT_ONCE}; the larger of both is what this machine can do.",
+        f"{figures['generator']} does the same natively: one after another, as callers do that",
+        f"wait for each answer, and {MANY_AT_ONCE} at once, as callers do that do not.",
+        "The most is the larger of its rates, and so what this machine can do.",
         "Run in turn; medians. CPU is that of the calling process alone.",
         "",
     ]
     if figures["left_out"]:
         parts += [f"The native load generator was left out: {figures['left_out']}.", ""]
     parts += [
-        "| caller | at once | a second | of native | of the most | CPU for each | of native |",
+        "| caller | native opens | a second | of native | of the most | CPU for each | of native |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     native = {many: _median(rates) for many, rates in figures["native"].items()}
     most = max(native.values(), default=NONE)
     rows = [
-        (f"`{name}`: {way['what']}", str(way["at_once"]), _median(way["rates"]))
+        (f"`{name}`: {way['what']}", str(way["beside"]), _median(way["rates"]))
         for name, way in figures["ours"].items()
     ]
     rows += [(figures["generator"], many, found) for many, found in native.items()]

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from e2e.bench.ground import CONTRACT, Ground
+from e2e.bench.ground import FAMILIES, Ground
 from e2e.bench.junit import FAILED, HELD
 from e2e.report.clauses import Clause, read_clauses
 
@@ -23,18 +23,20 @@ SMALLEST = 2
 
 def measure(ground: Ground) -> dict[str, Any]:
     """Run the same clauses on clusters of several sizes, each made for this and removed."""
-    options = [*CONTRACT, *leaving_out(too_demanding(read_clauses()))]
+    clauses = [each for each in read_clauses() if set(each.families) <= set(FAMILIES)]
+    left_out = too_demanding(clauses)
+    asked = [each.id for each in clauses if each.id not in left_out]
     with tempfile.TemporaryDirectory(prefix="nodeport-e2e-bench-") as folder:
-        sizes = [_on(size, ground, Path(folder), options) for size in sorted(ground.sizes)]
+        sizes = [_on(size, ground, Path(folder), asked) for size in sorted(ground.sizes)]
     everywhere = set.intersection(*(set(size["held"]) for size in sizes))
     return {
         "sizes": [size | {"held": len(size["held"])} for size in sizes],
         "not_on_all": sorted({c for size in sizes for c in size["held"]} - everywhere),
-        "left_out": too_demanding(read_clauses()),
+        "left_out": left_out,
     }
 
 
-def _on(size: int, ground: Ground, folder: Path, options: list[str]) -> dict[str, Any]:
+def _on(size: int, ground: Ground, folder: Path, clauses: list[str]) -> dict[str, Any]:
     shape = folder / f"{size}-nodes.yaml"
     shape.write_text(shape_of(size))
     there = replace(
@@ -45,7 +47,7 @@ def _on(size: int, ground: Ground, folder: Path, options: list[str]) -> dict[str
         for number in range(1, ground.times + 1):
             on.quiet()
             with ground.steps.step("growth", "the same clauses on more nodes") as step:
-                run = on.ask(f"{NAME}/{size}-nodes", *options)
+                run = on.ask(f"{NAME}/{size}-nodes", f"--only={','.join(clauses)}")
                 step.done(f"{size} nodes, run {number} of {ground.times}: {run.seconds:.1f} s")
             seconds.append(run.seconds)
             held |= set(run.ended(HELD))
@@ -67,12 +69,6 @@ def too_demanding(clauses: Iterable[Clause]) -> list[str]:
         for clause in clauses
         if any(re.fullmatch(r"\w+-workers", need) for need in clause.needs)
     ]
-
-
-def leaving_out(clauses: Iterable[str]) -> list[str]:
-    """The options of pytest that leave these clauses out."""
-    names = list(clauses)
-    return ["-k", f"not ({' or '.join(names)})"] if names else []
 
 
 def written(figures: dict[str, Any]) -> str:

@@ -7,28 +7,19 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from e2e.probe import ANSWERED, Outside, Reply
+from e2e.probe import ANSWERED, Flow, Outside, Reply, Target, sampler
+from e2e.wait import wait_until
 
 # Few enough to end soon after time is up, and enough that the pauses between do not show.
 AT_A_TIME = 200
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way in which this project makes connections.
-
-    Attributes:
-        call: makes connections to an address and a port for some seconds; gives the replies.
-        at_once: how many connections it has open at the same time.
-        what: what it is, for a reader.
-    """
-
-    call: Callable[[str, int, float], list[Reply]]
-    at_once: int
-    what: str
+# The sampler connects on a beat, so beats are tried, from what it promises up, until it falls
+# behind: it brings less than nearly all connections of the beat.
+FIRST_BEAT, FASTER, KEPT_UP = 100.0, 1.3, 0.9
+# Each beat gets this part of the time; about a dozen are tried.
+BEATS = 4
 
 
 @dataclass(frozen=True)
@@ -56,29 +47,101 @@ class Rate:
         return self.cpu / self.connections * 1e6
 
 
-def draw(address: str, port: int, seconds: float) -> list[Reply]:
-    """Draw as clauses do that count answers: one connection after another."""
-    outside, replies, end = Outside(), list[Reply](), time.monotonic() + seconds
-    while time.monotonic() < end:
-        replies += outside.draw(address, port, AT_A_TIME)
-    return replies
+# A way gets an address, a port and how many seconds to take at most.
+Measure = Callable[[str, int, float], Rate]
 
 
-WAYS = {"draw": Way(draw, 1, "`Outside.draw`, one thread of Python, each answer read and checked")}
+@dataclass(frozen=True)
+class Way:
+    """A way in which this project makes connections.
+
+    Attributes:
+        measure: makes connections to an address and a port for about so many seconds.
+        beside: how many connections the native caller that stands beside it has at once.
+        what: what it is, for a reader.
+    """
+
+    measure: Measure
+    beside: int
+    what: str
 
 
-def rate(way: Way, address: str, port: int, seconds: float) -> Rate:
-    """Measure one way.
+def timed(call: Callable[[], Sequence[Reply]]) -> Rate:
+    """Measure a call that makes connections.
 
     Raises:
-        ValueError: a connection was not answered, so the rate would mean nothing.
+        ValueError: one was not answered, so the rate would mean nothing.
     """
     began, before = time.monotonic(), _cpu()
-    replies = way.call(address, port, seconds)
+    replies = call()
     took, cpu = time.monotonic() - began, _cpu() - before
     if unlike := [reply for reply in replies if reply.outcome != ANSWERED]:
         raise ValueError(f"{len(unlike)} of {len(replies)} connections, such as: {unlike[0]}")
     return Rate(len(replies), took, cpu)
+
+
+def draw(address: str, port: int, seconds: float) -> Rate:
+    """Draw as clauses do that count answers."""
+    outside, end = Outside(), time.monotonic() + seconds
+
+    def replies() -> list[Reply]:
+        found: list[Reply] = []
+        while time.monotonic() < end:
+            found += outside.draw(address, port, AT_A_TIME)
+        return found
+
+    return timed(replies)
+
+
+def sample(address: str, port: int, seconds: float) -> Rate:
+    """Sample as clauses do that watch a change, on the fastest beat that is kept."""
+    flow = Flow(Outside(), Target("node", address, port, Anybody()))
+    for_each = seconds / BEATS
+    return fastest(lambda beat: timed(lambda: _watched(flow, beat, for_each)))
+
+
+def fastest(on_beat: Callable[[float], Rate]) -> Rate:
+    """Try faster and faster beats until one is not kept; gives the last that was, or the first."""
+    beat, kept = FIRST_BEAT, on_beat(FIRST_BEAT)
+    while kept.per_second >= KEPT_UP * beat:
+        beat *= FASTER
+        try:
+            found = on_beat(beat)
+        except ValueError:  # calls that waited too long to be made went unanswered
+            break
+        if found.per_second < KEPT_UP * beat:
+            break
+        kept = found
+    return kept
+
+
+class Anybody:
+    """All pods there are, as only our own listen."""
+
+    def owns(self, echo: str) -> bool:
+        """Whether it may answer."""
+        return bool(echo)
+
+    def whereabouts(self, echo: str) -> str:
+        """Nothing, as it is not known."""
+        del echo
+        return ""
+
+
+def _watched(flow: Flow, beat: float, seconds: float) -> list[Reply]:
+    # This process is nobody else's, so its sampler may have another beat.
+    sampler.RATES[sampler.NEW] = beat
+    with sampler.watching([flow]) as watch:
+        wait_until(
+            lambda: watch.seconds >= seconds, what="the end", within=2 * seconds, every=seconds / 50
+        )
+    return [each.reply for track in watch.tracks for each in track.samples]
+
+
+WAYS = {
+    "draw": Way(draw, 1, "`Outside.draw`, one after another, each answer read and checked"),
+    "sampler": Way(sample, 8, "`e2e.probe.sampler`, the fastest beat that it keeps"),
+}
 
 
 def _cpu() -> float:
@@ -88,4 +151,8 @@ def _cpu() -> float:
 
 if __name__ == "__main__":
     way, address, port, seconds = sys.argv[1:]
-    print(json.dumps(asdict(rate(WAYS[way], address, int(port), float(seconds)))))  # noqa: T201
+    try:
+        found = WAYS[way].measure(address, int(port), float(seconds))
+    except ValueError as error:
+        sys.exit(f"not every connection was answered: {error}")
+    print(json.dumps(asdict(found)))  # noqa: T201

@@ -14,7 +14,7 @@ from e2e.bench import connections, contract, growth, page, rate, specs
 from e2e.bench.ground import watch
 from e2e.bench.junit import Case, read_cases
 from e2e.bench.memory import memory_of, tree
-from e2e.bench.rate import Rate, Way
+from e2e.bench.rate import Rate
 from e2e.bench.specs import Behaviour
 from e2e.errors import CannotRunError
 from e2e.probe import ANSWERED, SILENT, Reply
@@ -44,8 +44,14 @@ def case(clause: str, *covers: str, seconds: float = 1.0, ended: str = "held") -
     return Case(clause, frozenset(covers), seconds, ended)
 
 
-def clause(name: str, *needs: str) -> Clause:
-    return Clause(name, (), needs, "", "", "")
+def clause(
+    name: str,
+    *,
+    covers: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
+    family: str = "core",
+) -> Clause:
+    return Clause(name, covers, needs, "", "", "", (family,))
 
 
 def test_clauses_are_read_with_what_they_cover(tmp_path: Path) -> None:
@@ -171,8 +177,16 @@ def test_what_cannot_be_compared_says_why(
     assert found.theirs == found.ours == 0
 
 
-def test_clauses_are_selected_by_what_they_cover() -> None:
-    assert specs.selecting(["DP-02", "DP-01", "DP-02"]) == ("-k", "DP-01 or DP-02")
+def test_clauses_are_chosen_by_what_they_cover_and_slow_ones_only_where_need_be() -> None:
+    clauses = [
+        clause("a.one", covers=("DP-01", "N-01")),
+        clause("a.slow", covers=("DP-01",), family="slow"),
+        clause("a.extended", covers=("DP-02",), family="extended"),
+        clause("a.other", covers=("DP-09",)),
+        clause("a.restart", covers=("DP-01", "DP-03"), family="disruptive"),
+    ]
+    assert specs.covering({"DP-01", "DP-02"}, clauses) == ["a.one", "a.extended"]
+    assert specs.covering({"DP-03"}, clauses) == ["a.restart"]
 
 
 def specs_figures(*rows: dict[str, object], failed: tuple[str, ...] = ()) -> dict[str, object]:
@@ -218,11 +232,13 @@ def test_a_shape_of_so_many_nodes_is_a_kind_config(tmp_path: Path) -> None:
 
 
 def test_clauses_that_the_smallest_cluster_cannot_hold_are_left_out() -> None:
-    clauses = [clause("a.one", "two-workers"), clause("b.two", "default-range"), clause("c.three")]
-    demanding = [*clauses, clause("d.four", "own-cluster", "three-workers")]
-    assert growth.too_demanding(demanding) == ["a.one", "d.four"]
-    assert growth.leaving_out(["a.one", "d.four"]) == ["-k", "not (a.one or d.four)"]
-    assert growth.leaving_out([]) == []
+    clauses = [
+        clause("a.one", needs=("two-workers",)),
+        clause("b.two", needs=("default-range",)),
+        clause("c.three"),
+        clause("d.four", needs=("own-cluster", "three-workers")),
+    ]
+    assert growth.too_demanding(clauses) == ["a.one", "d.four"]
 
 
 def test_growth_is_told_in_parts_of_proportion() -> None:
@@ -268,18 +284,33 @@ def test_a_rate_of_failures_is_none(said: str, why: str) -> None:
 
 
 def test_our_rate_counts_answers_only() -> None:
-    answered = Way(lambda *_: [Reply(ANSWERED)] * 50, 1, "")
-    assert rate.rate(answered, "192.0.2.1", 30000, 1).connections == 50
-    silent = Way(lambda *_: [Reply(ANSWERED), Reply(SILENT)], 1, "")
+    assert rate.timed(lambda: [Reply(ANSWERED)] * 50).connections == 50
     with pytest.raises(ValueError, match="1 of 2 connections"):
-        rate.rate(silent, "192.0.2.1", 30000, 1)
+        rate.timed(lambda: [Reply(ANSWERED), Reply(SILENT)])
+
+
+@pytest.mark.parametrize("limit", [150, 1000, 2500])
+def test_the_fastest_beat_that_is_kept_is_found(limit: int) -> None:
+    found = rate.fastest(lambda beat: Rate(round(min(beat, limit)), 1.0, 0.5))
+    assert limit / 1.3 < found.per_second <= limit
+
+
+def test_a_beat_that_brings_silence_is_not_kept() -> None:
+    def on_beat(beat: float) -> Rate:
+        return rate.timed(lambda: [Reply(ANSWERED if beat < 150 else SILENT)] * 10_000)
+
+    assert rate.fastest(on_beat).connections == 10_000
+
+
+def test_where_no_beat_is_kept_the_first_tells_the_rate() -> None:
+    assert rate.fastest(lambda _: Rate(50, 1.0, 0.5)).per_second == 50
 
 
 def connection_figures(native: dict[str, Rate], left_out: str = "") -> dict[str, object]:
     return {
         "left_out": left_out,
         "generator": "ab",
-        "ours": {"draw": {"what": "ours", "at_once": 1, "rates": [vars(Rate(5000, 5.0, 2.5))]}},
+        "ours": {"draw": {"what": "ours", "beside": 1, "rates": [vars(Rate(5000, 5.0, 2.5))]}},
         "native": {many: [vars(found)] for many, found in native.items()},
     }
 
@@ -306,13 +337,13 @@ CONTRACT = {
     "held": 30,
     "failed": [],
     "skipped": ["a.one"],
-    "options": [],
+    "families": ["core", "extended"],
 }
 
 
 def test_the_contract_is_told_with_its_median_and_peak() -> None:
     text = contract.written(CONTRACT)
-    assert "30 clauses held, 1 skipped (a.one)." in text
+    assert "core and extended 30 clauses held, 1 skipped (a.one)." in text
     assert "Median 60.0 s" in text
     assert "peak 500 MiB" in text
     assert "| 2 | 50.0 | 500 MiB |" in text
