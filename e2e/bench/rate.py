@@ -95,9 +95,26 @@ def draw(address: str, port: int, seconds: float) -> Rate:
 
 def sample(address: str, port: int, seconds: float) -> Rate:
     """Sample as clauses do that watch a change, on the fastest beat that is kept."""
+    return fastest(lambda beat: watched(address, port, beat, seconds / BEATS))
+
+
+def watched(address: str, port: int, beat: float, seconds: float) -> Rate:
+    """Sample on one beat, that is, so many connections a second."""
+    # This process is nobody else's, so its sampler may have another beat.
+    sampler.RATES[sampler.NEW] = beat
     flow = Flow(Outside(), Target("node", address, port, Anybody()))
-    for_each = seconds / BEATS
-    return fastest(lambda beat: timed(lambda: _watched(flow, beat, for_each)))
+
+    def replies() -> list[Reply]:
+        with sampler.watching([flow]) as watch:
+            wait_until(
+                lambda: watch.seconds >= seconds,
+                what="the end of a beat",
+                within=2 * seconds,
+                every=seconds / 50,
+            )
+        return [each.reply for track in watch.tracks for each in track.samples]
+
+    return timed(replies)
 
 
 def fastest(on_beat: Callable[[float], Rate]) -> Rate:
@@ -126,16 +143,6 @@ class Anybody:
         """Nothing, as it is not known."""
         del echo
         return ""
-
-
-def _watched(flow: Flow, beat: float, seconds: float) -> list[Reply]:
-    # This process is nobody else's, so its sampler may have another beat.
-    sampler.RATES[sampler.NEW] = beat
-    with sampler.watching([flow]) as watch:
-        wait_until(
-            lambda: watch.seconds >= seconds, what="the end", within=2 * seconds, every=seconds / 50
-        )
-    return [each.reply for track in watch.tracks for each in track.samples]
 
 
 WAYS = {

@@ -17,11 +17,12 @@ from e2e.bench.memory import memory_of, tree
 from e2e.bench.rate import Rate
 from e2e.bench.specs import Behaviour
 from e2e.errors import CannotRunError
-from e2e.probe import ANSWERED, SILENT, Reply
+from e2e.probe import ANSWERED, SILENT, Reply, sampler
 from e2e.provider.lane import Lane
 from e2e.provider.specs import Result
 from e2e.report.clauses import Clause, catalogue
 from e2e.selftest.programs import CHECKOUT
+from e2e.selftest.servers import http_reply, says, serving
 from e2e.wait import wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -287,6 +288,17 @@ def test_our_rate_counts_answers_only() -> None:
     assert rate.timed(lambda: [Reply(ANSWERED)] * 50).connections == 50
     with pytest.raises(ValueError, match="1 of 2 connections"):
         rate.timed(lambda: [Reply(ANSWERED), Reply(SILENT)])
+
+
+def test_both_of_our_ways_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sampler.RATES, sampler.NEW, 0.0)  # what it is set to goes with this test
+    monkeypatch.setattr(rate, "AT_A_TIME", 5)
+    with serving(says(http_reply("echo-a"))) as server:
+        drawn = rate.draw(server.address, server.port, 0.2)
+        seen = len(server.peers)
+        assert drawn.connections == seen > 0
+        assert rate.watched(server.address, server.port, 100.0, 0.3).connections > 0
+        assert len(server.peers) > seen
 
 
 @pytest.mark.parametrize("limit", [150, 1000, 2500])
