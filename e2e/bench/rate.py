@@ -18,6 +18,8 @@ AT_A_TIME = 200
 # The sampler connects on a beat, so beats are tried, from what it promises up, until it falls
 # behind: it brings less than nearly all connections of the beat.
 FIRST_BEAT, FASTER, KEPT_UP = 100.0, 1.3, 0.9
+# Something else that runs for a moment must not end it.
+TRIES = 3
 # Each beat gets this part of the time; about a dozen are tried.
 BEATS = 4
 
@@ -118,18 +120,20 @@ def watched(address: str, port: int, beat: float, seconds: float) -> Rate:
 
 
 def fastest(on_beat: Callable[[float], Rate]) -> Rate:
-    """Try faster and faster beats until one is not kept; gives the last that was, or the first."""
-    beat, kept = FIRST_BEAT, on_beat(FIRST_BEAT)
-    while kept.per_second >= KEPT_UP * beat:
+    """Try faster and faster beats until one is not kept; gives the best that was seen."""
+    beat, seen = FIRST_BEAT, [on_beat(FIRST_BEAT)]  # which fails if nobody answers at all
+    while any(_on_beat(on_beat, beat, seen) for _ in range(TRIES)):
         beat *= FASTER
-        try:
-            found = on_beat(beat)
-        except ValueError:  # calls that waited too long to be made went unanswered
-            break
-        if found.per_second < KEPT_UP * beat:
-            break
-        kept = found
-    return kept
+    return max(seen, key=lambda found: found.per_second)
+
+
+def _on_beat(on_beat: Callable[[float], Rate], beat: float, seen: list[Rate]) -> bool:
+    """Whether a beat is kept; what was seen on it is added."""
+    try:
+        seen.append(on_beat(beat))
+    except ValueError:  # calls that waited too long to be made went unanswered
+        return False
+    return seen[-1].per_second >= KEPT_UP * beat
 
 
 class Anybody:

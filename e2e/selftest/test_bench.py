@@ -1,5 +1,6 @@
 """The pure parts of the measurements: reading, ratios, the table of specs."""
 
+import itertools
 import json
 import os
 import re
@@ -305,6 +306,12 @@ def test_both_of_our_ways_connect(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_fastest_beat_that_is_kept_is_found(limit: int) -> None:
     found = rate.fastest(lambda beat: Rate(round(min(beat, limit)), 1.0, 0.5))
     assert limit / 1.3 < found.per_second <= limit
+
+
+def test_a_moment_of_something_else_does_not_end_the_search() -> None:
+    beats = itertools.count()
+    found = rate.fastest(lambda beat: Rate(50 if next(beats) % 3 == 1 else min(beat, 900), 1, 0.5))
+    assert found.per_second == 900
 
 
 def test_a_beat_that_brings_silence_is_not_kept() -> None:
