@@ -65,6 +65,10 @@ stop-engine: environment ## stop the container engine, if `make e2e` started it
 upstream-specs: environment ## run Kubernetes' own NodePort specs on a node image, and write docs/upstream-specs.md
 	@$(VENV)/bin/python -m e2e.provider.node_image.upstream_specs --report docs/upstream-specs.md
 
+.PHONY: bench
+bench: environment ## how fast the harness is; writes docs/benchmarks.md: ARGS="--only specs,growth --times 1"
+	@$(VENV)/bin/python -m e2e.bench $(ARGS)
+
 .PHONY: lock
 lock: ## resolve the dependencies anew, with hashes
 	@uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; \

@@ -111,3 +111,9 @@ PORT_LENT_FOR = 600.0
 # --- Kubernetes' own specs -------------------------------------------------------------------
 # 17 specs take 579 s one after another on two busy cores.
 SPECS_WITHIN = 1800.0
+
+# --- measuring the harness -------------------------------------------------------------------
+# Often enough to meet the peak of a run of a minute; one look costs some milliseconds.
+MEMORY_LOOK_EVERY = 0.5
+# Long enough for ten thousand connections, so that starting and ending do not show.
+CONNECT_FOR = 5.0

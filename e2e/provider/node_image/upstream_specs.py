@@ -4,138 +4,25 @@ python -m e2e.provider.node_image.upstream_specs [--k8s VERSION] [--kubeconfig F
 """
 
 import argparse
-import platform
-import re
-import shutil
 import sys
 import tempfile
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from e2e import timing
-from e2e.errors import CannotRunError, StopError, UsageError
-from e2e.provider.cache import cache_folder, holder_of, only_one
-from e2e.provider.command import CommandFailedError, run
+from e2e.errors import StopError, UsageError
+from e2e.provider.command import run
 from e2e.provider.engine import Engine, ensure_engine
-from e2e.provider.go_modules import Programs, compile_programs
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.node_image.choose import DEFAULT, SUPPORTED, resolve
-from e2e.provider.node_image.parts import kubernetes_version
-from e2e.provider.node_image.store import Store
-from e2e.provider.pins import Module, read_pins
+from e2e.provider.pins import read_pins
+from e2e.provider.specs import Result, compile_specs, run_specs
 from e2e.provider.steps import Steps
-from e2e.provider.streaming import stream
 
 CLUSTER = "nodeport-e2e-specs"
 SHAPE = Path(__file__).parent / "specs-cluster.yaml"
-# All specs whose name speaks of NodePort, but for those of cloud load balancers, and those that
-# upstream itself marks as unreliable, disruptive or for clusters with another configuration.
-FOCUS = r"\[sig-network\].*[nN]odePort"
-SKIP = r"LoadBalancer|\[Feature:|\[Flaky\]|\[Disruptive\]|\[Serial\]"
-
-
-@dataclass(frozen=True)
-class Result:
-    """How one spec ended."""
-
-    name: str
-    status: str
-    seconds: float
-
-
-def compile_specs(module: Module, steps: Steps) -> Path:
-    """Give the compiled specs of a Kubernetes version.
-
-    Raises:
-        CannotRunError: they cannot be compiled.
-    """
-    programs = Programs(
-        f"the specs of Kubernetes {module.version}",
-        module,
-        {"e2e.test": f"{module.path}/test/e2e"},
-        kubernetes_version(module.version),
-        is_test=True,
-    )
-    store = Store(cache_folder() / "specs")
-    lock = store.folder / "lock"
-    recipe = {"machine": platform.machine(), **programs.recipe()}
-    with (
-        steps.step("specs", "they are compiled from Kubernetes' source") as step,
-        only_one(
-            lock,
-            waiting=lambda: step.progress(f"{holder_of(lock)} compiles them; waiting for it"),
-            within=timing.BUILD_LOCK_WITHIN,
-        ),
-    ):
-        if store.has("specs", recipe):
-            step.skip(f"those of {module.version} are there already")
-        else:
-            step.done(f"compiled those of {module.version}")
-        kept = store.keep(
-            "specs",
-            recipe,
-            lambda made, scratch: compile_programs(
-                programs, target=made, work=scratch, progress=step.progress
-            ),
-        )
-    return kept / "e2e.test"
-
-
-def run_specs(program: Path, kubeconfig: Path, out: Path, steps: Steps) -> list[Result]:
-    """Run the NodePort specs one after another; those that fail are results, not errors.
-
-    Raises:
-        CannotRunError: they did not run at all; the log is in `out`.
-    """
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    with steps.step("run", "they say what a right node image does") as step:
-
-        def on_line(line: str) -> None:
-            if match := re.search(r"\[sig-network\] (.*)$", line):
-                step.progress(match.group(1)[:90])
-
-        failure = None
-        try:
-            stream(
-                [
-                    *(str(program), f"--kubeconfig={kubeconfig}", "--provider=skeleton"),
-                    *(f"--ginkgo.focus={FOCUS}", f"--ginkgo.skip={SKIP}"),
-                    *("--ginkgo.no-color", "--ginkgo.v", f"--report-dir={out}"),
-                ],
-                on_line,
-                log=out / "specs.log",
-                timeout=timing.SPECS_WITHIN,
-            )
-        except CommandFailedError as error:
-            failure = error
-        results = read_results(out)
-        if not results:
-            raise failure or CannotRunError(f"no spec matched; see {out / 'specs.log'}")
-        passed = sum(result.status == "passed" for result in results)
-        step.done(f"{passed} of {len(results)} specs passed, see {out}")
-    return results
-
-
-def read_results(report: Path) -> list[Result]:
-    """Read the JUnit files of a run; specs that were not selected are left out."""
-    found = []
-    for file in sorted(report.glob("junit*.xml")):
-        # The specs wrote this file a moment ago.
-        for case in ET.parse(file).iter("testcase"):  # noqa: S314
-            name, status = case.get("name", ""), case.get("status", "")
-            skipped = case.find("skipped")
-            # A spec that skips itself says why; one that was not selected does not.
-            why = "" if skipped is None else skipped.get("message", "").removeprefix("skipped")
-            if name.startswith("[It] ") and (skipped is None or why.strip(" -")):
-                seconds = float(case.get("time", 0))
-                found.append(Result(name.removeprefix("[It] "), status, seconds))
-    return found
-
 
 PAGE = """\
 # Kubernetes' own NodePort specs on the built node image
@@ -199,6 +86,14 @@ def cluster(version: str, engine: Engine, steps: Steps) -> Iterator[Path]:
             )
 
 
+def _seen(program: Path, kubeconfig: Path, out: Path, steps: Steps) -> list[Result]:
+    with steps.step("run", "they say what a right node image does") as step:
+        results = run_specs(program, kubeconfig, out, progress=step.progress)
+        passed = sum(result.status == "passed" for result in results)
+        step.done(f"{passed} of {len(results)} specs passed, see {out}")
+    return results
+
+
 def main(arguments: list[str]) -> int:
     """Run the specs and print each result; 0 if all passed."""
     parser = argparse.ArgumentParser(description="Run Kubernetes' own NodePort specs.")
@@ -214,11 +109,11 @@ def main(arguments: list[str]) -> int:
             raise UsageError(f"{asked.k8s} is unknown", f"name one of {', '.join(SUPPORTED)}")
         program = compile_specs(release.kubernetes, steps)
         if asked.kubeconfig:
-            results = run_specs(program, asked.kubeconfig.resolve(), asked.out, steps)
+            results = _seen(program, asked.kubeconfig.resolve(), asked.out, steps)
         else:
             engine = ensure_engine(steps)
             with cluster(asked.k8s, engine, steps) as kubeconfig:
-                results = run_specs(program, kubeconfig, asked.out, steps)
+                results = _seen(program, kubeconfig, asked.out, steps)
     except StopError as error:
         steps.console.print(str(error), markup=False, highlight=False)
         return error.exit_code

@@ -1,0 +1,1 @@
+"""Measures the harness itself, alone and beside what others do; shows figures, asserts nothing."""
