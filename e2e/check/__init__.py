@@ -11,6 +11,7 @@ from e2e.check.distribution import (
 )
 from e2e.check.journal import measured
 from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
+from e2e.check.state import assert_becomes
 from e2e.check.table import (
     Want,
     answered_by,
@@ -20,7 +21,7 @@ from e2e.check.table import (
     assert_settles,
     replies_in,
 )
-from e2e.check.watched import assert_unnoticed, longest_gap, note_outages
+from e2e.check.watched import assert_unnoticed, longest_gap, note_handovers, note_outages
 
 __all__ = [
     "Want",
@@ -28,6 +29,7 @@ __all__ = [
     "assert_absent",
     "assert_accepted",
     "assert_all_met",
+    "assert_becomes",
     "assert_comes_to",
     "assert_keeps",
     "assert_one_each",
@@ -42,6 +44,7 @@ __all__ = [
     "connections_to_meet",
     "longest_gap",
     "measured",
+    "note_handovers",
     "note_outages",
     "replies_in",
 ]
