@@ -10,6 +10,7 @@ from e2e.check.distribution import (
     connections_to_meet,
 )
 from e2e.check.journal import measured
+from e2e.check.latency import assert_reaches
 from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
 from e2e.check.state import assert_becomes
 from e2e.check.table import (
@@ -34,6 +35,7 @@ __all__ = [
     "assert_keeps",
     "assert_one_each",
     "assert_only",
+    "assert_reaches",
     "assert_refused",
     "assert_serves",
     "assert_settles",

@@ -28,6 +28,7 @@ LEFT_TO_ENGINE = 32
 SUBNET = re.compile(r'"subnet": *"([^"]+)"', re.IGNORECASE)
 USED = re.compile(r'"(?:IPv[46]Address|ipnet|gateway)": *"([^"/]+)', re.IGNORECASE)
 DONE = "@@@ done"
+ANSWER = "/usr/local/bin/answer"
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,33 @@ class Caller:
             f"rule add from {caller.source} lookup {self._tables}",
         )
         return caller
+
+    def serve(self, name: str, port: int) -> dict[str, str]:
+        """Answer as an echo of this name at a port of own addresses, until it is removed.
+
+        Returns:
+            an address of each IP family.
+        """
+        answer = f"HTTP/1.0 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}"
+        # The request has to be read, or the answer would be cut off by a reset.
+        script = f"""#!/bin/sh
+while IFS= read -r line && [ "${{#line}}" -gt 1 ]; do :; done
+printf '%s' '{answer}'
+"""
+        self.engine.run("exec", "--interactive", self.id, "sh", "-c",
+                        f"cat >{ANSWER}; chmod +x {ANSWER}", input=script)  # fmt: skip
+        served = {}
+        for family in self.addresses:
+            (at,) = self.vantages(1, family)
+            where = (
+                f"TCP6-LISTEN:{port},bind=[{at.source}]"
+                if family == "IPv6"
+                else (f"TCP4-LISTEN:{port},bind={at.source}")
+            )
+            self.engine.run("exec", "--detach", self.id, "socat",
+                            f"{where},fork,reuseaddr,backlog=128", f"EXEC:{ANSWER}")  # fmt: skip
+            served[family] = at.source
+        return served
 
     def _ip(self, family: str, *commands: str) -> None:
         """Run ip's commands in one go."""

@@ -4,6 +4,7 @@ import pytest
 
 from e2e.check import (
     answered_by,
+    assert_accepted,
     assert_becomes,
     assert_keeps,
     assert_refused,
@@ -89,28 +90,51 @@ def test_a_node_port_service_becomes_an_alias(
 
 
 @pytest.mark.clause("types.alias-with-a-node-port", covers=["LIF-03"])
-def test_what_an_alias_may_not_have(standing, expose, change, ports, nodes, outside):
-    """A change to ExternalName that sets a ClusterIP is refused; a node port stays but is nobody's.
+def test_what_an_alias_may_have(standing, expose, change, ports, nodes, outside):
+    """A change to ExternalName that sets a ClusterIP is refused; one that sets a node port is not.
 
-    The number is in the object, leads nowhere, and is free for any other Service; then the alias
-    cannot become a NodePort Service again.
+    The number stays in the object, is reserved for nobody, and serves another Service that asks
+    for it.
     """
-    number = ports.free()
-    mine = [{"port": 80, "targetPort": 8080, "nodePort": number}]
+    blue, green, number = standing.seat(0), standing.seat(1), ports.free()
+    chosen = [{"port": 80, "targetPort": 8080, "nodePort": number}]
     alias = {"type": "ExternalName", "externalName": "example.com"}
-    service = expose(standing.seat(0))
+    service = expose(blue)
+    table = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*blue.pods))
+
     refused = change(service.stored, **alias, clusterIPs=["None"], clusterIP="None")
     assert_refused(refused, code=422, reason="Invalid", field="spec.clusterIPs")
+    assert_serves(table)
 
-    service.change(**alias, ports=mine)
-    other = expose(standing.seat(1), ports=mine)
-
+    service.change(**alias, ports=chosen)
+    other = expose(green, ports=chosen)
     assert service.node_port == other.node_port == number
-    green = answered_by(*standing.seat(1).pods)
-    assert_serves(dict.fromkeys(other.flows(outside, via=nodes), green))
-    back = change(service.stored, type="NodePort", externalName=None)
-    says = "provided port is already allocated"
-    assert_refused(back, code=422, reason="Invalid", field="spec.ports[0].nodePort", says=says)
+    assert_serves(dict.fromkeys(other.flows(outside, via=nodes), answered_by(*green.pods)))
+
+
+@pytest.mark.clause("types.alias-takes-a-taken-number", covers=["LIF-04", "ALC-04"])
+@pytest.mark.family("extended")
+@pytest.mark.known_bug(
+    "https://github.com/kubernetes/kubernetes/blob/v1.37.2/"
+    "pkg/registry/core/service/storage/alloc.go#L820"
+)
+def test_an_alias_takes_a_number_of_another(standing, expose, change, ports, nodes, outside):
+    """An alias with a node port becomes a NodePort Service though the number is another's by then.
+
+    Both have the number, and a caller of it reaches a pod of one or of the other.
+    """
+    blue, green, number = standing.seat(0), standing.seat(1), ports.free()
+    chosen = [{"port": 80, "targetPort": 8080, "nodePort": number}]
+    service = expose(blue)
+    service.change(type="ExternalName", externalName="example.com", ports=chosen)
+    other = expose(blue | green, selector=green.labels, ports=chosen)
+    flows = other.flows(outside, via=nodes)
+    assert_settles(dict.fromkeys(flows, answered_by(*green.pods)))
+
+    twin = assert_accepted(change(service.stored, type="NodePort", externalName=None))
+
+    assert twin["spec"]["ports"][0]["nodePort"] == other.node_port == number
+    assert_settles(dict.fromkeys(flows, answered_by(*blue.pods, *green.pods)))
 
 
 @pytest.mark.clause("types.external-name-to-node-port", covers=["LIF-04"])
