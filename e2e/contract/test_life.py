@@ -171,8 +171,8 @@ def test_changes_reach_every_node(standing, expose, at_once, nodes, outside):
     How long each node takes from the request to the first call that shows it is recorded: until a
     new Service answers, until its new pods answer instead of the old ones, until it is closed.
     """
-    blue, green = standing.seat(0), standing.seat(1)
-    either = blue | green
+    blue, green, other = standing.seat(0), standing.seat(1), expose(standing)
+    either, others = blue | green, other.flows(outside, via=nodes)
 
     def assert_all_reached(what, want):
         since = {flow: s.asked for s in services for flow in s.flows(outside, via=nodes)}
@@ -186,6 +186,7 @@ def test_changes_reach_every_node(standing, expose, at_once, nodes, outside):
 
     at_once(lambda service: service.remove(), services)
     assert_all_reached("deleted to closed", CLOSED)
+    assert_serves(dict.fromkeys(others, answered_by(*standing.pods)))
 
 
 @pytest.mark.clause("life.longest-names", covers=["LIF-19"])
