@@ -185,14 +185,8 @@ class Caller:
         Returns:
             an address of each IP family.
         """
-        answer = f"HTTP/1.0 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}"
-        # The request has to be read, or the answer would be cut off by a reset.
-        script = f"""#!/bin/sh
-while IFS= read -r line && [ "${{#line}}" -gt 1 ]; do :; done
-printf '%s' '{answer}'
-"""
         self.engine.run("exec", "--interactive", self.id, "sh", "-c",
-                        f"cat >{ANSWER}; chmod +x {ANSWER}", input=script)  # fmt: skip
+                        f"cat >{ANSWER}; chmod +x {ANSWER}", input=answer_as(name))  # fmt: skip
         served = {}
         for family in self.addresses:
             (at,) = self.vantages(1, family)
@@ -216,6 +210,16 @@ printf '%s' '{answer}'
     def _single(address: str) -> str:
         """An address as a network of its own."""
         return f"{address}/128" if ":" in address else f"{address}/32"
+
+
+def answer_as(name: str) -> str:
+    """A shell script that reads one HTTP request and answers as an echo of this name."""
+    answer = f"HTTP/1.0 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}"
+    # What is not read would end the connection by a reset before the answer is.
+    return f"""#!/bin/sh
+while IFS= read -r line && [ "${{#line}}" -gt 1 ]; do :; done
+printf '%s' '{answer}'
+"""
 
 
 def pick_block(

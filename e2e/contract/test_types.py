@@ -144,7 +144,7 @@ def test_an_alias_becomes_a_node_port_service(
     """An ExternalName Service that becomes NodePort gets a ClusterIP and a node port, which serve.
 
     Its name is no alias any more, and nothing is left of a life before, in which it had a node
-    port over other pods: neither an answer of theirs nor an endpoint.
+    port over other pods and maybe over two IP families: no answer, no endpoint, no second family.
     """
     blue, green = standing.seat(0), standing.seat(1)
     service, other = expose(blue | green, selector=blue.labels), expose(blue)
@@ -158,6 +158,7 @@ def test_an_alias_becomes_a_node_port_service(
 
     service.change(type="NodePort", externalName=None, selector=green.labels)
 
+    assert service.stored["spec"]["ipFamilyPolicy"] == "SingleStack"
     flows = service.flows(outside, via=nodes) + service.cluster_flows(in_pods[0])
     assert_serves(dict.fromkeys([*flows, name], answered_by(*green.pods)))
     assert_becomes(lambda: alias_of(service), "")
