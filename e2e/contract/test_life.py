@@ -116,7 +116,7 @@ def test_an_endpoint_is_no_pod(standing, expose, write_slices, off_cluster, node
     write_slices(service, server, ports={"": port})
 
     flows = service.flows(outside, via=nodes)
-    assert_serves(dict.fromkeys(flows, answered_by(*pod.pods, *server.pods)))
+    assert_settles(dict.fromkeys(flows, answered_by(*pod.pods, *server.pods)))
     assert_all_met(draw(flows, connections_to_meet(2)), over=[*pod.pods, *server.pods])
 
 
