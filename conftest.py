@@ -8,5 +8,7 @@ pytest_plugins = [
     "e2e.fixtures.objects",
     "e2e.fixtures.vantages",
     "e2e.fixtures.nodes",
+    "e2e.fixtures.names",
+    "e2e.fixtures.slices",
     "e2e.fixtures.selection",
 ]

@@ -20,6 +20,10 @@ WATCH_FOR = 3.0
 # message a second after a burst of six (net.ipv4.icmp_ratelimit); asked faster, it looks silent.
 LOOK_FOR_REFUSAL_EVERY = 2.0
 
+# Between two rounds over all flows that a change has not reached; a round takes some 20 ms, and
+# what is measured are tenths of a second.
+ASK_FOR_ARRIVAL = 0.02
+
 # --- watching --------------------------------------------------------------------------------
 # The first replies come within milliseconds; a silent target has its say after an attempt.
 SAMPLER_START_WITHIN = ATTEMPT + 10.0

@@ -17,6 +17,9 @@ from e2e.check.refusal import (
     assert_invalid,
     assert_refused,
 )
+from e2e.check.latency import assert_reaches
+from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
+from e2e.check.state import assert_becomes
 from e2e.check.table import (
     Want,
     answered_by,
@@ -26,7 +29,7 @@ from e2e.check.table import (
     assert_settles,
     replies_in,
 )
-from e2e.check.watched import assert_unnoticed, longest_gap, note_outages
+from e2e.check.watched import assert_unnoticed, longest_gap, note_handovers, note_outages
 
 __all__ = [
     "Want",
@@ -35,11 +38,13 @@ __all__ = [
     "assert_accepted",
     "assert_all_met",
     "assert_answers",
+    "assert_becomes",
     "assert_comes_to",
     "assert_invalid",
     "assert_keeps",
     "assert_one_each",
     "assert_only",
+    "assert_reaches",
     "assert_refused",
     "assert_serves",
     "assert_settles",
@@ -50,6 +55,7 @@ __all__ = [
     "connections_to_meet",
     "longest_gap",
     "measured",
+    "note_handovers",
     "note_outages",
     "replies_in",
 ]

@@ -89,9 +89,7 @@ def assert_serves(table: Table, *, times: int = timing.LOOKS_IN_A_ROW) -> None:
         ValueError: the table wants no answer from anybody, so a dead cluster would pass.
     """
     assert_settles(table, times=times)
-    answering = {
-        flow: want for flow, want in table.items() if _as_want(want).outcomes == {ANSWERED}
-    }
+    answering = {flow: want for flow, want in table.items() if as_want(want).outcomes == {ANSWERED}}
     assert_only(draw(answering, SAMPLE), answering)
 
 
@@ -117,7 +115,7 @@ def assert_only(draws: Mapping[Flow, Sequence[Reply]], table: Table) -> None:
     lines: list[str] = []
     flickers: list[Wrong] = []
     for flow, replies in draws.items():
-        want = _as_want(table[flow])
+        want = as_want(table[flow])
         wrong = Counter(str(reply) for reply in replies if not want.allows(reply))
         line = f"{flow}: want {want}, saw "
         line += f"{wrong.total()} of {len(replies)} wrong" if wrong else f"it {len(replies)} times"
@@ -155,7 +153,7 @@ def assert_settles(
         NotSettledError: time ran out; shows every flow, the wrong ones marked.
         ValueError: the table wants no answer from anybody, so a dead cluster would pass.
     """
-    wants = {flow: _as_want(want) for flow, want in table.items()}
+    wants = {flow: as_want(want) for flow, want in table.items()}
     if not any(ANSWERED in want.outcomes for want in wants.values()):
         raise ValueError("a table in which nobody has to answer proves nothing: add a flow that is")
     wrong: dict[Flow, Counter[str]] = {flow: Counter() for flow in wants}
@@ -206,7 +204,8 @@ def _right_since(result: Settled[dict[Flow, Reply]], flow: Flow, want: Want) -> 
     return since
 
 
-def _as_want(want: Outcome | frozenset[Outcome] | Want) -> Want:
+def as_want(want: Outcome | frozenset[Outcome] | Want) -> Want:
+    """A line of a table in full."""
     if isinstance(want, Want):
         return want
     return Want(frozenset({want}) if isinstance(want, Outcome) else want)

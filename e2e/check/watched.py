@@ -1,14 +1,14 @@
 """Did anybody notice? What was watched while something changed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from e2e import timing
 from e2e.check import journal
 from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.errors import ProbeBrokenError
-from e2e.probe import ANSWERED, Sample, Track, Watch
+from e2e.probe import ANSWERED, Flow, Sample, Track, Watch
 from e2e.probe.sampler import KEPT, NEW, RATES
 
 # The part of the wanted rate below which nothing is called unbroken: 100 new connections a second
@@ -59,6 +59,28 @@ def note_outages(watch: Watch) -> dict[Track, float]:
     for track in watch.tracks:
         _note(_describe(track, watch.seconds))
     return {track: longest_gap(track.samples, watch.seconds) for track in watch.tracks}
+
+
+def note_handovers(watch: Watch, pairs: Mapping[Flow, Flow]) -> None:
+    """Record for how long neither or both of two flows were answered, of which one replaces one.
+
+    Args:
+        watch: in which both were watched.
+        pairs: the flow that comes, by the one that goes.
+
+    Raises:
+        ValueError: one of them was never answered, so that nothing was handed over.
+    """
+    answered = {
+        track.flow: [s.at for s in track.samples if s.reply.outcome == ANSWERED]
+        for track in watch.tracks
+    }
+    if not pairs or not all(answered[flow] for pair in pairs.items() for flow in pair):
+        raise ValueError("nothing was handed over, so there is nothing to measure")
+    for old, new in pairs.items():
+        gap = min(answered[new]) - max(answered[old])
+        who = "neither" if gap > 0 else "both"
+        journal.measured(f"{old}, then {new}: {who} answered for {abs(gap):.2f} s")
 
 
 def _demand_samples(watch: Watch) -> None:

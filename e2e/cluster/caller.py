@@ -28,6 +28,7 @@ LEFT_TO_ENGINE = 32
 SUBNET = re.compile(r'"subnet": *"([^"]+)"', re.IGNORECASE)
 USED = re.compile(r'"(?:IPv[46]Address|ipnet|gateway)": *"([^"/]+)', re.IGNORECASE)
 DONE = "@@@ done"
+ANSWER = "/usr/local/bin/answer"
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,27 @@ class Caller:
         )
         return caller
 
+    def serve(self, name: str, port: int) -> dict[str, str]:
+        """Answer as an echo of this name at a port of own addresses, until it is removed.
+
+        Returns:
+            an address of each IP family.
+        """
+        self.engine.run("exec", "--interactive", self.id, "sh", "-c",
+                        f"cat >{ANSWER}; chmod +x {ANSWER}", input=answer_as(name))  # fmt: skip
+        served = {}
+        for family in self.addresses:
+            (at,) = self.vantages(1, family)
+            where = (
+                f"TCP6-LISTEN:{port},bind=[{at.source}]"
+                if family == "IPv6"
+                else (f"TCP4-LISTEN:{port},bind={at.source}")
+            )
+            self.engine.run("exec", "--detach", self.id, "socat",
+                            f"{where},fork,reuseaddr,backlog=128", f"EXEC:{ANSWER}")  # fmt: skip
+            served[family] = at.source
+        return served
+
     def _ip(self, family: str, *commands: str) -> None:
         """Run ip's commands in one go."""
         argv = ("ip", "-6" if family == "IPv6" else "-4", "-batch", "-")
@@ -188,6 +210,16 @@ class Caller:
     def _single(address: str) -> str:
         """An address as a network of its own."""
         return f"{address}/128" if ":" in address else f"{address}/32"
+
+
+def answer_as(name: str) -> str:
+    """A shell script that reads one HTTP request and answers as an echo of this name."""
+    answer = f"HTTP/1.0 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}"
+    # What is not read would end the connection by a reset before the answer is.
+    return f"""#!/bin/sh
+while IFS= read -r line && [ "${{#line}}" -gt 1 ]; do :; done
+printf '%s' '{answer}'
+"""
 
 
 def pick_block(

@@ -1,7 +1,8 @@
 """Services under test, and the flows that lead to them."""
 
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from e2e.cluster.api import Api, Object
@@ -16,11 +17,13 @@ class Service:
     Attributes:
         owner: whose pods may answer for it.
         stored: the object as the API server last returned it.
+        asked: when what it is now was asked for, by `time.monotonic`.
     """
 
     api: Api
     owner: Owner
     stored: Object
+    asked: float = field(default_factory=time.monotonic)
 
     @property
     def name(self) -> str:
@@ -91,6 +94,16 @@ class Service:
         ]
 
     @property
+    def host_name(self) -> str:
+        """Its name in the cluster's DNS, as far as pods complete it themselves."""
+        return f"{self.name}.{self.namespace}.svc"
+
+    def name_flow(self, caller: Vantage) -> Flow:
+        """The flow from a pod to its name in DNS and its first port."""
+        port = int(self.stored["spec"]["ports"][0]["port"])
+        return Flow(caller, Target(self.host_name, self.host_name, port, self.owner))
+
+    @property
     def families(self) -> list[str]:
         """Its IP families, the one that it prefers first."""
         return list(self.stored["spec"]["ipFamilies"])
@@ -107,10 +120,17 @@ class Service:
 
     def change(self, **spec: Any) -> None:
         """Merge fields into its spec; a list replaces the list that was there."""
+        self.asked = time.monotonic()
         self.stored = self.api.change("Service", self.name, {"spec": spec}, self.namespace)
+
+    def label(self, labels: Mapping[str, str | None]) -> None:
+        """Give it labels, or take them away with None."""
+        change = {"metadata": {"labels": dict(labels)}}
+        self.stored = self.api.change("Service", self.name, change, self.namespace)
 
     def remove(self) -> bool:
         """Delete it; False if it was gone already."""
+        self.asked = time.monotonic()
         return self.api.delete("Service", self.name, self.namespace)
 
 

@@ -1,5 +1,6 @@
 """Looks: one attempt gives one reply, and the reply names how the attempt ended."""
 
+from e2e.probe.arrival import arrivals
 from e2e.probe.flow import TCP, UDP, Flow, Owner, Target, Vantage, draw, look
 from e2e.probe.outcome import (
     ANSWERED,
@@ -39,6 +40,7 @@ __all__ = [
     "Track",
     "Vantage",
     "Watch",
+    "arrivals",
     "draw",
     "look",
     "watching",

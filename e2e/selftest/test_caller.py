@@ -11,7 +11,7 @@ import pytest
 from kubernetes.dynamic.exceptions import NotFoundError
 
 from e2e import timing
-from e2e.cluster.caller import ADDRESSES_EACH, Caller, CallerVantage, pick_block
+from e2e.cluster.caller import ADDRESSES_EACH, Caller, CallerVantage, answer_as, pick_block
 from e2e.cluster.vantage import PodVantage
 from e2e.errors import ProbeBrokenError
 from e2e.probe import (
@@ -23,6 +23,7 @@ from e2e.probe import (
     SILENT,
     Reply,
 )
+from e2e.probe.outside import REQUEST, reply_of
 from e2e.provider.command import run
 from e2e.selftest.programs import only_path, put
 from e2e.selftest.servers import (
@@ -408,6 +409,15 @@ def test_no_more_addresses_are_taken_than_a_caller_has():
 
 
 @needs_curl
+def test_a_server_that_is_no_pod_answers_like_one():
+    asked = subprocess.run(
+        ["sh", "-c", answer_as("off-cluster-1")], input=REQUEST, capture_output=True, check=True
+    )
+
+    reply = reply_of(asked.stdout, 0.1)
+    assert (reply.outcome, reply.echo) == (ANSWERED, "off-cluster-1")
+
+
 def test_nothing_is_left_of_curl_s_log(tmp_path, monkeypatch):
     """A call leaves no file behind where it ran."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
