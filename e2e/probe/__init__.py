@@ -1,6 +1,7 @@
 """Looks: one attempt gives one reply, and the reply names how the attempt ended."""
 
-from e2e.probe.flow import TCP, UDP, Flow, Owner, Target, Vantage, draw, look
+from e2e.probe.flow import TCP, UDP, Crowd, Flow, Owner, Target, Vantage, draw, look
+from e2e.probe.health import Health, HealthPort
 from e2e.probe.outcome import (
     ANSWERED,
     BLOCKED,
@@ -16,6 +17,7 @@ from e2e.probe.outcome import (
 from e2e.probe.outside import Outside
 from e2e.probe.reply import Reply
 from e2e.probe.sampler import Sample, Track, Watch, watching
+from e2e.probe.slowly import draw_slowly
 
 __all__ = [
     "ANSWERED",
@@ -29,7 +31,10 @@ __all__ = [
     "TCP",
     "UDP",
     "UNSERVED",
+    "Crowd",
     "Flow",
+    "Health",
+    "HealthPort",
     "Outcome",
     "Outside",
     "Owner",
@@ -40,6 +45,7 @@ __all__ = [
     "Vantage",
     "Watch",
     "draw",
+    "draw_slowly",
     "look",
     "watching",
 ]
