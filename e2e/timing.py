@@ -32,6 +32,12 @@ CALLS_AT_ONCE = 5
 # A sampler that was kept from asking for longer than this saw too little to call it unbroken.
 BLIND_FOR_AT_MOST = 2.0
 
+# --- affinity --------------------------------------------------------------------------------
+# Clients that come back after this have waited longer than the brief timeout, and less than half
+# of the lasting one, which a busy machine needs.
+AFFINITY_PAUSE = 3.0
+AFFINITY_BRIEF, AFFINITY_LASTING = 2, 7
+
 # --- waiting for the cluster -----------------------------------------------------------------
 # A pod whose image is on the node is Ready in 1 to 3 s; the rest is for a starved CPU or a pull.
 PODS_READY_WITHIN = 120.0
@@ -109,6 +115,8 @@ DOWNLOAD = 30.0
 # --- sharing between clauses -----------------------------------------------------------------
 # The first process asks for namespaces, nodes and callers that dead runs left; seven requests.
 HOME_LOCK_WITHIN = 7 * API_REQUEST + COMMAND
+# The first process that needs many callers starts a container for them.
+CALLER_SHARED_WITHIN = 2 * COMMAND
 # A clause keeps a node port of its own choice for some seconds, at worst until it is timed out.
 PORT_LENT_FOR = 600.0
 

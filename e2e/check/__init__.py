@@ -4,11 +4,13 @@ from e2e.check.distribution import (
     assert_all_met,
     assert_comes_to,
     assert_one_each,
+    assert_some_move,
     assert_spread,
     assert_spread_evenly,
     connections_needed,
     connections_to_meet,
 )
+from e2e.check.health import assert_healths
 from e2e.check.journal import measured
 from e2e.check.refusal import (
     assert_absent,
@@ -41,6 +43,7 @@ __all__ = [
     "assert_becomes",
     "assert_comes_to",
     "assert_invalid",
+    "assert_healths",
     "assert_keeps",
     "assert_one_each",
     "assert_only",
@@ -48,6 +51,7 @@ __all__ = [
     "assert_refused",
     "assert_serves",
     "assert_settles",
+    "assert_some_move",
     "assert_spread",
     "assert_spread_evenly",
     "assert_unnoticed",

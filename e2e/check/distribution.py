@@ -169,6 +169,24 @@ def assert_one_each(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[s
     _demand_no_problem("want one pod for all connections of a flow", rows)
 
 
+def assert_some_move(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
+    """At each target some flow leaves the pod that it had, and only the pods `over` answer.
+
+    Raises:
+        UnevenError: at one target every flow kept its pod, or somebody was not answered.
+        ValueError: nothing was drawn, or fewer than two pods leave no choice.
+    """
+    _demand_something(draws, over)
+    moved = {str(flow.target): False for flow in draws}
+    for flow, replies in draws.items():
+        moved[str(flow.target)] |= len({reply.echo for reply in replies}) > 1
+    rows: list[Row] = []
+    for flow, replies in draws.items():
+        stuck = "" if moved[str(flow.target)] else "nobody left a pod here"
+        rows.append((flow, _shares(replies), _not_answered(replies, over) or stuck))
+    _demand_no_problem("want somebody to leave the pod at each target", rows)
+
+
 def assert_all_met(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
     """Each flow reaches every one of the pods `over`, and nobody else answers.
 

@@ -13,7 +13,7 @@ from e2e import timing
 from e2e.cluster import curl
 from e2e.cluster.node import Node, family_of
 from e2e.errors import ProbeBrokenError
-from e2e.probe import SILENT, Reply
+from e2e.probe import SILENT, Crowd, Reply
 from e2e.probe.outside import CLIENT_PATH, IDENTITY_PATH
 from e2e.probe.reply import reply_from
 from e2e.provider.cache import cache_folder, only_one
@@ -38,6 +38,7 @@ class CallerVantage:
     container: "Caller"
     name: str
     source: str
+    crowd: Crowd | None = None
 
     def call(self, address: str, port: int) -> Reply:
         """Ask once, with curl."""
@@ -118,6 +119,10 @@ class Caller:
     def stop(self) -> None:
         """Remove it, and with it all that runs in it."""
         self.engine.run("rm", "--force", "--volumes", self.id)
+        self.leave()
+
+    def leave(self) -> None:
+        """End the shells of this process in it."""
         for shell in self._shells:
             with shell:
                 shell.kill()

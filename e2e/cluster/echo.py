@@ -168,6 +168,13 @@ class ScaledEcho(Echo):
         self.api.change("Deployment", self.name, {"spec": change}, self.namespace)
         self.await_ready(len(old), instead_of=old)
 
+    def move(self, node: Node) -> None:
+        """Replace every pod by one on this node, and wait until there are only those, all Ready."""
+        old = frozenset(self.pods)
+        change = {"template": {"spec": {"nodeName": node.name}}}
+        self.api.change("Deployment", self.name, {"spec": change}, self.namespace)
+        self.await_ready(len(old), instead_of=old)
+
 
 def place(
     api: Api,
@@ -229,6 +236,7 @@ def place_scaled(
     namespace: str,
     count: int,
     *,
+    on: Node | None = None,
     linger: int | None = None,
     strategy: Mapping[str, Any] | None = None,
 ) -> ScaledEcho:
@@ -238,12 +246,15 @@ def place_scaled(
         api: the cluster.
         namespace: where to.
         count: how many.
+        on: the node of all of them; the scheduler is not asked.
         linger: as in `place`.
         strategy: of a rollout; all new pods at once, and no old one less, by default.
     """
     name = _name()
     echo = ScaledEcho(api, name, namespace, {"echo": name})
     pod = load("echo.yaml")
+    if on:
+        pod["spec"]["nodeName"] = on.name
     if linger:
         _linger(pod["spec"], linger)
     api.create(

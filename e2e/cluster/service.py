@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from e2e.cluster.api import Api, Object
+from e2e.cluster.crowd import Crowd
 from e2e.cluster.node import Node
-from e2e.probe import TCP, Flow, Owner, Target, Vantage
+from e2e.probe import TCP, Flow, HealthPort, Owner, Target, Vantage
 
 
 @dataclass
@@ -84,6 +85,17 @@ class Service:
             for family in self.families
         ]
 
+    def flows_of_each(
+        self, callers: Crowd, *, via: Iterable[Node], port: int | None = None
+    ) -> list[Flow]:
+        """The flows from each of many callers through each node, over each IP family."""
+        return [
+            self.seen_from(caller, via=node, port=port, family=family)
+            for node in via
+            for family in self.families
+            for caller in callers.vantages(family)
+        ]
+
     def cluster_flows(self, caller: Vantage, *, port: int | None = None) -> list[Flow]:
         """The flows from a caller to each ClusterIP and one of its ports, the first by default."""
         entry = self._entry("port", port)
@@ -92,6 +104,16 @@ class Service:
             Flow(caller, Target(f"ClusterIP {address}", address, number, self.owner, protocol))
             for address in self.stored["spec"]["clusterIPs"]
         ]
+
+    def health_ports(self, *, via: Iterable[Node]) -> dict[HealthPort, Node]:
+        """The health-check node port at each node, over each IP family, with the node."""
+        number = int(self.stored["spec"]["healthCheckNodePort"])
+        of = (self.namespace, self.name)
+        return {
+            HealthPort(f"{node} ({family})", node.addresses[family], number, of): node
+            for node in via
+            for family in self.families
+        }
 
     @property
     def host_name(self) -> str:

@@ -2,6 +2,8 @@
 
 from e2e.probe.arrival import arrivals
 from e2e.probe.flow import TCP, UDP, Flow, Owner, Target, Vantage, draw, look
+from e2e.probe.flow import TCP, UDP, Crowd, Flow, Owner, Target, Vantage, draw, look
+from e2e.probe.health import Health, HealthPort
 from e2e.probe.outcome import (
     ANSWERED,
     BLOCKED,
@@ -17,6 +19,7 @@ from e2e.probe.outcome import (
 from e2e.probe.outside import Outside
 from e2e.probe.reply import Reply
 from e2e.probe.sampler import Sample, Track, Watch, watching
+from e2e.probe.slowly import draw_slowly
 
 __all__ = [
     "ANSWERED",
@@ -30,7 +33,10 @@ __all__ = [
     "TCP",
     "UDP",
     "UNSERVED",
+    "Crowd",
     "Flow",
+    "Health",
+    "HealthPort",
     "Outcome",
     "Outside",
     "Owner",
@@ -42,6 +48,7 @@ __all__ = [
     "Watch",
     "arrivals",
     "draw",
+    "draw_slowly",
     "look",
     "watching",
 ]

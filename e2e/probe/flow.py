@@ -1,15 +1,15 @@
 """Who calls whom."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol
 
 from e2e.probe.outcome import ANSWERED, FOREIGN
 from e2e.probe.reply import Reply, is_enough
 
 TCP, UDP = "TCP", "UDP"
-T = TypeVar("T")
 
 
 class Vantage(Protocol):
@@ -41,6 +41,14 @@ class Vantage(Protocol):
 
         Ends early, with what there is, where going on would ask a dead target in vain.
         """
+        ...
+
+
+class Crowd(Protocol):
+    """Vantages, each of which has this as its `crowd`, that cost less to ask together."""
+
+    def draw_together(self, calls: Sequence[tuple[Any, str, int]], times: int) -> list[list[Reply]]:
+        """As `draw` of each of these vantages, for its own address and port."""
         ...
 
 
@@ -133,21 +141,51 @@ class Flow:
 
 def look(flows: Iterable[Flow]) -> dict[Flow, Reply]:
     """Call every flow once, all at the same time."""
-    return _each(flows, Flow.call)
+    looked = _each(flows, lambda flow: [flow.call()], 1)
+    return {flow: replies[0] for flow, replies in looked.items()}
 
 
 def draw(flows: Iterable[Flow], times: int) -> dict[Flow, list[Reply]]:
     """Draw `times` replies from every flow; one after another in a flow, flows side by side."""
-    return _each(flows, lambda flow: flow.draw(times))
+    return _each(flows, lambda flow: flow.draw(times), times)
 
 
-def _each(flows: Iterable[Flow], ask: Callable[[Flow], T]) -> dict[Flow, T]:
+def _each(
+    flows: Iterable[Flow], ask: Callable[[Flow], list[Reply]], times: int
+) -> dict[Flow, list[Reply]]:
     every = list(flows)
     if not every:
         return {}
-    pool = ThreadPoolExecutor(len(every))
+    crowds: dict[int, list[Flow]] = {}
+    work: list[Callable[[], dict[Flow, list[Reply]]]] = []
+    for flow in every:
+        crowd = getattr(flow.caller, "crowd", None)
+        if crowd is None or flow.is_close or flow.target.protocol != TCP:
+            work.append(partial(_alone, flow, ask))
+        else:
+            crowds.setdefault(id(crowd), []).append(flow)
+    work += [partial(_together, of_crowd, times) for of_crowd in crowds.values()]
+    pool = ThreadPoolExecutor(len(work))
     try:
-        return dict(zip(every, pool.map(ask, every), strict=True))
+        found = {
+            flow: got for part in pool.map(lambda do: do(), work) for flow, got in part.items()
+        }
     finally:
         # Who interrupts does not want to wait for callers that are still waiting themselves.
         pool.shutdown(wait=False, cancel_futures=True)
+    return {flow: found[flow] for flow in every}
+
+
+def _alone(flow: Flow, ask: Callable[[Flow], list[Reply]]) -> dict[Flow, list[Reply]]:
+    return {flow: ask(flow)}
+
+
+def _together(flows: Sequence[Flow], times: int) -> dict[Flow, list[Reply]]:
+    """Let a crowd call all of its flows."""
+    crowd: Crowd = flows[0].caller.crowd  # type: ignore[attr-defined]
+    calls = [(flow.caller, flow.target.address, flow.target.port) for flow in flows]
+    drawn = crowd.draw_together(calls, times)
+    return {
+        flow: [flow.checked(reply) for reply in replies]
+        for flow, replies in zip(flows, drawn, strict=True)
+    }

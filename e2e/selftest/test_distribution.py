@@ -10,6 +10,7 @@ from e2e.check import (
     assert_all_met,
     assert_comes_to,
     assert_one_each,
+    assert_some_move,
     assert_spread,
     assert_spread_evenly,
     connections_needed,
@@ -375,3 +376,19 @@ def test_the_journal_gets_every_verdict():
     first, second = book.judged
     assert first.startswith("outside -> worker-1:30081: 1400 connections, p=1 for even, p=")
     assert second.endswith("for random")
+
+
+def test_somebody_moves_at_each_target():
+    """One flow that reached two pods is enough at its target, and says nothing of another."""
+    here, there = (
+        Target("worker-1", "192.0.2.1", 80, None),
+        Target("worker-2", "192.0.2.2", 80, None),
+    )
+    stays, moves, alone = Flow(Named(), here), Flow(Named(), here), Flow(Named(), there)
+    a, b = (Reply(ANSWERED, echo=name) for name in names(2))
+
+    assert_some_move({stays: [a, a], moves: [a, b]}, over=names(2))
+    with pytest.raises(UnevenError, match="nobody left"):
+        assert_some_move({stays: [a, a], moves: [a, b], alone: [b, b]}, over=names(2))
+    with pytest.raises(UnevenError, match="1 silent"):
+        assert_some_move({stays: [a, Reply(SILENT)], moves: [a, b]}, over=names(2))
