@@ -12,6 +12,7 @@ from e2e.check.distribution import (
 )
 from e2e.check.health import assert_healths
 from e2e.check.journal import measured
+from e2e.check.latency import assert_reaches
 from e2e.check.refusal import (
     assert_absent,
     assert_accepted,
@@ -19,8 +20,6 @@ from e2e.check.refusal import (
     assert_invalid,
     assert_refused,
 )
-from e2e.check.latency import assert_reaches
-from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
 from e2e.check.state import assert_becomes
 from e2e.check.table import (
     Want,
@@ -42,8 +41,8 @@ __all__ = [
     "assert_answers",
     "assert_becomes",
     "assert_comes_to",
-    "assert_invalid",
     "assert_healths",
+    "assert_invalid",
     "assert_keeps",
     "assert_one_each",
     "assert_only",

@@ -1,7 +1,6 @@
 """Looks: one attempt gives one reply, and the reply names how the attempt ended."""
 
 from e2e.probe.arrival import arrivals
-from e2e.probe.flow import TCP, UDP, Flow, Owner, Target, Vantage, draw, look
 from e2e.probe.flow import TCP, UDP, Crowd, Flow, Owner, Target, Vantage, draw, look
 from e2e.probe.health import Health, HealthPort
 from e2e.probe.outcome import (
