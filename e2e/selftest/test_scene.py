@@ -13,7 +13,7 @@ from e2e.probe import ANSWERED, REFUSED, SILENT, Flow, Outside, Reply, Target
 
 ONE = Node("worker-1", {"IPv4": "10.0.0.1"}, False)
 TWO = Node("worker-2", {"IPv4": "10.0.0.2"}, False)
-CHANGED = datetime.now(UTC) - timedelta(seconds=30)
+CHANGED_AGO = timedelta(seconds=30)
 
 
 class FakeApi:
@@ -53,7 +53,7 @@ class FakeApi:
 
     @staticmethod
     def _named(name):
-        stamp = CHANGED.isoformat().replace("+00:00", "Z")
+        stamp = (datetime.now(UTC) - CHANGED_AGO).isoformat().replace("+00:00", "Z")
         return {"name": name, "namespace": "home", "creationTimestamp": stamp}
 
     @staticmethod
