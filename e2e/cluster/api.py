@@ -18,6 +18,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 
 from e2e import timing
 from e2e.errors import CannotRunError, UsageError
+from e2e.wait import wait_until
 
 Object = dict[str, Any]
 """A Kubernetes object, or a Status, as decoded JSON."""
@@ -27,6 +28,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 FIELD_MANAGER = "nodeport-e2e"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+# What a server says that has not yet heard of as much as it is asked for.
+TOO_EARLY = 504
 # Each process asks a server once what it knows; kept in a file, that would be left behind, and
 # could be of another cluster at the same address.
 NO_FILE = f"{os.devnull}/discovery"
@@ -100,7 +103,7 @@ class Api:
         path = self._path(
             manifest["apiVersion"], manifest["kind"], where["name"], where.get("namespace")
         )
-        return self._send("put", path, manifest, query=_dry(dry_run))
+        return self._caught_up(path, self._send("put", path, manifest, query=_dry(dry_run)))
 
     def submit_applied(self, manifest: Mapping[str, Any]) -> Answer:
         """Apply an object on the server's side, and take every field from whoever has it."""
@@ -109,7 +112,8 @@ class Api:
             manifest["apiVersion"], manifest["kind"], where["name"], where.get("namespace")
         )
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return self._send("patch", path, manifest, query=query, content_type=APPLY)
+        answer = self._send("patch", path, manifest, query=query, content_type=APPLY)
+        return self._caught_up(path, answer)
 
     def create(self, manifest: Mapping[str, Any]) -> Object:
         """Create an object and return what was stored."""
@@ -138,8 +142,10 @@ class Api:
             part: the subresource to change, such as `status`, `scale` or `eviction`.
             dry_run: change nothing, and say what would be stored.
         """
-        path = self._path(*_kind(kind), name, namespace) + (f"/{part}" if part else "")
-        return self._send("patch", path, change, query=_dry(dry_run), content_type=how)
+        path = self._path(*_kind(kind), name, namespace)
+        whole = f"{path}/{part}" if part else path
+        answer = self._send("patch", whole, change, query=_dry(dry_run), content_type=how)
+        return self._caught_up(path, answer)
 
     def change(
         self, kind: str, name: str, change: Mapping[str, Any], namespace: str | None = None
@@ -241,6 +247,21 @@ class Api:
     def version(self) -> str:
         """The server's version, such as v1.37.2."""
         return str(json.loads(self._raw("get", "/version"))["gitVersion"])
+
+    def _caught_up(self, path: str, answer: Answer) -> Answer:
+        """Wait until the API server itself has heard of a Service that it stored; gives that.
+
+        It begins a change with what it has heard last. Where that is out of date it changes the
+        allocation of node ports twice; see docs/findings.md.
+        """
+        if answer.get("kind") == "Service":
+            version = {"resourceVersion": answer["metadata"]["resourceVersion"]}
+            wait_until(
+                lambda: self._send("get", path, query=version).get("code") != TOO_EARLY,
+                what=f"the API server to hear of {path}",
+                within=timing.TOLD_WITHIN,
+            )
+        return answer
 
     def _path(self, version: str, kind: str, name: str | None, namespace: str | None) -> str:
         try:

@@ -1,6 +1,7 @@
 """What an API server says of its repair of node port allocations, which it does by itself."""
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from e2e.cluster.api import Api, Object
@@ -18,7 +19,7 @@ class Findings:
     """What a repair found.
 
     Attributes:
-        events: reason and message of each warning about a Service of the namespace.
+        events: reason and message of each warning about the Services.
         errors: how many it counted in the whole cluster, by type.
     """
 
@@ -31,21 +32,21 @@ class Findings:
         return Findings(self.events - before.events, {kind: n for kind, n in grown.items() if n})
 
 
-def read(metrics: str, events: list[Object]) -> Findings:
-    """The findings in the API server's metrics and among events.
+def read(metrics: str, events: Iterable[Object], services: Collection[str]) -> Findings:
+    """The findings in the API server's metrics, and among events those about these Services.
 
     Raises:
         ValueError: the metrics know of no repair, so it may not run at all.
     """
     if RUNS not in metrics:
         raise ValueError(f"the API server's metrics lack {RUNS}")
-    told = [event for event in events if event["reason"] in REASONS]
+    about = [event for event in events if event["involvedObject"]["name"] in services]
     return Findings(
-        frozenset(f"{e['reason']} {e['metadata']['uid']}: {e.get('message')}" for e in told),
+        frozenset(f"{e['reason']}: {e['message']}" for e in about if e["reason"] in REASONS),
         {kind: int(count) for kind, count in ERRORS.findall(metrics)},
     )
 
 
-def find_repaired(api: Api, namespace: str) -> Findings:
-    """Ask the API server; events are those of one namespace."""
-    return read(api.metrics(), api.find_all("Event", namespace))
+def find_repaired(api: Api, namespace: str, services: Collection[str]) -> Findings:
+    """Ask the API server for its findings about these Services of a namespace."""
+    return read(api.metrics(), api.find_all("Event", namespace), services)
