@@ -176,17 +176,19 @@ def test_a_service_that_is_held_back_keeps_its_number(
 def test_no_number_is_given_twice_to_many_at_once(submit, at_once, ports):
     """Of many requests at the same moment no two get one node port.
 
-    Sixty that leave the choice get sixty different ones with two ports each, and of twenty that ask
-    for the same one exactly one gets it.
+    Sixty that leave the choice get two different ones each, and of twenty that ask for the same one
+    exactly one gets it. Where fewer are free, half of those are asked for.
     """
     two = [tcp(port=80), tcp(port=81)]
-    number = ports.free()
+    number, count = ports.free(), min(AT_ONCE, ports.count_free() // 4)
+    if count < 2:
+        pytest.skip(f"fewer than eight node ports are free in {ports.allowed}")
 
-    many = at_once([partial(submit, ports=two)] * AT_ONCE)
+    many = at_once([partial(submit, ports=two)] * count)
     rivals = at_once([partial(submit, ports=[tcp(number)])] * ASKING_FOR_ONE)
 
     given = [n for answer in many for n in numbers(assert_accepted(answer))]
-    assert len(set(given)) == len(given) == 2 * AT_ONCE
+    assert len(set(given)) == len(given) == 2 * count
     assert all(n in ports.allowed for n in given)
     winners = [answer for answer in rivals if answer["kind"] == "Service"]
     assert len(winners) == 1
