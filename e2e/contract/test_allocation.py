@@ -16,7 +16,7 @@ from e2e.check import (
 
 OF_NOBODY = {"type": "LoadBalancer", "loadBalancerClass": "nodeport-e2e/nobody"}
 LOCAL = {"externalTrafficPolicy": "Local"}
-AT_ONCE, ASKING_FOR_ONE = 60, 20
+AT_ONCE, ASKING_FOR_ONE = 40, 20
 # Of such edits nearly every one goes wrong.
 TRIES, OTHERS = 20, 8
 TAKEN = "provided port is already allocated"
@@ -176,7 +176,7 @@ def test_a_service_that_is_held_back_keeps_its_number(
 def test_no_number_is_given_twice_to_many_at_once(submit, at_once, ports):
     """Of many requests at the same moment no two get one node port.
 
-    Sixty that leave the choice get two different ones each, and of twenty that ask for the same one
+    Forty that leave the choice get two different ones each, and of twenty that ask for the same one
     exactly one gets it. Where fewer are free, half of those are asked for.
     """
     two = [tcp(port=80), tcp(port=81)]
