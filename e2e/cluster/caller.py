@@ -114,7 +114,11 @@ class Caller:
             options = ("--detach", "--network", network, "--label", f"{LABEL}={run}",
                        "--label", f"{BLOCK_LABEL}={block}")  # fmt: skip
             process = ("--cap-add", "NET_ADMIN", "--entrypoint", "sleep", image, "infinity")
-            return cls(engine, engine.run("run", *options, *process).strip(), addresses)
+            caller = cls(engine, engine.run("run", *options, *process).strip(), addresses)
+        # Nodes remember for a while who had an address last, and would answer that one.
+        mac = f"02:e2:e0:00:{block >> 8:02x}:{block & 0xFF:02x}"
+        engine.run("exec", caller.id, "ip", "link", "set", "dev", "eth0", "address", mac)
+        return caller
 
     def stop(self) -> None:
         """Remove it, and with it all that runs in it."""

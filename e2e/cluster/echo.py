@@ -334,6 +334,8 @@ def _gate(spec: dict[str, Any]) -> None:
 
 
 def _linger(spec: dict[str, Any], seconds: int) -> None:
+    # At /readyz netexec says that it is not ready as soon as it is told to end.
+    spec["containers"][0]["readinessProbe"]["httpGet"]["path"] = "/healthz"
     spec["containers"][0]["args"].append(f"--delay-shutdown={seconds}")
     spec["terminationGracePeriodSeconds"] = seconds + 5
 

@@ -17,8 +17,8 @@ from e2e.probe import draw, draw_slowly
 
 pytestmark = pytest.mark.needs("outside-caller")
 
-# Seconds in which a pod that was told to end serves on.
-LINGER = 20
+# Seconds in which a pod that was told to end serves on; nobody waits for them to pass.
+LINGER = 60
 
 
 @pytest.mark.clause("affinity.timeout", covers=["AFF-03", "AFF-04"])

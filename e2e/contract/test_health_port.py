@@ -11,8 +11,8 @@ BALANCED = {
     "loadBalancerClass": "nodeport-e2e/nobody",
     "externalTrafficPolicy": "Local",
 }
-# Seconds in which a pod that was told to end serves on.
-LINGER = 20
+# Seconds in which a pod that was told to end serves on; nobody waits for them to pass.
+LINGER = 60
 
 
 @pytest.mark.clause("health-port.counts-own-pods", covers=["ETP-10"])
