@@ -96,14 +96,15 @@ def test_a_target_port_is_edited(place_echo, expose, workers, nodes, outside):
 
     with watching(flows) as watch:
         service.change(ports=[web(80, targetPort=8082)])
-        assert_serves(dict.fromkeys(flows, new))
+        assert_settles(dict.fromkeys(flows, new))
 
     assert_unnoticed(watch)
+    assert_serves(dict.fromkeys(flows, new))
     assert service.node_port == number
 
 
 @pytest.mark.clause("edits.renamed-port", covers=["LIF-10"])
-def test_a_port_is_renamed(standing, expose, nodes, outside):
+def test_a_port_is_renamed(standing, expose, later, nodes, outside):
     """A port that is renamed with its number keeps its node port, without it gets a new one.
 
     The new one serves and the old one closes. How long callers of the kept one wait until the
@@ -116,7 +117,7 @@ def test_a_port_is_renamed(standing, expose, nodes, outside):
 
     with watching(flows) as watch:
         service.change(ports=[web(80, name="second", nodePort=number)])
-        assert_serves(dict.fromkeys(flows, served))
+        assert_settles(dict.fromkeys(flows, served) | later())
     note_outages(watch)
     assert service.node_ports == {"second": number}
 

@@ -36,7 +36,7 @@ def test_a_deleted_service_is_gone_and_no_other(
     others = twin.flows(outside, via=nodes) + cousin.flows(outside, via=nodes[-1:])
     assert_serves(dict.fromkeys(flows + inside + others, answered_by(*standing.pods)))
 
-    with watching(others, kept=others) as watch:
+    with watching(others, kept=twin.flows(outside, via=nodes)) as watch:
         service.remove()
         served = dict.fromkeys(others[:1], answered_by(*standing.pods))
         assert_settles(dict.fromkeys(flows, CLOSED) | served)
