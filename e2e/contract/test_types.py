@@ -16,6 +16,7 @@ from e2e.probe import CLOSED, watching
 
 # What only a Service with an address of its own has.
 OWN_ADDRESS = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"}
+OF_LOAD_BALANCERS = {"loadBalancerClass", "allocateLoadBalancerNodePorts"}
 POLICIES = {"externalTrafficPolicy", "internalTrafficPolicy"}
 
 
@@ -203,6 +204,7 @@ def test_to_load_balancer_and_back(standing, expose, later, nodes, outside):
     with watching(flows, kept=flows) as watch:
         # A class that nobody serves, as it would cost money on some clusters.
         service.change(type="LoadBalancer", loadBalancerClass="example.com/nobody")
+        assert service.stored["spec"]["type"] == "LoadBalancer"
         assert (service.node_port, service.stored["status"]) == (number, {"loadBalancer": {}})
         assert_settles(table | later())
         service.change(type="NodePort")
@@ -210,8 +212,4 @@ def test_to_load_balancer_and_back(standing, expose, later, nodes, outside):
 
     assert_unnoticed(watch)
     assert service.node_port == number
-    assert (
-        service.stored["spec"]
-        .keys()
-        .isdisjoint({"loadBalancerClass", "allocateLoadBalancerNodePorts"})
-    )
+    assert service.stored["spec"].keys().isdisjoint(OF_LOAD_BALANCERS)
