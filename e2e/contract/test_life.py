@@ -1,5 +1,7 @@
 """Services come and go, alone, together, and with their namespace."""
 
+from functools import partial
+
 import pytest
 
 from e2e.check import (
@@ -178,13 +180,13 @@ def test_changes_reach_every_node(standing, expose, at_once, nodes, outside):
         since = {flow: s.asked for s in services for flow in s.flows(outside, via=nodes)}
         assert_reaches(dict.fromkeys(since, want), since=since, what=what)
 
-    services = at_once(lambda _: expose(either, selector=blue.labels), range(TRIALS))
+    services = at_once([lambda: expose(either, selector=blue.labels)] * TRIALS)
     assert_all_reached("created to answered", answered_by(*blue.pods))
 
-    at_once(lambda service: service.change(selector=green.labels), services)
+    at_once([partial(service.change, selector=green.labels) for service in services])
     assert_all_reached("other pods selected to answered by them", answered_by(*green.pods))
 
-    at_once(lambda service: service.remove(), services)
+    at_once([service.remove for service in services])
     assert_all_reached("deleted to closed", CLOSED)
     assert_serves(dict.fromkeys(others, answered_by(*standing.pods)))
 
