@@ -96,14 +96,15 @@ def test_a_target_port_is_edited(place_echo, expose, workers, nodes, outside):
 
     with watching(flows) as watch:
         service.change(ports=[web(80, targetPort=8082)])
-        assert_serves(dict.fromkeys(flows, new))
+        assert_settles(dict.fromkeys(flows, new))
 
     assert_unnoticed(watch)
+    assert_serves(dict.fromkeys(flows, new))
     assert service.node_port == number
 
 
 @pytest.mark.clause("edits.renamed-port", covers=["LIF-10"])
-def test_a_port_is_renamed(standing, expose, nodes, outside):
+def test_a_port_is_renamed(standing, expose, later, nodes, outside):
     """A port that is renamed with its number keeps its node port, without it gets a new one.
 
     The new one serves and the old one closes. How long callers of the kept one wait until the
@@ -116,7 +117,7 @@ def test_a_port_is_renamed(standing, expose, nodes, outside):
 
     with watching(flows) as watch:
         service.change(ports=[web(80, name="second", nodePort=number)])
-        assert_serves(dict.fromkeys(flows, served))
+        assert_settles(dict.fromkeys(flows, served) | later())
     note_outages(watch)
     assert service.node_ports == {"second": number}
 
@@ -134,22 +135,25 @@ def test_a_given_up_number_serves_who_takes_it_at_once(standing, expose, ports, 
     its port.
     """
     blue, green = standing.seat(0), standing.seat(1)
-    stays, table = web(80, name="stays"), {}
-    for edit in (
+    stays, taken = web(80, name="stays"), {}
+    edits = (
         {"type": "ClusterIP"},
         {"type": "ExternalName", "externalName": "example.com"},
         {"ports": [stays, web(81, name="moves", nodePort=ports.free())]},
         {"ports": [stays]},
-    ):
-        number = ports.free()
-        service = expose(blue, ports=[stays, web(81, name="moves", nodePort=number)])
-        first = service.flows(outside, via=nodes, port=number)
-        assert_settles(dict.fromkeys(first, answered_by(*blue.pods)))
+    )
+    services = [
+        expose(blue, ports=[web(81, name="moves", nodePort=ports.free()), stays]) for _ in edits
+    ]
+    before = [flow for service in services for flow in service.flows(outside, via=nodes)]
+    assert_settles(dict.fromkeys(before, answered_by(*blue.pods)))
 
+    for service, edit in zip(services, edits, strict=True):
+        number = service.node_ports["moves"]
         service.change(**edit)
         other = expose(green, ports=[web(80, nodePort=number)])
-        table |= dict.fromkeys(other.flows(outside, via=nodes), answered_by(*green.pods))
-    assert_serves(table)
+        taken |= dict.fromkeys(other.flows(outside, via=nodes), answered_by(*green.pods))
+    assert_settles(taken)
 
 
 def web(port, *, targetPort=8080, **more):  # noqa: N803  # as in a manifest

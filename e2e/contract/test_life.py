@@ -1,5 +1,7 @@
 """Services come and go, alone, together, and with their namespace."""
 
+from functools import partial
+
 import pytest
 
 from e2e.check import (
@@ -28,17 +30,18 @@ def test_a_deleted_service_is_gone_and_no_other(
 ):
     """A deleted Service closes its node port and ClusterIP on every node and touches no other.
 
-    Callers of another Service over the same pods, and of one over a part of them, do not notice.
+    New callers of another Service over the same pods do not notice, nor who holds a connection of
+    one over a part of them.
     """
     service, twin, cousin = expose(standing), expose(standing), expose(standing.seat(0))
     flows = service.flows(outside, via=nodes)
     inside = [flow for caller in [in_pods[0], *in_hosts] for flow in service.cluster_flows(caller)]
-    others = twin.flows(outside, via=nodes) + cousin.flows(outside, via=nodes[-1:])
-    assert_serves(dict.fromkeys(flows + inside + others, answered_by(*standing.pods)))
+    new, kept = twin.flows(outside, via=nodes), cousin.flows(outside, via=nodes)
+    assert_serves(dict.fromkeys(flows + inside + new + kept, answered_by(*standing.pods)))
 
-    with watching(others, kept=others) as watch:
+    with watching(new, kept=kept) as watch:
         service.remove()
-        served = dict.fromkeys(others[:1], answered_by(*standing.pods))
+        served = dict.fromkeys(new[:1], answered_by(*standing.pods))
         assert_settles(dict.fromkeys(flows, CLOSED) | served)
 
     assert_unnoticed(watch)
@@ -178,13 +181,13 @@ def test_changes_reach_every_node(standing, expose, at_once, nodes, outside):
         since = {flow: s.asked for s in services for flow in s.flows(outside, via=nodes)}
         assert_reaches(dict.fromkeys(since, want), since=since, what=what)
 
-    services = at_once(lambda _: expose(either, selector=blue.labels), range(TRIALS))
+    services = at_once([lambda: expose(either, selector=blue.labels)] * TRIALS)
     assert_all_reached("created to answered", answered_by(*blue.pods))
 
-    at_once(lambda service: service.change(selector=green.labels), services)
+    at_once([partial(service.change, selector=green.labels) for service in services])
     assert_all_reached("other pods selected to answered by them", answered_by(*green.pods))
 
-    at_once(lambda service: service.remove(), services)
+    at_once([service.remove for service in services])
     assert_all_reached("deleted to closed", CLOSED)
     assert_serves(dict.fromkeys(others, answered_by(*standing.pods)))
 

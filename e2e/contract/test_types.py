@@ -16,6 +16,7 @@ from e2e.probe import CLOSED, watching
 
 # What only a Service with an address of its own has.
 OWN_ADDRESS = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"}
+OF_LOAD_BALANCERS = {"loadBalancerClass", "allocateLoadBalancerNodePorts"}
 POLICIES = {"externalTrafficPolicy", "internalTrafficPolicy"}
 
 
@@ -190,32 +191,25 @@ def test_between_cluster_ip_and_alias(standing, expose, in_pods, full_name, alia
 
 
 @pytest.mark.clause("types.node-port-and-load-balancer", covers=["LIF-06"])
-def test_to_load_balancer_and_back(standing, expose, nodes, outside):
+def test_to_load_balancer_and_back(standing, expose, later, nodes, outside):
     """A NodePort Service that becomes LoadBalancer and NodePort again keeps its node port.
 
     That holds also where nothing provides load balancers; no caller of the node port notices.
     """
     service = expose(standing)
     flows, number = service.flows(outside, via=nodes), service.node_port
+    table = dict.fromkeys(flows, answered_by(*standing.pods))
+    assert_serves(table)
 
-    def assert_known_to_nodes():
-        # Where a later Service answers, this one's change has been acted on.
-        witnesses = [*flows, *expose(standing).flows(outside, via=nodes)]
-        assert_settles(dict.fromkeys(witnesses, answered_by(*standing.pods)))
-
-    assert_known_to_nodes()
     with watching(flows, kept=flows) as watch:
         # A class that nobody serves, as it would cost money on some clusters.
         service.change(type="LoadBalancer", loadBalancerClass="example.com/nobody")
+        assert service.stored["spec"]["type"] == "LoadBalancer"
         assert (service.node_port, service.stored["status"]) == (number, {"loadBalancer": {}})
-        assert_known_to_nodes()
+        assert_settles(table | later())
         service.change(type="NodePort")
-        assert_known_to_nodes()
+        assert_settles(table | later())
 
     assert_unnoticed(watch)
     assert service.node_port == number
-    assert (
-        service.stored["spec"]
-        .keys()
-        .isdisjoint({"loadBalancerClass", "allocateLoadBalancerNodePorts"})
-    )
+    assert service.stored["spec"].keys().isdisjoint(OF_LOAD_BALANCERS)
