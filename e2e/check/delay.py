@@ -16,8 +16,8 @@ def assert_none_delayed(draws: Mapping[Flow, Sequence[Reply]]) -> None:
     """Every connection was answered, and none waited for a first packet that was lost.
 
     A connection that opened late on a slow machine did not wait, nor did one whose first packet
-    was sent again at once, as is done where a pod still knows another connection from the port
-    that the node picked for this one. Where no system tells what it sent, late is enough.
+    was sent again at once, as is done where its pod took it for an old connection. Where no system
+    tells what it sent, late is enough.
 
     Raises:
         DelayedError: there is such a connection; shows every flow with its times, the wrong marked.
