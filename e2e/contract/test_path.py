@@ -9,7 +9,7 @@ from e2e.check import (
     assert_serves,
     assert_settles,
 )
-from e2e.probe import draw, draw_kept
+from e2e.probe import CUT_OFF, draw, draw_kept
 
 # Requests over one connection, the answer to each of which is followed by a stray packet.
 STRAYS = 20
@@ -84,7 +84,9 @@ def test_a_host_port_of_another_protocol_is_independent(
 
 
 @pytest.mark.clause("path.strays-of-pods", covers=["DP-14"])
-@pytest.mark.needs("two-workers", "own-cluster")
+@pytest.mark.family("extended")
+@pytest.mark.needs("two-workers", "kube-proxy", "own-cluster")
+@pytest.mark.usefixtures("guarded_tracking")
 def test_a_connection_survives_stray_packets_of_its_pod(
     place_echo, expose, let_stray, workers, nodes, outside
 ):
@@ -111,22 +113,35 @@ def test_a_connection_survives_stray_packets_of_its_pod(
 @pytest.mark.clause("path.strays-of-callers", covers=["DP-14"])
 @pytest.mark.family("extended")
 @pytest.mark.needs("outside-caller")
-@pytest.mark.known_bug("https://github.com/kubernetes/kubernetes/issues/117924")
-def test_stray_packets_of_a_caller(standing, expose, straying_caller, nodes, outside, chosen):
-    """A connection whose caller sends packets far outside of the window goes on or is cut off.
+@pytest.mark.usefixtures("liberal_tracking")
+def test_a_connection_survives_stray_packets_of_its_caller(
+    standing, expose, straying_caller, nodes, outside
+):
+    """A connection goes on although its caller sends packets far outside of the window."""
+    service = expose(standing)
 
-    It is cut off where connection tracking is strict, as the node takes such a packet for its own.
+    straying = straying_flows(service, straying_caller, nodes)
+    flows = straying + service.flows(outside, via=nodes)
+    assert_settles(dict.fromkeys(flows, answered_by(*standing.pods)))
+
+
+@pytest.mark.clause("path.strays-of-callers-reset", covers=["DP-14"])
+@pytest.mark.family("extended")
+@pytest.mark.needs("outside-caller")
+@pytest.mark.known_bug("https://github.com/kubernetes/kubernetes/issues/117924")
+@pytest.mark.usefixtures("strict_tracking")
+def test_stray_packets_of_a_caller_reset_its_connection(
+    standing, expose, straying_caller, nodes, outside
+):
+    """Where connection tracking is strict, a caller's packet far outside of the window resets.
+
+    The node takes it for its own.
     """
     service = expose(standing)
     served = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods))
 
-    table = {}
-    for family in service.families:
-        caller = straying_caller(family)
-        for node in nodes:
-            flow = service.seen_from(caller, via=node, family=family)
-            table[flow] = chosen("stray-packet-of-a-caller")
-    assert_settles(table | served)
+    straying = straying_flows(service, straying_caller, nodes)
+    assert_settles(dict.fromkeys(straying, CUT_OFF) | served)
 
 
 @pytest.mark.clause("path.many-short-connections", covers=["DP-15", "DP-16", "DP-17"])
@@ -146,3 +161,12 @@ def test_many_short_connections_lose_none(standing, expose, nodes, outside):
 
     assert_only(replies, dict.fromkeys(flows, answered_by(*echo.pods)))
     assert_none_delayed(replies)
+
+
+def straying_flows(service, straying_caller, nodes):
+    """The flows through each node over each IP family, from a caller whose packets stray."""
+    flows = []
+    for family in service.families:
+        caller = straying_caller(family)
+        flows += [service.seen_from(caller, via=node, family=family) for node in nodes]
+    return flows
