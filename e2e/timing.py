@@ -5,6 +5,9 @@
 # lost SYN after 1 s and 3 s; who is still silent after that is silent.
 ATTEMPT = 3.5
 
+# Linux waits 1 s for the answer to its first packet; earlier than this it has not sent another.
+SYN_AGAIN = 0.9
+
 # --- looking until it settles ----------------------------------------------------------------
 # kube-proxy syncs at most once a second in kind and may have one sync to catch up with.
 SETTLE_WITHIN = 30.0

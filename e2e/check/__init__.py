@@ -1,5 +1,6 @@
 """Judges what was seen: tables of flows, distributions and refusals. Pure: acts on nothing."""
 
+from e2e.check.delay import assert_none_delayed
 from e2e.check.distribution import (
     assert_all_met,
     assert_comes_to,
@@ -44,6 +45,7 @@ __all__ = [
     "assert_healths",
     "assert_invalid",
     "assert_keeps",
+    "assert_none_delayed",
     "assert_one_each",
     "assert_only",
     "assert_reaches",

@@ -185,6 +185,7 @@ def place(
     http_ports: Sequence[int] = (),
     port_name: str | None = None,
     host_network_port: int | None = None,
+    udp_host_port: int | None = None,
     ready: bool = True,
     gated: bool = False,
     linger: int | None = None,
@@ -199,6 +200,7 @@ def place(
         http_ports: instead of 8080, listen on each of these and tell the port in every reply.
         port_name: the name of the first of these ports; the first is 8080 by default.
         host_network_port: use the node's own network, and listen on this port.
+        udp_host_port: let this UDP port of the node lead to the pod's.
         ready: answer, but never get Ready, if False.
         gated: Ready only while the file `GATE` is there, which it is at first.
         linger: go on serving so many seconds after being told to end, as a graceful app does.
@@ -219,6 +221,8 @@ def place(
             _listen_on(pod["spec"], pod["metadata"]["name"], http_ports)
         if port_name:
             pod["spec"]["containers"][0]["ports"][0]["name"] = port_name
+        if udp_host_port:
+            pod["spec"]["containers"][0]["ports"][1]["hostPort"] = udp_host_port
         if not ready:
             # Nobody listens there.
             pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] = 1
@@ -344,6 +348,6 @@ def _use_host_network(spec: dict[str, Any], port: int) -> None:
     spec["hostNetwork"] = True
     container = spec["containers"][0]
     container["args"] = ["netexec", f"--http-port={port}", "--udp-port=-1"]
-    container["ports"] = [{"containerPort": port}]
+    container["ports"] = [{"name": "http", "containerPort": port}]
     # Without its UDP port netexec never calls itself ready.
     container["readinessProbe"]["httpGet"] = {"path": "/hostname", "port": port}

@@ -111,3 +111,30 @@ def test_a_cordoned_node_still_serves(standing, expose, cordon, workers, nodes, 
     cordon(workers[1])
 
     assert_keeps(table)
+
+
+@pytest.mark.clause("reach.tainted-node", covers=["DP-07"])
+@pytest.mark.needs("two-workers", "control-plane", "own-cluster")
+def test_a_tainted_node_still_serves(standing, expose, taint, workers, nodes, outside):
+    """A node that is tainted goes on answering without a break, and so do the pods on it."""
+    echo = standing.on(workers[0])
+    service = expose(echo)
+    table = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*echo.pods))
+    assert_serves(table)
+
+    taint(workers[0])
+
+    assert_keeps(table)
+
+
+@pytest.mark.clause("reach.pods-on-host-network", covers=["DP-11"])
+def test_pods_on_host_networks_are_reached(host_echoes, expose, nodes, outside):
+    """Pods on the host network serve behind a node port, and every node leads to each of them."""
+    assert set(host_echoes.pods.values()) == {node.name for node in nodes}
+
+    service = expose(host_echoes, ports=[{"port": 80, "targetPort": "http"}])
+
+    flows = service.flows(outside, via=nodes)
+    assert_settles(dict.fromkeys(flows, answered_by(*host_echoes.pods)))
+    count = connections_to_meet(len(host_echoes.pods))
+    assert_all_met(draw(flows, count), over=host_echoes.pods)

@@ -19,6 +19,7 @@ from e2e.probe.outside import Outside
 from e2e.probe.reply import Reply
 from e2e.probe.sampler import Sample, Track, Watch, watching
 from e2e.probe.slowly import draw_slowly
+from e2e.probe.talk import carry, draw_kept
 
 __all__ = [
     "ANSWERED",
@@ -46,7 +47,9 @@ __all__ = [
     "Vantage",
     "Watch",
     "arrivals",
+    "carry",
     "draw",
+    "draw_kept",
     "draw_slowly",
     "look",
     "watching",

@@ -107,6 +107,10 @@ class Flow:
         """The flow from the same caller to another port of the same address."""
         return replace(self, target=replace(self.target, port=port))
 
+    def owned_by(self, owner: Owner) -> "Flow":
+        """The same flow, where somebody else has to answer."""
+        return replace(self, target=replace(self.target, owner=owner))
+
     def closely(self) -> "Flow":
         """The flow whose replies say too as whom the pod saw the caller."""
         return replace(self, is_close=True)

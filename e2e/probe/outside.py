@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 import time
 from dataclasses import replace
 
@@ -15,7 +16,14 @@ from e2e.probe.reply import Reply, is_enough, reply_from
 IDENTITY_PATH, CLIENT_PATH = "/hostname", "/clientip"
 IDENTITY_WORD = b"hostname"
 REQUEST = f"GET {IDENTITY_PATH} HTTP/1.0\r\nHost: echo\r\n\r\n".encode()
+KEPT_REQUEST = f"GET {IDENTITY_PATH} HTTP/1.1\r\nHost: echo\r\n\r\n".encode()
 END_OF_HEAD = b"\r\n\r\n"
+# End with a reset when all has been read. A pod remembers each connection that it closed for a
+# minute, and of thousands of those some are in the way of new ones; see docs/findings.md.
+WITHOUT_LINGERING = struct.pack("ii", 1, 0)
+# Of what Linux tells of a connection: microseconds from the packet that was answered to the
+# answer, and how many packets were sent again.
+TCP_INFO = struct.Struct("68xI28xI")
 CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -38,7 +46,6 @@ class Outside:
         return self._ask(address, port, IDENTITY_PATH, CLIENT_PATH)
 
     def _ask(self, address: str, port: int, *paths: str) -> Reply:
-        host = f"[{address}]" if ":" in address else address
         began = time.monotonic()
         said: list[str] = []
         # Without trust_env a proxy named in the environment would be asked instead of the node.
@@ -48,7 +55,7 @@ class Outside:
                 last = path == paths[-1]
                 try:
                     response = session.get(
-                        f"http://{host}:{port}{path}",
+                        url(address, port) + path,
                         headers={"Connection": "close" if last else "keep-alive"},
                         timeout=self.patience,
                         allow_redirects=False,
@@ -94,14 +101,16 @@ class Outside:
 
     def _ask_bare(self, target: tuple[str, int]) -> Reply:
         began, opened = time.monotonic(), 0.0
-        received = b""
+        received, waited = b"", None
         connection = self._new_socket(target)
         source = connection.getsockname()[1]
         try:
             with connection:
                 connection.settimeout(self.patience)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, WITHOUT_LINGERING)
                 connection.connect(target)
                 opened = time.monotonic() - began
+                waited = waited_for(connection, opened)
                 connection.sendall(REQUEST)
                 while chunk := connection.recv(4096):
                     received += chunk
@@ -110,7 +119,7 @@ class Outside:
             if is_cut(received, closed=False):
                 self._unanswered.add((*target, source))
                 return Reply(outcome_of(error), time.monotonic() - began, opened=opened)
-        return reply_of(received, time.monotonic() - began, opened)
+        return replace(reply_of(received, time.monotonic() - began, opened), waited=waited)
 
     def _new_socket(self, target: tuple[str, int]) -> socket.socket:
         """Open a socket at a port from which no call to this target has gone unanswered.
@@ -127,6 +136,25 @@ class Outside:
             if (*target, new.getsockname()[1]) not in self._unanswered:
                 return new
             new.close()
+
+
+def waited_for(connection: socket.socket, opened: float) -> float | None:
+    """How long after its first packet the one was sent that opened a connection.
+
+    None where no system tells. On a slow machine the answer is late, and still one to the first.
+    """
+    if not hasattr(socket, "TCP_INFO"):
+        return None
+    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
+    if len(told) < TCP_INFO.size:
+        return None
+    answered_in, repeats = TCP_INFO.unpack(told)
+    return max(opened - answered_in / 1e6, 0.0) if repeats else 0.0
+
+
+def url(address: str, port: int) -> str:
+    """How HTTP is asked of an address, without a path."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def family_for(address: str) -> socket.AddressFamily:

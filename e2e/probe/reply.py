@@ -23,6 +23,8 @@ class Reply:
         port: the port on which that pod was asked, if it said so.
         seen_as: the address that the pod saw as the caller's, if it was asked for it.
         opened: seconds until the connection was open, where that is known.
+        waited: seconds from the first packet to the one that was answered, where that is known;
+            another one is sent if the first is lost.
         detail: what else is known, for the reader of a failure.
     """
 
@@ -33,6 +35,7 @@ class Reply:
     detail: str = ""
     seen_as: str | None = None
     opened: float = 0.0
+    waited: float | None = None
 
     def __str__(self) -> str:
         by = f" by {self.echo}" if self.echo else ""

@@ -16,8 +16,8 @@ from e2e.errors import ProbeBrokenError
 from e2e.probe.flow import UDP, Flow
 from e2e.probe.outcome import CUT_OFF, SILENT, outcome_of
 from e2e.probe.outside import (
-    IDENTITY_PATH,
     IDENTITY_WORD,
+    KEPT_REQUEST,
     REQUEST,
     Outside,
     family_for,
@@ -30,7 +30,6 @@ from e2e.wait import beats, wait_until
 NEW, KEPT, DATAGRAMS, CALLS = "new connections", "one connection", "UDP", "calls"
 # Beats a second. A little more than what is promised, so that a late beat does not break it.
 RATES = {NEW: 110.0, KEPT: 20.0, DATAGRAMS: 20.0}
-KEPT_REQUEST = f"GET {IDENTITY_PATH} HTTP/1.1\r\nHost: echo\r\n\r\n".encode()
 FILES = 65536
 # Of one thread, as Linux knows it.
 NICE = -15
