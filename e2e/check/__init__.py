@@ -31,6 +31,13 @@ from e2e.check.table import (
     replies_in,
 )
 from e2e.check.watched import assert_unnoticed, longest_gap, note_handovers, note_outages
+from e2e.check.watched import (
+    assert_follows,
+    assert_unnoticed,
+    longest_gap,
+    note_first,
+    note_outages,
+)
 
 __all__ = [
     "Want",
@@ -43,6 +50,7 @@ __all__ = [
     "assert_comes_to",
     "assert_healths",
     "assert_invalid",
+    "assert_follows",
     "assert_keeps",
     "assert_one_each",
     "assert_only",
@@ -59,6 +67,7 @@ __all__ = [
     "longest_gap",
     "measured",
     "note_handovers",
+    "note_first",
     "note_outages",
     "replies_in",
 ]
