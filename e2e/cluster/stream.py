@@ -45,5 +45,6 @@ def start(caller: Caller, host: CallerVantage, port: int, pod: PodVantage) -> St
     listens = f"UDP{number}-RECVFROM:{port},bind={address},fork"
     caller.execute("sh", "-c", f"socat {listens} SYSTEM:'{sends}' >/dev/null 2>&1 &")
     file = f"/tmp/stream-{port}"  # noqa: S108  # of the pod
-    pod.run(f"(echo begin | timeout {COUNT * EVERY} nc -u {host.source} {port} >{file} 2>&1 &)")
+    # By its path, as busybox would take its own nc for the name; it ends when nothing more comes.
+    pod.run(f"(echo begin | $(which nc) -u -w 10 {host.source} {port} >{file} 2>&1 &)")
     return Stream(pod, file)
