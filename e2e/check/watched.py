@@ -9,7 +9,7 @@ from e2e.check import journal
 from e2e.check.table import Want
 from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.errors import ProbeBrokenError
-from e2e.probe import ANSWERED, Flow, Sample, Track, Watch
+from e2e.probe import ANSWERED, SILENT, Flow, Sample, Track, Watch
 from e2e.probe.sampler import KEPT, NEW, RATES
 from e2e.wait import settle
 
@@ -31,10 +31,16 @@ def assert_unnoticed(watch: Watch) -> None:
         NoticedError: one was not; shows every track with its count, its failures and its longest
             time without an answer.
         ProbeBrokenError: there were fewer than 100 new connections a second through a node, or
-            nobody asked for seconds, so that nothing is known.
+            nobody asked for seconds, so that nothing is known; also if some were silent, since
+            who is starved does not hear what was answered.
         ValueError: nothing was watched.
     """
     _demand_samples(watch)
+    if {s.reply.outcome for track in watch.tracks for s in _failures(track)} == {SILENT}:
+        # One connection at a time is asked less often where it is silent.
+        for track in watch.tracks:
+            if track.kind == NEW:
+                _demand_rate(track, watch.seconds)
     lines = [(_describe(track, watch.seconds), _failures(track)) for track in watch.tracks]
     if any(failures for _, failures in lines):
         head = f"want no attempt of {watch.seconds:.1f} s to fail"
@@ -101,7 +107,9 @@ def _left_behind(
         left = len(samples) < FOLLOWED
         lines.append(f"{'x' if left else ' '} {track}: saw last {last or 'nothing'}")
         if left:
-            wrong.append(Wrong.of(track.flow, [r for r in seen if not want.allows(r)]))
+            bad = [reply for reply in seen if not want.allows(reply)]
+            wants_answer = ANSWERED in want.outcomes
+            wrong.append(Wrong.of(track.flow, bad, wants_answer=wants_answer))
     return NoticedError("\n".join(lines), wrong)
 
 

@@ -148,7 +148,7 @@ def test_a_foreign_stream_is_cut(standing, expose, stream_to_pod, ports, nodes, 
     One from a port that is no node port goes on.
     """
     service = expose(standing, ports=[DNS])
-    same, beside = stream_to_pod(service.node_port), stream_to_pod(ports.free())
+    same, beside = stream_to_pod(service.node_port), stream_to_pod(ports.allowed[0] - 1)
 
     service.change(selector=standing.seat(0).labels)
     new = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.seat(0).pods))
