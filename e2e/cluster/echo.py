@@ -397,6 +397,8 @@ def _gate(spec: dict[str, Any]) -> None:
         "exec": {"command": ["test", "-e", GATE]},
         "periodSeconds": 1,
         "failureThreshold": 1,
+        # A node under load takes longer than the usual second to run a command.
+        "timeoutSeconds": 10,
     }
 
 

@@ -3,9 +3,11 @@
 import pytest
 
 from e2e.check import (
+    Want,
     answered_by,
     assert_all_met,
     assert_comes_to,
+    assert_follows,
     assert_only,
     assert_serves,
     assert_settles,
@@ -13,7 +15,7 @@ from e2e.check import (
     note_first,
     note_outages,
 )
-from e2e.probe import ANSWERED, BLOCKED, REFUSED, watching
+from e2e.probe import ANSWERED, BLOCKED, CLOSED, REFUSED, watching
 
 TCP = {"name": "tcp", "port": 80, "targetPort": 8080}
 UDP = {"name": "udp", "port": 80, "targetPort": 8081, "protocol": "UDP"}
@@ -23,46 +25,32 @@ READY = {"ready": True, "serving": True, "terminating": False}
 GOING = {"ready": False, "serving": False, "terminating": True}
 
 
-@pytest.mark.clause("endpoints.readiness-flips", covers=["EPS-02"])
-def test_a_pod_leaves_and_enters_with_its_readiness(place_echo, expose, workers, nodes, outside):
-    """A pod that stops being ready leaves, and enters again once it is; no connection fails.
+@pytest.mark.clause("endpoints.only-while-ready", covers=["EPS-02", "EPS-16"])
+def test_a_pod_is_used_only_while_ready(place_echo, expose, workers, nodes, outside):
+    """A pod enters when it gets ready and leaves when it is not, and no connection fails.
 
-    The times that both take on each node are recorded.
-    """
-    echo = place_echo(*(workers or nodes)[:1] * 2, gated=True)
-    flips, stays = echo.pods
-    flows = expose(echo).flows(outside, via=nodes)
-    assert_comes_to(assert_all_met, flows, over=echo.pods)
-
-    with watching(flows) as watch:
-        echo.close_gate(flips)
-        assert_settles(dict.fromkeys(flows, answered_by(stays)), times=10)
-        opened = watch.seconds
-        echo.open_gate(flips)
-        assert_comes_to(assert_all_met, flows, over=echo.pods)
-    assert_unnoticed(watch)
-    note_first(watch, flips, since=opened)
-
-
-@pytest.mark.clause("endpoints.gate-to-be-met", covers=["EPS-16"])
-def test_a_readiness_gate_holds_a_pod_back(place_echo, expose, workers, nodes, outside):
-    """A pod whose readiness gate is not met gets nothing; a blue/green switch by gates fails none.
-
-    First only the blue pod's gate is met, then both, then only the green one's.
+    Whether it is ready is said by its probe, and by a readiness gate that it may have. The times
+    that a change takes are recorded.
     """
     gate = "nodeport-e2e/lit"
-    echo = place_echo(*(workers or nodes)[:1] * 2, condition=gate)
+    echo = place_echo(*(workers or nodes)[:1] * 2, gated=True, condition=gate)
     blue, green = echo.pods
     flows = expose(echo).flows(outside, via=nodes)
     echo.meet(blue, gate)
     assert_serves(dict.fromkeys(flows, answered_by(blue)), times=10)
 
     with watching(flows) as watch:
+        lit = watch.seconds
         echo.meet(green, gate)
         assert_comes_to(assert_all_met, flows, over=echo.pods)
+        echo.close_gate(green)
+        assert_settles(dict.fromkeys(flows, answered_by(blue)), times=10)
+        echo.open_gate(green)
+        assert_comes_to(assert_all_met, flows, over=echo.pods)
         echo.meet(blue, gate, met=False)
-        assert_serves(dict.fromkeys(flows, answered_by(green)), times=10)
+        assert_settles(dict.fromkeys(flows, answered_by(green)), times=10)
     assert_unnoticed(watch)
+    note_first(watch, green, since=lit)
 
 
 @pytest.mark.clause("endpoints.nobody-listens", covers=["EPS-03"])
@@ -81,25 +69,30 @@ def test_a_port_without_anybody_is_refused_alone(standing, expose, nodes, outsid
     assert_settles(table)
 
 
-@pytest.mark.clause("endpoints.scaled-to-zero", covers=["EPS-04"])
+@pytest.mark.clause("endpoints.scaled-to-zero", covers=["EPS-04", "L4-05"])
 def test_scaled_to_zero_refuses(place_scaled, standing, expose, nodes, outside, own_callers):
-    """Scaled to zero, a node port refuses TCP and UDP on every node; scaled up again, it serves."""
+    """Scaled to zero, a node port refuses TCP and UDP on every node; scaled up again, it serves.
+
+    So it does a UDP flow that went on sending all the time.
+    """
     echo = place_scaled(1)
     service, other = expose(echo, ports=[TCP, UDP]), expose(standing)
-    flows = [
+    new = [
         service.seen_from(caller, via=node, family=family, port=service.node_ports[name])
         for family in service.families
         for name in ("tcp", "udp")
         for node, caller in zip(nodes, own_callers(len(nodes), family), strict=True)
     ]
     others = dict.fromkeys(other.flows(outside, via=nodes), answered_by(*standing.pods))
-    assert_settles(dict.fromkeys(flows, answered_by(*echo.pods)))
+    assert_settles(dict.fromkeys(new, answered_by(*echo.pods)))
 
-    echo.scale(0)
-    assert_settles(dict.fromkeys(flows, REFUSED) | others)
-
-    echo.scale(1)
-    assert_settles(dict.fromkeys(flows, answered_by(*echo.pods)))
+    with watching(service.flows(outside, via=nodes, port=service.node_ports["udp"])) as watch:
+        echo.scale(0)
+        assert_settles(dict.fromkeys(new, REFUSED) | others)
+        assert_follows(watch, Want(CLOSED))
+        echo.scale(1)
+        assert_settles(dict.fromkeys(new, answered_by(*echo.pods)))
+        assert_follows(watch, answered_by(*echo.pods))
 
 
 @pytest.mark.clause("endpoints.published-unready", covers=["EPS-05"])
@@ -197,26 +190,28 @@ def test_kept_connections_survive_changes(standing, expose, nodes, outside):
     assert_only(stayed, dict.fromkeys(flows, answered_by(*standing.seat(0).pods)))
 
 
-@pytest.mark.clause("endpoints.killed", covers=["EPS-11"])
-def test_new_connections_avoid_a_killed_pod(place_echo, expose, workers, nodes, outside):
-    """A pod that is killed by force cuts its connections, and new ones come to avoid it.
+@pytest.mark.clause("endpoints.killed", covers=["EPS-11", "L4-03"])
+def test_a_killed_pod_is_avoided(place_echo, expose, workers, nodes, outside):
+    """A pod that is killed by force cuts its connections; new ones and UDP flows come to avoid it.
 
-    How long a node gave no answer is recorded.
+    They did not leave it before, and how long each had no answer is recorded.
     """
     echo = place_echo((workers or nodes)[0], (workers or nodes)[-1])
     victim, survivor = echo.pods
-    service = expose(echo, selector=echo.seat(0).labels)
+    service = expose(echo, ports=[TCP, UDP], selector=echo.seat(0).labels)
     flows = service.flows(outside, via=nodes)
-    assert_settles(dict.fromkeys(flows, answered_by(victim)))
+    datagrams = service.flows(outside, via=nodes, port=service.node_ports["udp"])
+    assert_settles(dict.fromkeys(flows + datagrams, answered_by(victim)))
 
-    with watching(flows, kept=flows) as watch:
+    with watching(datagrams, kept=flows) as watch:
         service.change(selector={"seat": None})
         assert_comes_to(assert_all_met, flows, over=echo.pods)
+        assert_follows(watch, answered_by(victim))
         echo.remove(victim, grace=0)
-        assert_settles(dict.fromkeys(flows, answered_by(survivor)), times=10)
+        assert_follows(watch, answered_by(survivor))
     note_outages(watch)
-    for track in watch.tracks[len(flows) :]:
-        assert any(sample.reply.outcome != ANSWERED for sample in track.samples), f"{track} kept"
+    for track in watch.tracks:
+        assert any(sample.reply.outcome != ANSWERED for sample in track.samples), track
     assert_serves(dict.fromkeys(flows, answered_by(survivor)))
 
 
@@ -224,17 +219,19 @@ def test_new_connections_avoid_a_killed_pod(place_echo, expose, workers, nodes, 
 def test_a_pod_that_restarts_serves_again(place_echo, expose, workers, nodes, outside):
     """A pod whose container crashed serves again on every node once the next one is ready.
 
-    It has the same address, and the outage is recorded.
+    It has the same address, UDP flows come back as well, and the outage is recorded.
     """
     echo = place_echo((workers or nodes)[0])
     (pod,) = echo.pods
-    flows = expose(echo).flows(outside, via=nodes)
+    service = expose(echo, ports=[TCP, UDP])
+    flows = service.flows(outside, via=nodes)
+    datagrams = service.flows(outside, via=nodes, port=service.node_ports["udp"])
     before = dict(echo.addresses)
-    assert_settles(dict.fromkeys(flows, answered_by(pod)))
+    assert_settles(dict.fromkeys(flows + datagrams, answered_by(pod)))
 
-    with watching(flows) as watch:
+    with watching(datagrams, kept=flows) as watch:
         echo.restart(pod)
-        assert_settles(dict.fromkeys(flows, answered_by(pod)), times=10)
+        assert_follows(watch, answered_by(pod))
     note_outages(watch)
     echo.await_ready(1)
     assert echo.addresses == before

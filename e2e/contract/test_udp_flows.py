@@ -9,7 +9,7 @@ from e2e.check import (
     assert_settles,
     note_outages,
 )
-from e2e.probe import BLOCKED, CLOSED, watching
+from e2e.probe import BLOCKED, watching
 
 DNS = {"name": "dns", "port": 53, "targetPort": 8081, "protocol": "UDP"}
 NOBODY = {"seat": "none"}
@@ -27,30 +27,6 @@ def test_a_flow_from_before_any_pod_is_served(standing, expose, nodes, outside):
         assert_follows(watch, answered_by(*standing.pods))
 
 
-@pytest.mark.clause("udp-flows.replaced-pod", covers=["L4-03"])
-def test_a_flow_follows_when_its_pod_is_replaced(place_echo, expose, workers, nodes, outside):
-    """A flow goes on to another pod when its own is deleted, and does not before.
-
-    How long it had no answer is recorded, and the same of new TCP connections.
-    """
-    echo = place_echo((workers or nodes)[0], (workers or nodes)[-1])
-    goes, stays = echo.pods
-    tcp = {"name": "tcp", "port": 80, "targetPort": 8080}
-    service = expose(echo, ports=[DNS, tcp], selector=echo.seat(0).labels)
-    flows = service.flows(outside, via=nodes)
-    beside = service.flows(outside, via=nodes, port=service.node_ports["tcp"])
-    assert_settles(dict.fromkeys(flows + beside, answered_by(goes)))
-
-    with watching(flows) as watch, watching(beside) as connections:
-        service.change(selector={"seat": None})
-        assert_follows(connections, answered_by(*echo.pods))
-        assert_follows(watch, answered_by(goes))
-        echo.remove(goes)
-        assert_follows(watch, answered_by(stays))
-    note_outages(watch)
-    note_outages(connections)
-
-
 @pytest.mark.clause("udp-flows.target-port", covers=["L4-04"])
 def test_a_flow_follows_the_target_port(standing, expose, nodes, outside):
     """A changed target port moves the flows that exist, to one where nobody listens and back."""
@@ -64,20 +40,6 @@ def test_a_flow_follows_the_target_port(standing, expose, nodes, outside):
         assert_follows(watch, Want(BLOCKED))
         service.change(ports=[here])
         assert_follows(watch, answered_by(*standing.pods))
-
-
-@pytest.mark.clause("udp-flows.scaled-to-zero", covers=["L4-05"])
-def test_a_flow_recovers_after_zero(place_scaled, expose, nodes, outside):
-    """A flow that goes on sending to a Service without pods is served once a pod is back."""
-    echo = place_scaled(1)
-    flows = expose(echo, ports=[DNS]).flows(outside, via=nodes)
-    assert_settles(dict.fromkeys(flows, answered_by(*echo.pods)))
-
-    with watching(flows) as watch:
-        echo.scale(0)
-        assert_follows(watch, Want(CLOSED))
-        echo.scale(1)
-        assert_follows(watch, answered_by(*echo.pods))
 
 
 @pytest.mark.clause("udp-flows.last-pod-kept", covers=["L4-05"])
