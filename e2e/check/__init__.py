@@ -30,12 +30,12 @@ from e2e.check.table import (
     assert_settles,
     replies_in,
 )
-from e2e.check.watched import assert_unnoticed, longest_gap, note_handovers, note_outages
 from e2e.check.watched import (
     assert_follows,
     assert_unnoticed,
     longest_gap,
     note_first,
+    note_handovers,
     note_outages,
 )
 
@@ -48,9 +48,9 @@ __all__ = [
     "assert_answers",
     "assert_becomes",
     "assert_comes_to",
+    "assert_follows",
     "assert_healths",
     "assert_invalid",
-    "assert_follows",
     "assert_keeps",
     "assert_one_each",
     "assert_only",
@@ -66,8 +66,8 @@ __all__ = [
     "connections_to_meet",
     "longest_gap",
     "measured",
-    "note_handovers",
     "note_first",
+    "note_handovers",
     "note_outages",
     "replies_in",
 ]
