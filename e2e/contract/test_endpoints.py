@@ -18,7 +18,7 @@ from e2e.check import (
 from e2e.probe import ANSWERED, BLOCKED, CLOSED, REFUSED, watching
 
 TCP = {"name": "tcp", "port": 80, "targetPort": 8080}
-UDP = {"name": "udp", "port": 80, "targetPort": 8081, "protocol": "UDP"}
+UDP = {"name": "udp", "port": 53, "targetPort": 8081, "protocol": "UDP"}
 # Longer than the clause takes on a starved machine.
 LINGER = 60
 READY = {"ready": True, "serving": True, "terminating": False}
