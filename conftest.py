@@ -6,6 +6,8 @@ pytest_plugins = [
     "e2e.fixtures.verdict",
     "e2e.fixtures.actors",
     "e2e.fixtures.objects",
+    "e2e.fixtures.endpoints",
+    "e2e.fixtures.streams",
     "e2e.fixtures.vantages",
     "e2e.fixtures.nodes",
     "e2e.fixtures.names",

@@ -32,6 +32,10 @@ ASK_FOR_ARRIVAL = 0.02
 SAMPLER_START_WITHIN = ATTEMPT + 10.0
 # A vantage in a pod is asked for so many calls at once, which takes a tenth of a second.
 CALLS_AT_ONCE = 5
+# A stream of 20 datagrams a second that brings none for so long has ended.
+STREAM_GOES_ON_WITHIN = 4.0
+# Three nodes are asked 330 times a second, and nobody wants more than 10,000 attempts.
+ATTEMPTS_WITHIN = 60.0
 # A sampler that was kept from asking for longer than this saw too little to call it unbroken.
 BLIND_FOR_AT_MOST = 2.0
 

@@ -31,7 +31,14 @@ from e2e.check.table import (
     assert_settles,
     replies_in,
 )
-from e2e.check.watched import assert_unnoticed, longest_gap, note_handovers, note_outages
+from e2e.check.watched import (
+    assert_follows,
+    assert_unnoticed,
+    longest_gap,
+    note_first,
+    note_handovers,
+    note_outages,
+)
 
 __all__ = [
     "Want",
@@ -42,6 +49,7 @@ __all__ = [
     "assert_answers",
     "assert_becomes",
     "assert_comes_to",
+    "assert_follows",
     "assert_healths",
     "assert_invalid",
     "assert_keeps",
@@ -60,6 +68,7 @@ __all__ = [
     "connections_to_meet",
     "longest_gap",
     "measured",
+    "note_first",
     "note_handovers",
     "note_outages",
     "replies_in",

@@ -2,18 +2,22 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from e2e import timing
 from e2e.check import journal
+from e2e.check.table import Want
 from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.errors import ProbeBrokenError
-from e2e.probe import ANSWERED, Flow, Sample, Track, Watch
+from e2e.probe import ANSWERED, SILENT, Flow, Sample, Track, Watch
 from e2e.probe.sampler import KEPT, NEW, RATES
+from e2e.wait import settle
 
 # The part of the wanted rate below which nothing is called unbroken: 100 new connections a second
 # through every node.
 ENOUGH = {NEW: 100 / RATES[NEW], KEPT: 0.5}
+# Attempts in a row that a track needs to have come to something: half a second of datagrams.
+FOLLOWED = 10
 
 
 class NoticedError(WrongFlowsError):
@@ -27,10 +31,16 @@ def assert_unnoticed(watch: Watch) -> None:
         NoticedError: one was not; shows every track with its count, its failures and its longest
             time without an answer.
         ProbeBrokenError: there were fewer than 100 new connections a second through a node, or
-            nobody asked for seconds, so that nothing is known.
+            nobody asked for seconds, so that nothing is known; also if some were silent, since
+            who is starved does not hear what was answered.
         ValueError: nothing was watched.
     """
     _demand_samples(watch)
+    if {s.reply.outcome for track in watch.tracks for s in _failures(track)} == {SILENT}:
+        # One connection at a time is asked less often where it is silent.
+        for track in watch.tracks:
+            if track.kind == NEW:
+                _demand_rate(track, watch.seconds)
     lines = [(_describe(track, watch.seconds), _failures(track)) for track in watch.tracks]
     if any(failures for _, failures in lines):
         head = f"want no attempt of {watch.seconds:.1f} s to fail"
@@ -45,6 +55,71 @@ def assert_unnoticed(watch: Watch) -> None:
         _demand_rate(track, watch.seconds)
     for line, _ in lines:
         _note(line)
+
+
+def assert_follows(
+    watch: Watch, want: Want, *, within: float = timing.SETTLE_WITHIN
+) -> dict[Track, float]:
+    """Let every track of a watch that goes on come to bring what is wanted, and note when it did.
+
+    A track has come to it when ten attempts in a row bring it, all of which began after this call.
+
+    Returns:
+        the seconds from this call to the first of them, by track.
+
+    Raises:
+        NoticedError: time ran out; shows what each track brought last, the wrong ones marked.
+        ValueError: nothing is watched.
+    """
+    if not watch.tracks:
+        raise ValueError("nothing is watched, so nothing can come to anything")
+    began = watch.seconds
+
+    def row(track: Track) -> list[Sample]:
+        """The last attempts of a track that are all as wanted."""
+        every = [sample for sample in tuple(track.samples) if sample.at >= began]
+        latest_first = sorted(every, key=lambda sample: -sample.at)
+        return list(takewhile(lambda sample: want.allows(sample.reply), latest_first))
+
+    def rows() -> dict[Track, list[Sample]]:
+        return {track: row(track) for track in watch.tracks}
+
+    def agrees(seen: Mapping[Track, Sequence[Sample]]) -> bool:
+        return all(len(samples) >= FOLLOWED for samples in seen.values())
+
+    looked = settle(rows, agrees, within=within, times=1, every=timing.LOOK_EVERY)
+    if not looked.settled:
+        raise _left_behind(looked.last, want, began, within)
+    took = {track: samples[-1].at - began for track, samples in looked.last.items()}
+    if book := journal.current.get():
+        book.converged += [(str(track), seconds) for track, seconds in took.items()]
+    return took
+
+
+def _left_behind(
+    rows: Mapping[Track, Sequence[Sample]], want: Want, began: float, within: float
+) -> NoticedError:
+    lines, wrong = [f"want {want} within {within:g} s, {FOLLOWED} times in a row"], []
+    for track, samples in rows.items():
+        seen = [sample.reply for sample in tuple(track.samples) if sample.at >= began]
+        lately = Counter(str(reply) for reply in seen[-FOLLOWED:])
+        last = ", ".join(f"{n} {kind}" for kind, n in lately.items())
+        left = len(samples) < FOLLOWED
+        lines.append(f"{'x' if left else ' '} {track}: saw last {last or 'nothing'}")
+        if left:
+            bad = [reply for reply in seen if not want.allows(reply)]
+            wants_answer = ANSWERED in want.outcomes
+            wrong.append(Wrong.of(track.flow, bad, wants_answer=wants_answer))
+    return NoticedError("\n".join(lines), wrong)
+
+
+def note_first(watch: Watch, pod: str, *, since: float) -> None:
+    """Record how long each track of a watch took from a moment on to be answered by a pod."""
+    if book := journal.current.get():
+        for track in watch.tracks:
+            met = [s.at for s in tuple(track.samples) if s.at >= since and s.reply.echo == pod]
+            if met:
+                book.converged.append((f"{track} by {pod}", min(met) - since))
 
 
 def longest_gap(samples: Sequence[Sample], until: float) -> float:

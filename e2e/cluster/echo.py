@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from e2e import timing
-from e2e.cluster.api import Api, Object
+from e2e.cluster.api import STRATEGIC, Api, Object
 from e2e.cluster.manifest import load
 from e2e.cluster.node import Node, family_of, is_ready
 from e2e.cluster.vantage import PodVantage
@@ -21,6 +21,9 @@ GATE = "/tmp/ready"  # noqa: S108  # of the pod
 AT_ONCE = {"maxSurge": "100%", "maxUnavailable": 0}
 # So that a part of a group can be selected.
 SEAT_LABEL, NODE_LABEL = "seat", "node"
+# What a pod that only runs once may write before its node evicts it, and what is more than that.
+ROOM, TOO_MUCH = "1Mi", 16 << 20
+ENDED = ("Succeeded", "Failed")
 
 
 @dataclass
@@ -147,6 +150,60 @@ class Echo:
         """One of its pods as a caller."""
         return PodVantage(self.api, f"pod on {self.pods[pod]}", pod, self.namespace, HTTP_PORT)
 
+    def open_gate(self, pod: str) -> None:
+        """Let a pod that was placed with a gate get Ready."""
+        self.vantage(pod).run(f"touch {GATE}")
+
+    def close_gate(self, pod: str) -> None:
+        """Let a pod that was placed with a gate be Ready no more, though it goes on answering."""
+        self.vantage(pod).run(f"rm {GATE}")
+
+    def meet(self, pod: str, condition: str, *, met: bool = True) -> None:
+        """Say of a pod that a condition for its being Ready is met, or that it is not."""
+        state = {"type": condition, "status": str(met)}
+        self.api.submit_change(
+            *("Pod", pod, {"status": {"conditions": [state]}}, self.namespace),
+            how=STRATEGIC,
+            part="status",
+        )
+
+    def exit(self, pod: str, code: int) -> None:
+        """Let the app of a pod end with an exit code a moment from now."""
+        url = f"http://localhost:{HTTP_PORT}/exit?code={code}&wait=200ms"
+        self.vantage(pod).run(f"curl -s '{url}' >/dev/null 2>&1 &")
+
+    def overfill(self, pod: str) -> None:
+        """Let a pod that runs once write more than it may, so that its node evicts it."""
+        self.vantage(pod).run(f"head -c {TOO_MUCH} /dev/zero >/tmp/too-much")
+
+    def restart(self, pod: str) -> None:
+        """Let the app of a pod crash, and wait until the pod is Ready with a new container."""
+
+        def restarts() -> int:
+            found = self.api.get("Pod", pod, self.namespace)
+            count = int(found["status"]["containerStatuses"][0]["restartCount"])
+            return count if is_ready(found) else 0
+
+        before = restarts()
+        self.exit(pod, 1)
+        wait_until(
+            lambda: restarts() > before,
+            what=f"a new container of {pod}",
+            within=timing.PODS_READY_WITHIN,
+        )
+
+    def await_ended(self) -> dict[str, str]:
+        """Wait until no container of its pods runs any more; gives the reason or phase of each."""
+
+        def ends() -> dict[str, str]:
+            found = [self.api.get("Pod", pod, self.namespace)["status"] for pod in self.pods]
+            says = [status.get("reason", status["phase"]) for status in found]
+            over = all(status["phase"] in ENDED for status in found)
+            return dict(zip(self.pods, says, strict=True)) if over else {}
+
+        what = f"the end of the pods of {self.namespace}/{self.name}"
+        return wait_until(ends, what=what, within=timing.PODS_READY_WITHIN)
+
     def relabel(self, pod: str, labels: Mapping[str, str | None]) -> None:
         """Change labels of one pod; None takes a label away."""
         self.api.change("Pod", pod, {"metadata": {"labels": dict(labels)}}, self.namespace)
@@ -188,6 +245,8 @@ def place(
     udp_host_port: int | None = None,
     ready: bool = True,
     gated: bool = False,
+    condition: str | None = None,
+    once: bool = False,
     linger: int | None = None,
 ) -> Echo:
     """Place one echo pod on each of `nodes` (a node may be named several times); does not wait.
@@ -203,6 +262,8 @@ def place(
         udp_host_port: let this UDP port of the node lead to the pod's.
         ready: answer, but never get Ready, if False.
         gated: Ready only while the file `GATE` is there, which it is at first.
+        condition: the name of a readiness gate, which is not met at first; see `Echo.meet`.
+        once: no container that has ended is started again, and the node evicts who writes much.
         linger: go on serving so many seconds after being told to end, as a graceful app does.
     """
     echo = Echo(api, _name(), namespace, {})
@@ -228,6 +289,12 @@ def place(
             pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] = 1
         if gated:
             _gate(pod["spec"])
+        if condition:
+            pod["spec"]["readinessGates"] = [{"conditionType": condition}]
+        if once:
+            pod["spec"]["restartPolicy"] = "Never"
+            limits = {"limits": {"ephemeral-storage": ROOM}}
+            pod["spec"]["containers"][0]["resources"] = limits
         if linger:
             _linger(pod["spec"], linger)
         api.create(pod)
@@ -334,6 +401,8 @@ def _gate(spec: dict[str, Any]) -> None:
         "exec": {"command": ["test", "-e", GATE]},
         "periodSeconds": 1,
         "failureThreshold": 1,
+        # A node under load takes longer than the usual second to run a command.
+        "timeoutSeconds": 10,
     }
 
 

@@ -2,8 +2,20 @@
 
 import pytest
 
-from e2e.check import answered_by, assert_serves, assert_unnoticed
-from e2e.probe import watching
+from e2e.check import (
+    answered_by,
+    assert_one_each,
+    assert_serves,
+    assert_settles,
+    assert_spread_evenly,
+    assert_unnoticed,
+    connections_needed,
+)
+from e2e.probe import BLOCKED, UDP, draw, watching
+
+DNS = {"name": "dns", "port": 53, "targetPort": 8081, "protocol": "UDP"}
+# What connection tracking may bring is a pod that is left out, and not one that is off by a little.
+UNEVENNESS = 0.5
 
 
 @pytest.mark.clause("udp.every-node", covers=["L4-01", "DP-20"])
@@ -12,11 +24,52 @@ def test_udp_answers_on_every_node(standing, expose, nodes, outside):
 
     A flow from one source port loses no datagram.
     """
-    port = {"name": "dns", "port": 53, "targetPort": 8081, "protocol": "UDP"}
-    service = expose(standing, ports=[port])
+    service = expose(standing, ports=[DNS])
     flows = service.flows(outside, via=nodes)
 
     assert_serves(dict.fromkeys(flows, answered_by(*standing.pods)))
     with watching(flows) as watch:
         assert_serves(dict.fromkeys(flows, answered_by(*standing.pods)))
     assert_unnoticed(watch)
+
+
+@pytest.mark.clause("udp.source-port-decides", covers=["L4-10"])
+def test_a_source_port_keeps_its_pod(standing, expose, nodes, outside):
+    """Over UDP one source port stays on one pod, and new source ports get each pod equally often.
+
+    That holds through every node.
+    """
+    flows = expose(standing, ports=[DNS]).flows(outside, via=nodes)
+    assert_settles(dict.fromkeys(flows, answered_by(*standing.pods)))
+
+    with watching(flows) as watch:
+        replies = draw(flows, connections_needed(len(standing.pods), unevenness=UNEVENNESS))
+
+    assert_spread_evenly(replies, over=standing.pods, unevenness=UNEVENNESS)
+    stayed = {track.flow: [sample.reply for sample in track.samples] for track in watch.tracks}
+    assert_one_each(stayed, over=standing.pods)
+
+
+@pytest.mark.clause("udp.independent-of-tcp", covers=["L4-13"])
+def test_tcp_and_udp_share_a_number(standing, expose, nodes, outside):
+    """TCP and UDP on one node port number are independent: each goes and leaves the other alone.
+
+    Not one connection of the other fails and not one datagram of it is lost.
+    """
+    tcp = {"name": "tcp", "port": 53, "targetPort": 8080}
+    service = expose(standing, ports=[tcp])
+    number = {"nodePort": service.node_port}
+    tcp, udp = tcp | number, DNS | number
+    service.change(ports=[tcp, udp])
+    over_tcp = service.flows(outside, via=nodes)
+    over_udp = service.flows(outside, via=nodes, protocol=UDP)
+    served = answered_by(*standing.pods)
+    assert_serves(dict.fromkeys(over_tcp + over_udp, served))
+
+    for stays, goes, ports in (over_tcp, over_udp, [tcp]), (over_udp, over_tcp, [udp]):
+        service.change(ports=[tcp, udp])
+        assert_settles(dict.fromkeys(over_tcp + over_udp, served))
+        with watching(stays) as watch:
+            service.change(ports=ports)
+            assert_settles(dict.fromkeys(goes, BLOCKED) | dict.fromkeys(stays[:1], served), times=1)
+        assert_unnoticed(watch)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from e2e import timing
@@ -94,6 +95,14 @@ class Watch:
     def begin(self) -> None:
         """Let the clock begin."""
         self._began = time.monotonic()
+
+    def await_attempts(self, count: int) -> None:
+        """Go on until so many attempts have been made, all tracks together."""
+        wait_until(
+            lambda: sum(len(track.samples) for track in self.tracks) >= count,
+            what=f"{count} attempts of a watch",
+            within=timing.ATTEMPTS_WITHIN,
+        )
 
     def end(self) -> None:
         """Stop the clock."""
@@ -272,6 +281,7 @@ class _Sampler:
                             with suppress(OSError):
                                 talking.send(word)
                     flight.under_way[str(beat)] = self.watch.seconds
+                    flight.give_up(begun_before=self.watch.seconds - timing.ATTEMPT)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(timing.ATTEMPT):
                         await flight.landed()
@@ -319,8 +329,8 @@ class _Flight:
             self._changed.clear()
             await self._changed.wait()
 
-    def give_up(self) -> None:
-        for beat in list(self.under_way):
+    def give_up(self, begun_before: float = inf) -> None:
+        for beat in [beat for beat, at in self.under_way.items() if at < begun_before]:
             self._land(beat, Reply(SILENT))
 
 

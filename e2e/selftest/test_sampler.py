@@ -6,7 +6,16 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from e2e.check import assert_unnoticed, longest_gap, note_outages
+from e2e import timing
+from e2e.check import (
+    answered_by,
+    assert_follows,
+    assert_unnoticed,
+    journal,
+    longest_gap,
+    note_first,
+    note_outages,
+)
 from e2e.check.watched import NoticedError
 from e2e.errors import ProbeBrokenError
 from e2e.probe import (
@@ -135,6 +144,46 @@ def test_datagrams_are_numbered():
     assert outcomes.index(SILENT) == 3
 
 
+def test_a_lost_datagram_is_told_while_the_watch_goes_on(monkeypatch):
+    """A datagram without an answer is called silent after an attempt, and not only at the end."""
+    monkeypatch.setattr(timing, "ATTEMPT", 0.3)
+    with speaking_udp(deaf_to="echo 3") as port, watching([flow(port, UDP)]) as watch:
+        (track,) = watch.tracks
+
+        def silent() -> list[float]:
+            return [s.at for s in tuple(track.samples) if s.reply.outcome == SILENT]
+
+        (at,) = wait_until(silent, what="silence", within=LONG)
+        assert at < watch.seconds - 0.3
+
+
+def test_a_watch_follows():
+    """A track has come to what is wanted with ten such attempts in a row after the call."""
+    with speaking_udp(deaf_to="echo 3") as port, watching([flow(port, UDP)]) as watch:
+        took = assert_follows(watch, answered_by("echo-a-0"))
+
+    (track,) = watch.tracks
+    since = [sample for sample in track.samples if sample.at >= watch.seconds - 10 / 20]
+    assert took[track] >= 0.0
+    assert {sample.reply.outcome for sample in since} == {ANSWERED}
+
+
+def test_a_watch_that_does_not_follow_is_told():
+    """Who still meets another pod when time is up is shown with what it met."""
+    book = journal.Journal()
+    token = journal.current.set(book)
+    with speaking_udp() as port, watching([flow(port, UDP)]) as watch:
+        with pytest.raises(NoticedError, match=r"x .*saw last .* answered by echo-a-0") as caught:
+            assert_follows(watch, answered_by("echo-a-1"), within=1.0)
+        note_first(watch, "echo-a-0", since=0.0)
+    journal.current.reset(token)
+
+    assert [wrong.echo for wrong in caught.value.wrong] == ["echo-a-0"]
+    ((name, took),) = book.converged
+    assert name.endswith("by echo-a-0")
+    assert took < 1.0
+
+
 def test_nobody_there_is_refused():
     """Where nobody listens, TCP and UDP are refused, and every attempt says so."""
     with socket.socket() as free, socket.socket(type=socket.SOCK_DGRAM) as free_udp:
@@ -220,6 +269,27 @@ def test_too_few_that_fail_are_a_failure():
     """A failure is told, however few attempts there were."""
     with pytest.raises(NoticedError):
         assert_unnoticed(made_up(NEW, every(1 / 50, outcome=REFUSED)))
+
+
+def test_a_starved_sampler_does_not_hear():
+    """Silence that a sampler reports which could not ask often enough is no verdict."""
+    samples = every(1 / 50)
+    samples[20] = Sample(samples[20].at, Reply(SILENT))
+
+    with pytest.raises(ProbeBrokenError, match="only 50 attempts a second"):
+        assert_unnoticed(made_up(NEW, samples))
+
+
+def test_attempts_can_be_awaited():
+    """A watch goes on until so many attempts have been made, all tracks together."""
+    with (
+        serving(once) as one,
+        serving(once) as other,
+        watching([flow(one.port), flow(other.port)]) as watch,
+    ):
+        watch.await_attempts(50)
+
+    assert sum(len(track.samples) for track in watch.tracks) >= 50
 
 
 def test_nothing_watched_is_an_error():
