@@ -140,6 +140,10 @@ class Service:
         port = int(self.stored["spec"]["ports"][0]["port"])
         return Flow(caller, Target(f"{address} via {via}", address, port, self.owner))
 
+    def flow_to(self, caller: Vantage, address: str, *, name: str, port: int | None = None) -> Flow:
+        """The flow from a caller to any other address and a port, the node port by default."""
+        return Flow(caller, Target(name, address, port or self.node_port, self.owner))
+
     def change(self, **spec: Any) -> None:
         """Merge fields into its spec; a list replaces the list that was there."""
         self.asked = time.monotonic()
