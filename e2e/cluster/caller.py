@@ -208,8 +208,6 @@ class Caller:
             served[family] = at.source
         return served
 
-
-@pytest.fixture
     def routing_loopback(self, *, via: Node) -> CallerVantage:
         """A caller that sends to a node what is for 127.0.0.1, as a malicious neighbour would."""
         if not self._has_no_loopback:
