@@ -21,6 +21,8 @@ from e2e.check.refusal import (
     assert_refused,
 )
 from e2e.check.state import assert_becomes
+from e2e.check.owned import assert_all_owned
+from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
 from e2e.check.table import (
     Want,
     answered_by,
@@ -40,6 +42,7 @@ __all__ = [
     "assert_all_met",
     "assert_answers",
     "assert_becomes",
+    "assert_all_owned",
     "assert_comes_to",
     "assert_healths",
     "assert_invalid",

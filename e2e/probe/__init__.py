@@ -19,6 +19,7 @@ from e2e.probe.outside import Outside
 from e2e.probe.reply import Reply
 from e2e.probe.sampler import Sample, Track, Watch, watching
 from e2e.probe.slowly import draw_slowly
+from e2e.probe.scan import open_among
 
 __all__ = [
     "ANSWERED",
@@ -49,5 +50,6 @@ __all__ = [
     "draw",
     "draw_slowly",
     "look",
+    "open_among",
     "watching",
 ]
