@@ -43,6 +43,12 @@ class Implementation:
         """What kube-proxy was told of the addresses at which node ports answer, if anything."""
         return list(self.settings.get("nodePortAddresses") or [])
 
+    @property
+    def serves_external_ips(self) -> bool:
+        """Whether externalIPs of Services are served, which kube-proxy can be told not to do."""
+        gates: dict[str, bool] = self.settings.get("featureGates") or {}
+        return gates.get("AllowServiceExternalIPs", True)
+
     def answers_at(self, address: str, primary: Collection[str]) -> bool:
         """Whether what kube-proxy was told lets an address of a node answer.
 

@@ -4,8 +4,10 @@ import pytest
 
 from e2e.check import (
     answered_by,
+    assert_accepted,
     assert_comes_to,
     assert_one_each,
+    assert_refused,
     assert_serves,
     assert_settles,
     assert_spread_evenly,
@@ -21,7 +23,7 @@ CONNECTIONS = 100
 
 
 @pytest.mark.clause("external.answers-through-every-node", covers=["EXT-01", "EXT-04", "N-19"])
-@pytest.mark.needs("outside-caller", "own-cluster")
+@pytest.mark.needs("external-ips", "outside-caller", "own-cluster")
 def test_an_external_address_answers_until_it_is_removed(
     standing, expose, nodes, caller, outside, listed, documentation_addresses
 ):
@@ -53,7 +55,7 @@ def test_an_external_address_answers_until_it_is_removed(
 
 
 @pytest.mark.clause("external.own-address-takes-one-port", covers=["EXT-02"])
-@pytest.mark.needs("own-cluster")
+@pytest.mark.needs("external-ips", "own-cluster")
 def test_a_nodes_own_address_loses_no_other_port(
     standing, expose, ports, nodes, workers, outside, in_pods
 ):
@@ -80,7 +82,7 @@ def test_a_nodes_own_address_loses_no_other_port(
 
 
 @pytest.mark.clause("external.local-keeps-the-source", covers=["EXT-03"])
-@pytest.mark.needs("two-workers", "outside-caller", "own-cluster")
+@pytest.mark.needs("external-ips", "two-workers", "outside-caller", "own-cluster")
 def test_local_holds_at_an_external_address(
     standing, expose, workers, nodes, caller, in_pods, documentation_addresses
 ):
@@ -107,7 +109,7 @@ def test_local_holds_at_an_external_address(
 
 
 @pytest.mark.clause("external.spread-and-sticky", covers=["EXT-06"])
-@pytest.mark.needs("outside-caller", "own-cluster")
+@pytest.mark.needs("external-ips", "outside-caller", "own-cluster")
 def test_shares_and_affinity_hold_at_an_external_address(
     standing, expose, nodes, caller, documentation_addresses
 ):
@@ -131,3 +133,49 @@ def test_shares_and_affinity_hold_at_an_external_address(
     service.change(sessionAffinity="ClientIP")
     assert_comes_to(assert_one_each, flows, over=standing.pods)
     assert_one_each(draw(flows, CONNECTIONS), over=standing.pods)
+
+
+@pytest.mark.clause("external.switched-off", covers=["EXT-05"])
+@pytest.mark.needs("external-ips-off", "outside-caller", "own-cluster")
+def test_external_addresses_that_are_switched_off_do_not_serve(
+    standing, expose, nodes, caller, outside, documentation_addresses
+):
+    """Where kube-proxy serves no external addresses, they are closed, and the node port serves."""
+    service = expose(standing, ports=[{"port": 8088, "targetPort": 8080}])
+    addresses = [documentation_addresses[family] for family in service.families]
+    service.change(externalIPs=addresses)
+
+    table = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods))
+    for address in addresses:
+        for node in nodes:
+            intended = caller.routing(address, via=node)
+            table[service.external_flow(intended, address=address, via=node)] = CLOSED
+    assert_settles(table)
+
+
+@pytest.mark.clause("external.forbidden-takes-nothing", covers=["EXT-05", "SEC-05"])
+@pytest.mark.needs("external-ips-denied")
+def test_where_they_are_forbidden_nobodys_traffic_is_taken(
+    standing, standing_in_hosts, expose, submit, change, nodes, in_pods, in_hosts
+):
+    """Where external addresses are forbidden, none can be made to take a node's own traffic.
+
+    A Service that asks for a node's address and a port that somebody has there is refused, also by
+    a change, and pods on every node go on reaching who has it (CVE-2020-8554).
+    """
+    port, owners = in_hosts[0].port, standing_in_hosts
+    existing = assert_accepted(submit(selector=standing.labels, ports=[{"port": port}]))
+    wanted = [address for node in nodes for address in node.addresses.values()]
+    for answer in (
+        submit(selector=standing.labels, externalIPs=wanted, ports=[{"port": port}]),
+        change(existing, externalIPs=wanted),
+    ):
+        assert_refused(answer, code=403, reason="Forbidden")
+
+    theirs = expose(owners, ports=[{"port": 80, "targetPort": port}])
+    table = {
+        theirs.seen_from(pod, via=node).at(port): answered_by(*owners.on(node).pods)
+        for pod in in_pods
+        for node in nodes
+    }
+    assert_serves(table)
