@@ -1,5 +1,6 @@
 """Judges what was seen: tables of flows, distributions and refusals. Pure: acts on nothing."""
 
+from e2e.check.arrived import assert_all_arrive
 from e2e.check.distribution import (
     assert_all_met,
     assert_comes_to,
@@ -39,6 +40,7 @@ __all__ = [
     "answered_by",
     "assert_absent",
     "assert_accepted",
+    "assert_all_arrive",
     "assert_all_met",
     "assert_answers",
     "assert_becomes",
