@@ -11,5 +11,7 @@ pytest_plugins = [
     "e2e.fixtures.names",
     "e2e.fixtures.slices",
     "e2e.fixtures.scan",
+    "e2e.fixtures.guards",
+    "e2e.fixtures.scale",
     "e2e.fixtures.selection",
 ]
