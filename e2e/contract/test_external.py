@@ -156,26 +156,22 @@ def test_external_addresses_that_are_switched_off_do_not_serve(
 @pytest.mark.clause("external.forbidden-takes-nothing", covers=["EXT-05", "SEC-05"])
 @pytest.mark.needs("external-ips-denied")
 def test_where_they_are_forbidden_nobodys_traffic_is_taken(
-    standing, standing_in_hosts, expose, submit, change, nodes, in_pods, in_hosts
+    standing, expose, submit, change, nodes, in_pods, in_hosts
 ):
     """Where external addresses are forbidden, none can be made to take a node's own traffic.
 
     A Service that asks for a node's address and a port that somebody has there is refused, also by
     a change, and pods on every node go on reaching who has it (CVE-2020-8554).
     """
-    port, owners = in_hosts[0].port, standing_in_hosts
-    existing = assert_accepted(submit(selector=standing.labels, ports=[{"port": port}]))
+    service, port = expose(standing), in_hosts[0].port
     wanted = [address for node in nodes for address in node.addresses.values()]
-    for answer in (
-        submit(selector=standing.labels, externalIPs=wanted, ports=[{"port": port}]),
-        change(existing, externalIPs=wanted),
-    ):
-        assert_refused(answer, code=403, reason="Forbidden")
+    way = {"selector": standing.labels, "ports": [{"port": port, "targetPort": 8080}]}
+    assert_refused(submit(externalIPs=wanted, **way), code=403, reason="Forbidden")
+    existing = assert_accepted(submit(**way))
+    assert_refused(change(existing, externalIPs=wanted), code=403, reason="Forbidden")
 
-    theirs = expose(owners, ports=[{"port": 80, "targetPort": port}])
-    table = {
-        theirs.seen_from(pod, via=node).at(port): answered_by(*owners.on(node).pods)
-        for pod in in_pods
-        for node in nodes
-    }
+    table = {}
+    for pod in in_pods:
+        for flow in service.flows(pod, via=nodes):
+            table |= {flow: answered_by(*standing.pods), flow.at(port): FOREIGN}
     assert_serves(table)
