@@ -14,6 +14,7 @@ from e2e.check.distribution import (
 from e2e.check.health import assert_healths
 from e2e.check.journal import measured
 from e2e.check.latency import assert_reaches
+from e2e.check.owned import assert_all_owned
 from e2e.check.refusal import (
     assert_absent,
     assert_accepted,
@@ -22,8 +23,6 @@ from e2e.check.refusal import (
     assert_refused,
 )
 from e2e.check.state import assert_becomes
-from e2e.check.owned import assert_all_owned
-from e2e.check.refusal import assert_absent, assert_accepted, assert_refused
 from e2e.check.table import (
     Want,
     answered_by,
@@ -42,9 +41,9 @@ __all__ = [
     "assert_accepted",
     "assert_all_arrive",
     "assert_all_met",
+    "assert_all_owned",
     "assert_answers",
     "assert_becomes",
-    "assert_all_owned",
     "assert_comes_to",
     "assert_healths",
     "assert_invalid",

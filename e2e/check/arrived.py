@@ -1,10 +1,11 @@
 """When did each of hundreds of flows begin to be served?"""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from e2e import timing
 from e2e.check import journal
+from e2e.check.latency import describe
 from e2e.probe import Flow
 from e2e.wait import settle
 
@@ -57,14 +58,5 @@ def assert_all_arrive(
         head = f"{count - len(took)} of {count} flows were not served within {within:g} s"
         raise MissingError("\n".join([head, *lines]))
     times = sorted(took.values())
-    figures = (f"{name} {percentile(times, share):.2f} s" for name, share in SHARES.items())
-    journal.measured(f"{count} flows, from creation to the first connection: {', '.join(figures)}")
+    journal.measured(f"from creation to the first connection: {describe(times)}")
     return times
-
-
-SHARES = {"p50": 0.5, "p95": 0.95, "max": 1.0}
-
-
-def percentile(times: Sequence[float], share: float) -> float:
-    """The smallest of sorted values that at least this share of them does not exceed."""
-    return times[max(0, -int(-share * len(times) // 1) - 1)]

@@ -18,8 +18,8 @@ from e2e.probe.outcome import (
 from e2e.probe.outside import Outside
 from e2e.probe.reply import Reply
 from e2e.probe.sampler import Sample, Track, Watch, watching
-from e2e.probe.slowly import draw_slowly
 from e2e.probe.scan import open_among
+from e2e.probe.slowly import draw_slowly
 
 __all__ = [
     "ANSWERED",

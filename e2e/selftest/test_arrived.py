@@ -5,7 +5,7 @@ import time
 import pytest
 
 from e2e.check import journal
-from e2e.check.arrived import MissingError, assert_all_arrive, percentile
+from e2e.check.arrived import MissingError, assert_all_arrive
 from e2e.probe import Flow, Outside, Target
 
 FIRST, SECOND = (Flow(Outside(), Target(f"node-{n}", f"192.0.2.{n}", 30001, None)) for n in (1, 2))
@@ -21,7 +21,7 @@ def test_all_arrive_and_their_times_are_kept():
     journal.current.reset(token)
     assert quick < 1
     assert 5 <= slow < 6
-    assert "2 flows" in book.measured[0]
+    assert "of 2" in book.measured[0]
 
 
 def test_those_that_are_made_meanwhile_count():
@@ -45,11 +45,3 @@ def test_who_never_arrives_is_named():
         )
     with pytest.raises(MissingError, match="1 of 3"):
         assert_all_arrive(lambda: expected, 3, scan=set, within=0.2)
-
-
-@pytest.mark.parametrize(
-    ("share", "value"), [(0.0, 1), (0.25, 1), (0.5, 2), (0.75, 3), (0.95, 4), (1.0, 4)]
-)
-def test_percentiles(share, value):
-    """A percentile is one of the values."""
-    assert percentile([1, 2, 3, 4], share) == value
