@@ -1,8 +1,10 @@
 """What kube-proxy was told, and what follows for a node's addresses."""
 
+import tomllib
+
 import pytest
 
-from e2e.cluster.implementation import Implementation
+from e2e.cluster.implementation import CHOICES, VERSIONS, Implementation
 
 PRIMARY = ["172.18.0.2", "fc00::2"]
 
@@ -41,3 +43,11 @@ def test_external_addresses_are_served_unless_switched_off():
 
     assert told().serves_external_ips
     assert not off.serves_external_ips
+
+
+@pytest.mark.parametrize("file", [CHOICES, VERSIONS], ids=lambda file: file.name)
+def test_every_choice_has_its_source(file):
+    """What the contract leaves open can be read, and each row says where it is from."""
+    choices = tomllib.loads(file.read_text())
+
+    assert all(row["source"] for choice in choices.values() for row in choice["rows"])
