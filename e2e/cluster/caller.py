@@ -216,10 +216,16 @@ class Caller:
         return self.routing("127.0.0.1", via=via)
 
     def _ip(self, family: str, *commands: str) -> None:
-        """Run ip's commands in one go."""
-        argv = ("ip", "-6" if family == "IPv6" else "-4", "-batch", "-")
-        text = "".join(f"{command}\n" for command in commands)
-        self.engine.run("exec", "--interactive", self.id, *argv, input=text)
+        """Run ip's commands in one go.
+
+        Raises:
+            ProbeBrokenError: ip does not take one of them.
+        """
+        lines = "".join(f"{command}\n" for command in commands)
+        ip = f"printf %s {shlex.quote(lines)} | ip {'-6' if family == 'IPv6' else '-4'} -batch -"
+        _, _, errors = self.execute("sh", "-c", ip).partition(curl.LOG)
+        if errors.strip():
+            raise ProbeBrokenError(f"the caller {self.id[:12]} is not set up: {errors.strip()}")
 
     @staticmethod
     def _single(address: str) -> str:
