@@ -36,15 +36,16 @@ def test_a_second_address_answers_where_the_mode_covers_it(
     assert_settles(first | dict.fromkeys(second, CLOSED), times=1)
 
 
-@pytest.mark.clause("addresses.as-configured", covers=["ADR-02", "ADR-05"])
+@pytest.mark.clause("addresses.as-configured", covers=["ADR-02"])
+@pytest.mark.family("disruptive")
 @pytest.mark.needs("nodeport-addresses", "outside-caller", "own-cluster")
 def test_configured_addresses_answer_and_no_others(
-    standing, expose, submit, give_address, further_addresses, nodes, outside, caller, in_hosts,
-    answers_at,
+    standing, expose, further_addresses, give_address, replace_kube_proxy, answers_at,
+    nodes, outside, caller, in_hosts,
 ):  # fmt: skip
     """With node port addresses configured, those of a node that are among them answer, no others.
 
-    An address that is added later counts too, from the next change of any Service on.
+    What counts is which addresses the node has when its proxy starts.
     """
     node, service, table = nodes[-1], expose(standing), {}
     for flow in service.flows(outside, via=nodes):
@@ -55,12 +56,38 @@ def test_configured_addresses_answer_and_no_others(
         intended = caller.routing(address, via=node)
         table[service.flow_to(intended, address, name=f"{address} on {node}")] = address
         give_address(node, address)
-    submit()
+    replace_kube_proxy(node)
 
     verdicts = {flow: answers_at(address) for flow, address in table.items()}
     assert set(verdicts.values()) == {True, False}, "the configuration leaves nothing to tell apart"
     served = answered_by(*standing.pods)
-    assert_settles({flow: served if yes else CLOSED for flow, yes in verdicts.items()})
+    assert_settles({flow: served if yes else CLOSED for flow, yes in verdicts.items()}, every=0.2)
+
+
+@pytest.mark.clause("addresses.configured-and-late", covers=["ADR-05"])
+@pytest.mark.family("extended")
+@pytest.mark.needs("nodeport-addresses", "outside-caller", "own-cluster")
+def test_a_configured_address_that_comes_late(
+    standing, expose, further_addresses, give_address, answers_at,
+    nodes, outside, caller, chosen,
+):  # fmt: skip
+    """Whether a configured address that a node gets later answers depends on the proxy mode.
+
+    In iptables mode it does from the next change of any Service on; in nftables mode that is not
+    enough. One that is not configured does not answer either way.
+    """
+    node, service, served = nodes[-1], expose(standing), answered_by(*standing.pods)
+    table = dict.fromkeys(service.flows(outside, via=nodes), served)
+    assert_settles(table)
+
+    for address in (a for family in service.families for a in further_addresses[family]):
+        intended = caller.routing(address, via=node)
+        flow = service.flow_to(intended, address, name=f"{address} on {node}")
+        table[flow] = chosen("late-address") if answers_at(address) else CLOSED
+        give_address(node, address)
+    # Once it serves, the nodes have acted on what they heard after they got the addresses.
+    assert_settles(dict.fromkeys(expose(standing).flows(outside, via=nodes), served))
+    assert_settles(table, every=0.2)
 
 
 @pytest.mark.clause("addresses.localhost", covers=["ADR-03", "ADR-04"])
