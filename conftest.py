@@ -14,5 +14,8 @@ pytest_plugins = [
     "e2e.fixtures.slices",
     "e2e.fixtures.strangers",
     "e2e.fixtures.strays",
+    "e2e.fixtures.scan",
+    "e2e.fixtures.guards",
+    "e2e.fixtures.scale",
     "e2e.fixtures.selection",
 ]

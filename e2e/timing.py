@@ -26,6 +26,11 @@ LOOK_FOR_REFUSAL_EVERY = 2.0
 # Between two rounds over all flows that a change has not reached; a round takes some 20 ms, and
 # what is measured are tenths of a second.
 ASK_FOR_ARRIVAL = 0.02
+# Hundreds of Services at once: a node's proxy syncs them in a few goes, each of which takes longer
+# the more there are, and the machine creates them meanwhile.
+MANY_SERVED_WITHIN = 90.0
+# A pod network that enforces a policy does so within a second or two of its creation.
+POLICY_ENFORCED_WITHIN = 5.0
 
 # --- watching --------------------------------------------------------------------------------
 # The first replies come within milliseconds; a silent target has its say after an attempt.

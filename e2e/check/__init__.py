@@ -1,5 +1,6 @@
 """Judges what was seen: tables of flows, distributions and refusals. Pure: acts on nothing."""
 
+from e2e.check.arrived import assert_all_arrive
 from e2e.check.delay import assert_none_delayed
 from e2e.check.distribution import (
     assert_all_met,
@@ -14,6 +15,7 @@ from e2e.check.distribution import (
 from e2e.check.health import assert_healths
 from e2e.check.journal import measured
 from e2e.check.latency import assert_reaches
+from e2e.check.owned import assert_all_owned
 from e2e.check.refusal import (
     assert_absent,
     assert_accepted,
@@ -45,7 +47,9 @@ __all__ = [
     "answered_by",
     "assert_absent",
     "assert_accepted",
+    "assert_all_arrive",
     "assert_all_met",
+    "assert_all_owned",
     "assert_answers",
     "assert_becomes",
     "assert_comes_to",

@@ -336,6 +336,7 @@ KINDS = {
     "EndpointSlice": "discovery.k8s.io/v1",
     "Event": "v1",
     "Namespace": "v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
     "Node": "v1",
     "Pod": "v1",
     "Service": "v1",

@@ -93,6 +93,7 @@ class Caller:
     id: str
     addresses: dict[str, list[str]] = field(default_factory=dict)
     _tables: int = 1000
+    _has_no_loopback: bool = False
     # Idle ones. To enter a container costs more than a call from it, so they are kept.
     _shells: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
@@ -111,8 +112,10 @@ class Caller:
             there = engine.run("ps", "--all", "--filter", f"label={BLOCK_LABEL}", "--format",
                                f'{{{{.Label "{BLOCK_LABEL}"}}}}')  # fmt: skip
             block, addresses = pick_block(subnets, used, set(map(int, there.split())))
+            # It may send to loopback addresses of others, and hear from them; nodes must not mind.
             options = ("--detach", "--network", network, "--label", f"{LABEL}={run}",
-                       "--label", f"{BLOCK_LABEL}={block}")  # fmt: skip
+                       "--label", f"{BLOCK_LABEL}={block}",
+                       "--sysctl", "net.ipv4.conf.all.route_localnet=1")  # fmt: skip
             process = ("--cap-add", "NET_ADMIN", "--entrypoint", "sleep", image, "infinity")
             caller = cls(engine, engine.run("run", *options, *process).strip(), addresses)
         # Nodes remember for a while who had an address last, and would answer that one.
@@ -209,11 +212,24 @@ class Caller:
             served[family] = at.source
         return served
 
+    def routing_loopback(self, *, via: Node) -> CallerVantage:
+        """A caller that sends to a node what is for 127.0.0.1, as a malicious neighbour would."""
+        if not self._has_no_loopback:
+            self._ip("IPv4", "address delete 127.0.0.1/8 dev lo")
+            self._has_no_loopback = True
+        return self.routing("127.0.0.1", via=via)
+
     def _ip(self, family: str, *commands: str) -> None:
-        """Run ip's commands in one go."""
-        argv = ("ip", "-6" if family == "IPv6" else "-4", "-batch", "-")
-        text = "".join(f"{command}\n" for command in commands)
-        self.engine.run("exec", "--interactive", self.id, *argv, input=text)
+        """Run ip's commands in one go.
+
+        Raises:
+            ProbeBrokenError: ip does not take one of them.
+        """
+        lines = "".join(f"{command}\n" for command in commands)
+        ip = f"printf %s {shlex.quote(lines)} | ip {'-6' if family == 'IPv6' else '-4'} -batch -"
+        _, _, errors = self.execute("sh", "-c", ip).partition(curl.LOG)
+        if errors.strip():
+            raise ProbeBrokenError(f"the caller {self.id[:12]} is not set up: {errors.strip()}")
 
     @staticmethod
     def _single(address: str) -> str:

@@ -240,6 +240,7 @@ def place(
     *,
     labels: Mapping[str, str] | None = None,
     http_ports: Sequence[int] = (),
+    many_ports: Sequence[int] = (),
     port_name: str | None = None,
     host_network_port: int | None = None,
     udp_host_port: int | None = None,
@@ -257,6 +258,7 @@ def place(
         nodes: one entry a pod; the scheduler is not asked, so a cordon does not matter.
         labels: further labels of every pod.
         http_ports: instead of 8080, listen on each of these and tell the port in every reply.
+        many_ports: likewise, for hundreds of them, and over HTTP alone.
         port_name: the name of the first of these ports; the first is 8080 by default.
         host_network_port: use the node's own network, and listen on this port.
         udp_host_port: let this UDP port of the node lead to the pod's.
@@ -280,6 +282,8 @@ def place(
             _use_host_network(pod["spec"], host_network_port)
         if http_ports:
             _listen_on(pod["spec"], pod["metadata"]["name"], http_ports)
+        if many_ports:
+            _listen_on_many(pod["spec"], pod["metadata"]["name"], many_ports)
         if port_name:
             pod["spec"]["containers"][0]["ports"][0]["name"] = port_name
         if udp_host_port:
@@ -392,6 +396,15 @@ def _listen_on(spec: dict[str, Any], pod: str, ports: Sequence[int]) -> None:
         }
         for port in ports
     ]
+
+
+def _listen_on_many(spec: dict[str, Any], pod: str, ports: Sequence[int]) -> None:
+    """One container for all ports, which says the pod and the port whatever it is asked."""
+    container = spec["containers"][0]
+    container["args"] = ["porter"]
+    container["env"] = [{"name": f"SERVE_PORT_{n}", "value": f"{pod}@{n}"} for n in ports]
+    container["ports"] = [{"containerPort": ports[0]}]
+    container["readinessProbe"]["httpGet"]["port"] = ports[-1]
 
 
 def _gate(spec: dict[str, Any]) -> None:

@@ -2,9 +2,10 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from e2e.probe import Outcome
 CONTRACT = Path(__file__).parents[1] / "contract"
 CHOICES, VERSIONS = CONTRACT / "choices.toml", CONTRACT / "versions.toml"
 UNKNOWN = "unknown"
+# Words that kube-proxy takes instead of networks, beside `primary`.
+KEYWORDS = {"localhost": ["127.0.0.0/8", "::1/128"], "all": ["0.0.0.0/0", "::/0"]}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,34 @@ class Implementation:
 
     def __str__(self) -> str:
         return "an unknown service proxy" if self.proxy == UNKNOWN else f"kube-proxy {self.proxy}"
+
+    @property
+    def node_port_addresses(self) -> list[str]:
+        """What kube-proxy was told of the addresses at which node ports answer, if anything."""
+        return list(self.settings.get("nodePortAddresses") or [])
+
+    @property
+    def serves_external_ips(self) -> bool:
+        """Whether externalIPs of Services are served, which kube-proxy can be told not to do."""
+        gates: dict[str, bool] = self.settings.get("featureGates") or {}
+        return gates.get("AllowServiceExternalIPs", True)
+
+    def answers_at(self, address: str, primary: Collection[str]) -> bool:
+        """Whether what kube-proxy was told lets an address of a node answer.
+
+        Where it names no network of a family, all addresses of that family do.
+
+        Args:
+            address: one of a node's.
+            primary: the node's InternalIPs, which the keyword `primary` means.
+        """
+        words: list[str] = []
+        for told in self.node_port_addresses:
+            words += KEYWORDS.get(told, [told]) if told != "primary" else primary
+        networks = [ip_network(word, strict=False) for word in words]
+        mine = ip_address(address)
+        of_family = [network for network in networks if network.version == mine.version]
+        return not of_family or any(mine in network for network in of_family)
 
     def chooses(self, what: str) -> frozenset[Outcome] | None:
         """How calls end where the contract leaves it open; None if nobody knows it of this one.

@@ -1,7 +1,7 @@
 """The nodes of a cluster and the addresses at which they answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from e2e.cluster.api import Api, Object, names_by
 from e2e.cluster.implementation import find
@@ -24,11 +24,13 @@ class Node:
         name: as Kubernetes calls it.
         addresses: its InternalIPs by IP family.
         is_control_plane: whether it runs a control plane.
+        external_addresses: its ExternalIPs by IP family.
     """
 
     name: str
     addresses: dict[str, str]
     is_control_plane: bool
+    external_addresses: dict[str, str] = field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -93,12 +95,13 @@ def is_ready(item: Object) -> bool:
 
 
 def _node(item: Object) -> Node:
-    addresses: dict[str, str] = {}
+    addresses: dict[str, dict[str, str]] = {"InternalIP": {}, "ExternalIP": {}}
     for entry in item["status"]["addresses"]:
-        if entry["type"] == "InternalIP":
-            addresses.setdefault(family_of(entry["address"]), entry["address"])
+        if entry["type"] in addresses:
+            addresses[entry["type"]].setdefault(family_of(entry["address"]), entry["address"])
     return Node(
         name=item["metadata"]["name"],
-        addresses=addresses,
+        addresses=addresses["InternalIP"],
         is_control_plane=CONTROL_PLANE in item["metadata"]["labels"],
+        external_addresses=addresses["ExternalIP"],
     )

@@ -43,6 +43,20 @@ def find_range(api: Api, namespace: str) -> range:
     return ALL
 
 
+def numbers_on_nodes(api: Api) -> set[int]:
+    """The TCP numbers that somebody has on nodes: node ports, health checks, and pods' own."""
+    found: set[int] = set()
+    for service in api.find_all("Service"):
+        spec = service["spec"]
+        found |= {p.get("nodePort", 0) for p in spec.get("ports", []) if p["protocol"] == "TCP"}
+        found.add(spec.get("healthCheckNodePort", 0))
+    for pod in api.find_all("Pod"):
+        on_host = "containerPort" if pod["spec"].get("hostNetwork") else "hostPort"
+        for container in pod["spec"]["containers"]:
+            found |= {port.get(on_host, 0) for port in container.get("ports", [])}
+    return found - {0}
+
+
 def static_band(allowed: range) -> range:
     """The part of a range from which the API server picks last (KEP-3668); small ones have none."""
     if len(allowed) <= 16:

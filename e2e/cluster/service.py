@@ -1,7 +1,7 @@
 """Services under test, and the flows that lead to them."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,6 +140,10 @@ class Service:
         port = int(self.stored["spec"]["ports"][0]["port"])
         return Flow(caller, Target(f"{address} via {via}", address, port, self.owner))
 
+    def flow_to(self, caller: Vantage, address: str, *, name: str, port: int | None = None) -> Flow:
+        """The flow from a caller to any other address and a port, the node port by default."""
+        return Flow(caller, Target(name, address, port or self.node_port, self.owner))
+
     def change(self, **spec: Any) -> None:
         """Merge fields into its spec; a list replaces the list that was there."""
         self.asked = time.monotonic()
@@ -149,6 +153,14 @@ class Service:
         """Give it labels, or take them away with None."""
         change = {"metadata": {"labels": dict(labels)}}
         self.stored = self.api.change("Service", self.name, change, self.namespace)
+
+    def balance_at(self, addresses: Sequence[str]) -> None:
+        """Say in its status, as a load balancer's provider does, at which addresses it is had."""
+        ingress = [{"ip": address, "ipMode": "VIP"} for address in addresses]
+        change = {"status": {"loadBalancer": {"ingress": ingress}}}
+        self.stored = self.api.submit_change(
+            "Service", self.name, change, self.namespace, part="status"
+        )
 
     def remove(self) -> bool:
         """Delete it; False if it was gone already."""

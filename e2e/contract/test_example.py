@@ -41,6 +41,7 @@ def test_the_example_serves_on_every_node(example, nodes, outside, listed):
 
 
 @pytest.mark.clause("example.with-external-address", covers=["N-13", "N-20"])
+@pytest.mark.needs("external-ips-taken")
 def test_the_example_takes_an_external_address(example, listed, documentation_addresses):
     """The example is accepted with an address in `externalIPs` too, and is listed with it."""
     address = documentation_addresses["IPv4"]

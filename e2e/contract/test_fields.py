@@ -133,6 +133,7 @@ def two_entries(one, other):
 
 
 @pytest.mark.clause("fields.external-policy", covers=["API-13"])
+@pytest.mark.needs("external-ips-taken")
 def test_an_external_policy_needs_a_way_in(submit, change, documentation_addresses):
     """A ClusterIP Service takes `externalTrafficPolicy` only beside `externalIPs`.
 
@@ -200,6 +201,7 @@ def timeout(seconds):
 
 
 @pytest.mark.clause("fields.external-addresses", covers=["API-16"])
+@pytest.mark.needs("external-ips-taken")
 @pytest.mark.family("extended")
 def test_external_addresses_are_usable_ones(
     submit, stored, home, answer_of_version, documentation_addresses

@@ -18,6 +18,7 @@ from e2e.probe.outcome import (
 from e2e.probe.outside import Outside
 from e2e.probe.reply import Reply
 from e2e.probe.sampler import Sample, Track, Watch, watching
+from e2e.probe.scan import open_among
 from e2e.probe.slowly import draw_slowly
 from e2e.probe.talk import carry, draw_kept
 
@@ -52,5 +53,6 @@ __all__ = [
     "draw_kept",
     "draw_slowly",
     "look",
+    "open_among",
     "watching",
 ]

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -426,3 +427,32 @@ def test_nothing_is_left_of_curl_s_log(tmp_path, monkeypatch):
         caller().call(at.address, at.port)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def with_ip(script: str, folder, monkeypatch) -> Caller:
+    """Give a caller whose `ip` is this script."""
+    put(folder, "ip", script)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return Caller(Here(), "c0ffee", {"IPv4": ["192.0.2.1", "192.0.2.2"]})
+
+
+def test_an_address_is_given_and_called_from(tmp_path, monkeypatch):
+    """What ip is told for a new address is one line for it, and the caller bears its name."""
+    it = with_ip(f"cat >>{tmp_path}/told; echo $* >>{tmp_path}/how", tmp_path, monkeypatch)
+
+    first, second = it.vantages(2, "IPv4")
+
+    assert (first.source, second.name) == ("192.0.2.1", "caller 192.0.2.2")
+    told = (tmp_path / "told").read_text().splitlines()
+    assert told == [f"address add 192.0.2.{n}/32 dev eth0" for n in (1, 2)]
+    assert (tmp_path / "how").read_text() == "-4 -batch -\n"
+    it.leave()
+
+
+def test_an_address_that_is_not_taken_is_an_error(tmp_path, monkeypatch):
+    """A caller that could not be given its address says nothing about the cluster."""
+    it = with_ip("cat >/dev/null; echo 'RTNETLINK answers: No' >&2; exit 1", tmp_path, monkeypatch)
+
+    with pytest.raises(ProbeBrokenError, match="RTNETLINK answers: No"):
+        it.vantages(1, "IPv4")
+    it.leave()
