@@ -10,5 +10,6 @@ pytest_plugins = [
     "e2e.fixtures.nodes",
     "e2e.fixtures.names",
     "e2e.fixtures.slices",
+    "e2e.fixtures.disturbance",
     "e2e.fixtures.selection",
 ]

@@ -30,7 +30,13 @@ from e2e.check.table import (
     assert_settles,
     replies_in,
 )
-from e2e.check.watched import assert_unnoticed, longest_gap, note_handovers, note_outages
+from e2e.check.watched import (
+    assert_unnoticed,
+    longest_gap,
+    note_failing,
+    note_handovers,
+    note_outages,
+)
 
 __all__ = [
     "Want",
@@ -58,6 +64,7 @@ __all__ = [
     "connections_to_meet",
     "longest_gap",
     "measured",
+    "note_failing",
     "note_handovers",
     "note_outages",
     "replies_in",
