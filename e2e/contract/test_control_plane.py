@@ -78,7 +78,7 @@ def test_node_ports_survive_a_restart_of_the_api_server(
 
 
 @pytest.mark.clause("control-plane.smaller-range", covers=["ALC-14", "ALC-19"])
-@pytest.mark.family("disruptive", "slow")
+@pytest.mark.family("slow")
 def test_existing_services_survive_a_smaller_range(
     standing, expose, submit, change, warnings_about, api_servers, ports, nodes, outside
 ):

@@ -16,8 +16,6 @@ from e2e.check import (
 from e2e.probe import CLOSED, draw, watching
 from e2e.timing import RULES_BACK_WITHIN
 
-pytestmark = pytest.mark.needs("kube-proxy")
-
 BOTH = [
     {"name": "web", "port": 80, "targetPort": 8080},
     {"name": "dns", "port": 53, "targetPort": 8081, "protocol": "UDP"},
@@ -28,7 +26,7 @@ CLIENTS = 10
 
 @pytest.mark.clause("disturbed.restart-unnoticed", covers=["KP-02", "L4-08"])
 @pytest.mark.family("disruptive")
-@pytest.mark.needs("own-cluster")
+@pytest.mark.needs("kube-proxy", "own-cluster")
 def test_nobody_notices_a_restart_of_kube_proxy(standing, expose, kube_proxy, nodes, outside):
     """While kube-proxy is started anew on every node, what was served goes on unharmed.
 
@@ -50,7 +48,7 @@ def test_nobody_notices_a_restart_of_kube_proxy(standing, expose, kube_proxy, no
 
 @pytest.mark.clause("disturbed.catches-up", covers=["KP-02"])
 @pytest.mark.family("disruptive")
-@pytest.mark.needs("own-cluster", "two-workers")
+@pytest.mark.needs("kube-proxy", "own-cluster", "two-workers")
 def test_what_changes_while_it_is_down_is_applied_on_return(
     standing, expose, kube_proxy, nodes, outside
 ):
@@ -74,7 +72,7 @@ def test_what_changes_while_it_is_down_is_applied_on_return(
 
 @pytest.mark.clause("disturbed.reconnected", covers=["KP-08"])
 @pytest.mark.family("disruptive")
-@pytest.mark.needs("own-cluster", "two-workers")
+@pytest.mark.needs("kube-proxy", "own-cluster", "two-workers")
 def test_nothing_deleted_is_brought_back_when_it_connects_again(
     standing, expose, kube_proxy, nodes, outside
 ):
@@ -96,7 +94,7 @@ def test_nothing_deleted_is_brought_back_when_it_connects_again(
 
 @pytest.mark.clause("disturbed.pins-stay", covers=["AFF-10"])
 @pytest.mark.family("disruptive")
-@pytest.mark.needs("own-cluster", "outside-caller")
+@pytest.mark.needs("kube-proxy", "own-cluster", "outside-caller")
 def test_a_restart_of_kube_proxy_moves_no_client(
     standing, expose, kube_proxy, nodes, outside, caller
 ):
@@ -124,7 +122,7 @@ def test_a_restart_of_kube_proxy_moves_no_client(
 
 @pytest.mark.clause("disturbed.rules-return", covers=["KP-03"])
 @pytest.mark.family("disruptive", "slow")
-@pytest.mark.needs("own-cluster", "two-workers", "iptables")
+@pytest.mark.needs("kube-proxy", "own-cluster", "two-workers", "iptables")
 def test_deleted_rules_return_by_themselves(standing, expose, kube_proxy, nodes, outside):
     """When all its rules on a node are deleted, kube-proxy writes them again by itself.
 
@@ -145,7 +143,7 @@ def test_deleted_rules_return_by_themselves(standing, expose, kube_proxy, nodes,
 
 @pytest.mark.clause("disturbed.table-returns", covers=["KP-03"])
 @pytest.mark.family("disruptive", "slow")
-@pytest.mark.needs("own-cluster", "two-workers", "nftables")
+@pytest.mark.needs("kube-proxy", "own-cluster", "two-workers", "nftables")
 def test_a_deleted_table_returns_with_a_change(standing, expose, kube_proxy, nodes, outside):
     """When its tables on a node are deleted, kube-proxy writes them again after the next change.
 
@@ -167,7 +165,7 @@ def test_a_deleted_table_returns_with_a_change(standing, expose, kube_proxy, nod
 
 @pytest.mark.clause("disturbed.other-mode", covers=["KP-04"])
 @pytest.mark.family("disruptive", "slow")
-@pytest.mark.needs("own-cluster", "two-workers", "control-plane")
+@pytest.mark.needs("kube-proxy", "own-cluster", "two-workers", "control-plane")
 def test_another_mode_leaves_nothing_of_the_first(
     standing, expose, kube_proxy, implementation, nodes, outside
 ):
