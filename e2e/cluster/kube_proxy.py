@@ -13,7 +13,8 @@ from e2e.cluster.api import Api, Object
 from e2e.cluster.node import Node, is_ready
 from e2e.cluster.undo import Undo
 from e2e.cluster.vantage import PodVantage
-from e2e.errors import ProbeBrokenError
+from e2e.errors import CannotRunError, ProbeBrokenError
+from e2e.provider.command import CommandFailedError
 from e2e.wait import wait_until
 
 NAMESPACE, NAME = "kube-system", "kube-proxy"
@@ -27,13 +28,15 @@ SYNCS = re.compile(r"^kubeproxy_sync_proxy_rules_duration_seconds_count(?:\{.*\}
 FREEZE, THAW = "pkill -STOP -x kube-proxy", "pkill -CONT -x kube-proxy || true"
 # kube-proxy's own programs, as a node may have others.
 ENTER = 'pid=$(pidof kube-proxy) && enter="nsenter --mount --target $pid"'
+# When a connection is still there.
+STAYED = 95
 # Its connections to the API server; a frozen process does not learn that they have ended.
-CUT = """
-ports=$(ss -tnpH | grep '"kube-proxy"' | awk '{print $4}' | sed 's/.*://')
+CUT = f"""
+ports=$(ss -tnpH | grep '"kube-proxy"' | awk '{{print $4}}' | sed 's/.*://')
 test -n "$ports"
 for port in $ports; do
   ss -K "sport = :$port" >/dev/null 2>&1 || true
-  if ss -tnH "sport = :$port" | grep ESTAB; then exit 1; fi
+  if ss -tnH "sport = :$port" | grep ESTAB; then exit {STAYED}; fi
 done
 """
 FORGET = f"""
@@ -182,8 +185,20 @@ class KubeProxy:
             yield
 
     def cut_off(self, node: Node) -> None:
-        """End the connections of the one on a node with the API server; it opens new ones."""
-        self._on(node, CUT)
+        """End the connections of the one on a node with the API server; it opens new ones.
+
+        Raises:
+            CannotRunError: the kernel does not end connections of others.
+        """
+        try:
+            self._on(node, CUT)
+        except CommandFailedError as error:
+            if error.code != STAYED:
+                raise
+            raise CannotRunError(
+                "the kernel does not end the connections of another process",
+                "use one that was built with CONFIG_INET_DIAG_DESTROY",
+            ) from error
 
     @contextmanager
     def forgetting_rules(self, node: Node) -> Iterator[None]:
