@@ -1,6 +1,6 @@
 """The containers that nodes of kind are, stopped and started."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from e2e import timing
@@ -10,7 +10,11 @@ from e2e.cluster.undo import Undo
 from e2e.errors import CannotRunError
 from e2e.provider.cache import only_one
 
-ADDRESSES = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}} {{end}}"
+# One line for each network: its name, and the container's addresses there.
+NETWORKS = (
+    "{{range $name, $its := .NetworkSettings.Networks}}"
+    "{{$name}} {{$its.IPAddress}} {{$its.GlobalIPv6Address}}{{println}}{{end}}"
+)
 
 
 class Power:
@@ -28,19 +32,30 @@ class Power:
             CannotRunError: it has another address afterwards.
         """
         engine = self._undo.engine
-        # A container loses its addresses when it ends; the engine gives it the same ones again if
-        # nobody has taken them meanwhile.
+        # Nobody may take its addresses meanwhile.
         with only_one(addresses_lock(), waiting=lambda: None, within=timing.COMMAND):
-            before = engine.run("inspect", "--format", ADDRESSES, node.name).split()
+            before = self._networks(node)
             with self._undo.afterwards("start", node.name):
                 engine.run("kill", node.name)
+                self._hold_addresses(node, before)
                 yield
-            after = engine.run("inspect", "--format", ADDRESSES, node.name).split()
+            after = self._networks(node)
         if before != after:
             raise CannotRunError(
-                f"{node} was given {' and '.join(after)} instead of {' and '.join(before)}",
-                "run this again while nobody else starts containers on the network of the nodes",
+                f"{node} was given other addresses: {after} instead of {before}",
+                "remove the cluster (make clean), and run this again",
             )
+
+    def _hold_addresses(self, node: Node, networks: Sequence[Sequence[str]]) -> None:
+        """Let a node that is off ask for its addresses when it starts; it would get any others."""
+        for name, *addresses in networks:
+            asked = [f"--ip{'6' if ':' in each else ''}={each}" for each in addresses]
+            self._undo.engine.run("network", "disconnect", name, node.name)
+            self._undo.engine.run("network", "connect", *asked, name, node.name)
+
+    def _networks(self, node: Node) -> list[list[str]]:
+        said = self._undo.engine.run("inspect", "--format", NETWORKS, node.name)
+        return [line.split() for line in said.splitlines() if line.strip()]
 
     @contextmanager
     def paused(self, node: Node) -> Iterator[None]:
