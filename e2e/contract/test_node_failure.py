@@ -67,7 +67,7 @@ def test_pods_of_a_lost_node_are_left_out(standing, expose, power, workers, node
 
     with power.paused(workers[1]):
         with (
-            watching(flows) as harmed,
+            watching(service.flows(outside, via=survivors[:1])) as harmed,
             watching(unharmed.flows(outside, via=survivors)) as watch,
         ):
             assert_comes_to(assert_all_met, flows, over=lives.pods, within=NODE_LOST_WITHIN)
