@@ -17,5 +17,6 @@ pytest_plugins = [
     "e2e.fixtures.scan",
     "e2e.fixtures.guards",
     "e2e.fixtures.scale",
+    "e2e.fixtures.disturbance",
     "e2e.fixtures.selection",
 ]

@@ -112,6 +112,9 @@ def run(**asked: Any) -> int:
     steps = Steps()
     with _told_what_is_left(name, steps):
         engine = ensure_engine(steps)
+        # Before it is missed, and the cluster taken for one that is broken.
+        if undone := leftovers.undo_on_nodes(engine):
+            steps.say(f"undid what an interrupted run had changed on nodes (commands: {undone})")
         program = ensure_kind(steps)
         image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
         lane = replace(lane, version=image.version)

@@ -31,6 +31,19 @@ ASK_FOR_ARRIVAL = 0.02
 MANY_SERVED_WITHIN = 90.0
 # A pod network that enforces a policy does so within a second or two of its creation.
 POLICY_ENFORCED_WITHIN = 5.0
+# --- disturbing ------------------------------------------------------------------------------
+# kube-proxy looks every 30 s whether its rules are still there, and tries as often again what
+# failed (syncPeriod); the rest is for the sync itself on a busy machine.
+RULES_BACK_WITHIN = 60.0
+HEALTHY_WITHIN = RULES_BACK_WITHIN
+# It is unhealthy when what is to be written is so for twice the time.
+UNHEALTHY_WITHIN = 90.0
+# A node is held for lost 50 s after its last word (node-monitor-grace-period), its pods at once.
+NODE_LOST_WITHIN = 120.0
+# A node of kind has its kube-proxy again 10 to 40 s after it was started on two cores.
+NODE_BACK_WITHIN = 120.0
+# Of an outage the share of attempts that failed is told for every so many seconds.
+OUTAGE_STEP = 5.0
 
 # --- watching --------------------------------------------------------------------------------
 # The first replies come within milliseconds; a silent target has its say after an attempt.

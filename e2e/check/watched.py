@@ -158,6 +158,22 @@ def note_handovers(watch: Watch, pairs: Mapping[Flow, Flow]) -> None:
         journal.measured(f"{old}, then {new}: {who} answered for {abs(gap):.2f} s")
 
 
+def note_failing(watch: Watch) -> list[float]:
+    """Record how large a share of all attempts failed in each five seconds; judge nothing."""
+    _demand_samples(watch)
+    steps: dict[int, list[bool]] = {}
+    for track in watch.tracks:
+        for sample in track.samples:
+            failed = sample.reply.outcome != ANSWERED
+            steps.setdefault(int(sample.at / timing.OUTAGE_STEP), []).append(failed)
+        _note(_describe(track, watch.seconds))
+    shares = [sum(failed) / len(failed) for _, failed in sorted(steps.items())]
+    journal.measured(
+        f"failed in each {timing.OUTAGE_STEP:g} s: " + ", ".join(f"{each:.0%}" for each in shares)
+    )
+    return shares
+
+
 def _demand_samples(watch: Watch) -> None:
     if not watch.tracks or not all(track.samples for track in watch.tracks):
         raise ValueError("nothing was watched, so there is nothing to judge")

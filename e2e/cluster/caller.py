@@ -8,6 +8,7 @@ from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, count
+from pathlib import Path
 
 from e2e import timing
 from e2e.cluster import curl
@@ -105,8 +106,7 @@ class Caller:
             ProbeBrokenError: the network is too small for one more caller.
         """
         # Who has started before is seen by its label, which outlives its process.
-        lock = cache_folder() / "callers.lock"
-        with only_one(lock, waiting=lambda: None, within=timing.COMMAND):
+        with only_one(addresses_lock(), waiting=lambda: None, within=timing.COMMAND):
             network_says = engine.run("network", "inspect", network)
             subnets, used = SUBNET.findall(network_says), set(USED.findall(network_says))
             there = engine.run("ps", "--all", "--filter", f"label={BLOCK_LABEL}", "--format",
@@ -245,6 +245,11 @@ def answer_as(name: str) -> str:
 while IFS= read -r line && [ "${{#line}}" -gt 1 ]; do :; done
 printf '%s' '{answer}'
 """
+
+
+def addresses_lock() -> Path:
+    """The file that whoever may take an address of the nodes' network locks meanwhile."""
+    return cache_folder() / "callers.lock"
 
 
 def pick_block(

@@ -85,19 +85,28 @@ def _runs_here(run: str) -> bool:
     return True
 
 
+def undo_on_nodes(engine: Engine) -> int:
+    """Change back what runs that are no longer alive had changed on nodes; returns how much."""
+    return sum(undo_left(engine, folder_of(run)) for run in _dead_runs())
+
+
 def remove_folders(engine: Engine | None = None) -> list[str]:
     """Remove the folders of runs that are no longer alive; returns their ids.
 
     What such a run had changed on nodes that are containers of the engine is changed back before.
     """
-    # A folder without this file is none of a run, whatever it is called.
-    runs = [file.parent.name for file in _folders().glob(f"*/{ALIVE}")]
-    dead = [run for run in runs if not is_alive(run)]
+    dead = _dead_runs()
     for run in dead:
         if engine:
             undo_left(engine, folder_of(run))
         shutil.rmtree(folder_of(run), ignore_errors=True)
     return dead
+
+
+def _dead_runs() -> list[str]:
+    # A folder without this file is none of a run, whatever it is called.
+    runs = [file.parent.name for file in _folders().glob(f"*/{ALIVE}")]
+    return [run for run in runs if not is_alive(run)]
 
 
 def remove_callers(engine: Engine, *, run: str | None = None) -> list[str]:

@@ -54,6 +54,16 @@ def check_allowed(kubeconfig: Path, context: str | None, engine: Engine | None) 
     )
 
 
+def cluster_name(kubeconfig: Path, context: str, engine: Engine | None) -> str:
+    """What to call the cluster of a context: its name if it is one of kind here, else its server.
+
+    Raises:
+        UsageError: the file has no such context.
+    """
+    server, _ = _server_of(kubeconfig, context)
+    return (kind_cluster_at(server, engine) if engine else None) or server
+
+
 def kind_cluster_at(server: str, engine: Engine) -> str | None:
     """The name of the kind cluster of this engine whose API server has this address, if any."""
     try:

@@ -13,6 +13,7 @@ from e2e.check import (
     assert_unnoticed,
     journal,
     longest_gap,
+    note_failing,
     note_first,
     note_outages,
 )
@@ -307,3 +308,11 @@ def test_the_longest_gap_counts_from_end_to_end():
     assert longest_gap(at, until=12.0) == 6.0
     watch = made_up(NEW, at, seconds=12.0)
     assert note_outages(watch) == {watch.tracks[0]: 6.0}
+
+
+def test_an_outage_is_told_in_steps_of_five_seconds():
+    """The share of attempts that failed is that of all tracks together, step by step."""
+    well, ill = every(0.5), every(0.5)
+    ill[12:] = [Sample(sample.at, Reply(SILENT)) for sample in ill[12:]]
+
+    assert note_failing(made_up(NEW, well, ill)) == [0.0, 0.4]

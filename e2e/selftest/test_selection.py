@@ -1,8 +1,13 @@
-"""Which clauses are asked: by family, or by any name that leads to them."""
+"""Which clauses are asked: by family, or by any name that leads to them; and who waits for whom."""
+
+import fcntl
+import threading
+from types import SimpleNamespace
 
 import pytest
 
 from e2e.errors import UsageError
+from e2e.fixtures.selection import TURN, turn
 from e2e.report.clauses import choose, read_clauses
 
 
@@ -48,3 +53,23 @@ def test_a_name_of_nothing_is_a_usage_error():
         ids("reach.nowhere DP-01")
     with pytest.raises(UsageError, match="no family of clauses is called quick"):
         ids(families="quick")
+
+
+def test_who_disturbs_is_alone_with_the_cluster(tmp_path, monkeypatch):
+    """Others share a cluster; who disturbs it waits for all of them, and they for it."""
+    monkeypatch.setenv("E2E_CACHE", str(tmp_path))
+    config = SimpleNamespace(stash={TURN: "kind"})
+    order = []
+
+    def disturb():
+        with turn(config, fcntl.LOCK_EX):
+            order.append("disturbed")
+
+    disturbing = threading.Thread(target=disturb)
+    with turn(config, fcntl.LOCK_SH), turn(config, fcntl.LOCK_SH):
+        disturbing.start()
+        disturbing.join(0.3)
+        order.append("shared")
+    disturbing.join(10)
+
+    assert order == ["shared", "disturbed"]

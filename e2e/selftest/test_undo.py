@@ -63,3 +63,49 @@ def test_a_killed_run_is_undone_by_a_later_one(tmp_path):
     assert undo_left(engine, tmp_path) == 2
     assert sorted(engine.ran) == sorted(LAST_FIRST)
     assert undo_left(engine, tmp_path) == 0
+
+
+def test_what_is_undone_afterwards_is_undone_once(tmp_path):
+    """A command runs when its context ends, however it ends, and is not left to a later run."""
+    engine = FakeEngine()
+    undo = Undo(engine, tmp_path)
+
+    def interrupted() -> None:
+        with undo.afterwards("start", "worker-1"):
+            assert engine.ran == []
+            assert len(list((tmp_path / FOLDER).iterdir())) == 1
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert engine.ran == [("start", "worker-1")]
+    assert undo.was_used
+    assert undo_left(engine, tmp_path) == 0
+    undo.all()
+    assert engine.ran == [("start", "worker-1")]
+
+
+def test_a_killed_run_is_undone_afterwards_too(tmp_path):
+    """What a run that was killed inside a context had noted is found and run."""
+    inside = Undo(FakeEngine(), tmp_path).afterwards("unpause", "worker-1")
+    inside.__enter__()
+    engine = FakeEngine()
+
+    assert undo_left(engine, tmp_path) == 1
+    assert engine.ran == [("unpause", "worker-1")]
+
+
+def test_two_runs_may_undo_at_the_same_time(tmp_path):
+    """What another process has undone meanwhile is no error."""
+
+    class Racing(FakeEngine):
+        def run(self, *argv: str) -> str:
+            for file in (tmp_path / FOLDER).iterdir():
+                file.unlink()
+            return super().run(*argv)
+
+    noted(FakeEngine(), tmp_path)
+    engine = Racing()
+
+    assert undo_left(engine, tmp_path) == 2
+    assert len(engine.ran) == 1
