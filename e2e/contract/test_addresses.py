@@ -40,7 +40,7 @@ def test_a_second_address_answers_where_the_mode_covers_it(
 @pytest.mark.family("disruptive")
 @pytest.mark.needs("nodeport-addresses", "outside-caller", "own-cluster")
 def test_configured_addresses_answer_and_no_others(
-    standing, expose, further_addresses, give_address, replace_kube_proxy, answers_at,
+    standing, expose, further_addresses, give_address, kube_proxy, answers_at,
     nodes, outside, caller, in_hosts,
 ):  # fmt: skip
     """With node port addresses configured, those of a node that are among them answer, no others.
@@ -56,7 +56,7 @@ def test_configured_addresses_answer_and_no_others(
         intended = caller.routing(address, via=node)
         table[service.flow_to(intended, address, name=f"{address} on {node}")] = address
         give_address(node, address)
-    replace_kube_proxy(node)
+    kube_proxy.restart(node)
 
     verdicts = {flow: answers_at(address) for flow, address in table.items()}
     assert set(verdicts.values()) == {True, False}, "the configuration leaves nothing to tell apart"
