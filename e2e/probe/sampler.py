@@ -287,6 +287,8 @@ class _Sampler:
                         await flight.landed()
             finally:
                 listening.cancel()
+                # The loop would take another socket of the same number for the one that is closed.
+                await asyncio.wait([listening])
         flight.give_up()
 
 

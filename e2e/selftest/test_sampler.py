@@ -1,5 +1,6 @@
 """The sampler: every attempt is kept, at the rate that is promised, and named for how it ended."""
 
+import asyncio
 import socket
 import threading
 from contextlib import contextmanager, suppress
@@ -33,8 +34,10 @@ from e2e.probe import (
     Target,
     Track,
     Watch,
+    sampler,
     watching,
 )
+from e2e.probe.outside import family_for
 from e2e.probe.sampler import DATAGRAMS, KEPT, NEW
 from e2e.selftest.servers import serving
 from e2e.wait import wait_until
@@ -316,3 +319,26 @@ def test_an_outage_is_told_in_steps_of_five_seconds():
     ill[12:] = [Sample(sample.at, Reply(SILENT)) for sample in ill[12:]]
 
     assert note_failing(made_up(NEW, well, ill)) == [0.0, 0.4]
+
+
+def test_no_socket_is_closed_while_the_loop_listens_to_it(monkeypatch):
+    """The loop would take the next socket of the same number for the one that was closed."""
+    listened_to = []
+
+    class Closing(socket.socket):
+        def close(self):
+            known = asyncio.get_running_loop()._selector.get_map()
+            listened_to.append(self.fileno() in known)
+            super().close()
+
+    def opened(address, kind):
+        new = Closing(family_for(address), kind)
+        new.setblocking(False)
+        return new
+
+    monkeypatch.setattr(sampler, "_socket", opened)
+    with speaking_udp() as udp, serving(once) as new, serving(answer) as kept:
+        watch_until(3, [flow(udp, UDP), flow(new.port)], kept=[flow(kept.port)])
+
+    assert listened_to
+    assert not any(listened_to)
