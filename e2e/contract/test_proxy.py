@@ -143,3 +143,18 @@ def assert_each_its_own(services, nodes, outside):
         by_pod.setdefault(pod, []).extend(service.flows(outside, via=nodes))
     for pod, flows in by_pod.items():
         assert_comes_to(assert_all_met, flows, over=[pod])
+
+
+@pytest.mark.clause("proxy.half-closed-kept", covers=["L4-12"])
+@pytest.mark.family("extended")
+@pytest.mark.needs("kube-proxy")
+def test_half_closed_connections_are_kept_for_an_hour(in_hosts):
+    """Every node keeps a half-closed TCP connection in connection tracking for an hour.
+
+    Linux by itself would forget it after a minute.
+    """
+    file = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait"
+
+    kept = {caller.name: int(caller.run(f"cat {file}")) for caller in in_hosts}
+
+    assert kept == dict.fromkeys(kept, 3600)
