@@ -20,8 +20,8 @@ pytestmark = pytest.mark.needs("dual-stack")
 
 BOTH = {"IPv4", "IPv6"}
 # What a family may get wrong is a whole pod; small differences are the topic of `balance`.
-STARVED = 0.5
-CONNECTIONS = 200
+STARVED = 0.75
+CONNECTIONS = 100
 
 
 @pytest.mark.clause("families.one-number-for-both", covers=["DS-01", "DS-02"])
