@@ -61,14 +61,14 @@ def test_a_process_on_the_node_does_not_get_the_connections(
 @pytest.mark.clause("path.host-port-beside", covers=["DP-22"])
 @pytest.mark.family("extended")
 def test_a_host_port_of_another_protocol_is_independent(
-    standing, place_echo, expose, workers, nodes, outside, ports
+    standing, hold_host_port, expose, workers, nodes, outside, ports
 ):
     """A UDP host port of a pod and a TCP node port of the same number leave each other alone.
 
     That holds before the Service is there, while it is, and after it has gone.
     """
     number, home = ports.free(), (workers or nodes)[0]
-    holder = place_echo(home, udp_host_port=number)
+    holder = hold_host_port(home, number)
     other = expose(standing)
     to_holder = other.flows(outside, via=[home], port=number, protocol="UDP")
     beside = dict.fromkeys([f.owned_by(holder) for f in to_holder], answered_by(*holder.pods))
