@@ -55,7 +55,7 @@ def test_a_node_port_is_edited(standing, expose, ports, nodes, outside):
         assert_settles(dict.fromkeys(after, served) | dict.fromkeys(before, CLOSED))
 
     note_handovers(watch, dict(zip(before, after, strict=True)))
-    other = expose(standing.seat(0), ports=[web(80, nodePort=old)])
+    other = expose(standing.seat(0), ports=[web(80, nodePort=old)], at_once=True)
     others = dict.fromkeys(other.flows(outside, via=nodes), answered_by(*standing.seat(0).pods))
     assert_serves(others | dict.fromkeys(after, served))
 
@@ -151,7 +151,7 @@ def test_a_given_up_number_serves_who_takes_it_at_once(standing, expose, ports, 
     for service, edit in zip(services, edits, strict=True):
         number = service.node_ports["moves"]
         service.change(**edit)
-        other = expose(green, ports=[web(80, nodePort=number)])
+        other = expose(green, ports=[web(80, nodePort=number)], at_once=True)
         taken |= dict.fromkeys(other.flows(outside, via=nodes), answered_by(*green.pods))
     assert_settles(taken)
 

@@ -78,7 +78,8 @@ def test_a_service_made_again_has_new_pods_only(standing, expose, ports, nodes, 
 
     with watching(flows) as watch:
         first.remove()
-        expose(blue | green, name=first.name, selector=green.labels, ports=chosen)
+        again = {"name": first.name, "selector": green.labels, "ports": chosen}
+        expose(blue | green, **again, at_once=True)
         assert_settles(dict.fromkeys(flows, now))
         assert_keeps(dict.fromkeys(flows, now))
 
@@ -163,7 +164,7 @@ def test_a_namespace_is_deleted(
 
     assert stored(service.name, service.namespace)["code"] == 404
     assert_settles(dict.fromkeys(flows, CLOSED) | others)
-    heir = expose(green, ports=chosen)
+    heir = expose(green, ports=chosen, at_once=True)
     assert_serves(dict.fromkeys(heir.flows(outside, via=nodes), answered_by(*green.pods)))
 
 

@@ -108,7 +108,7 @@ def test_what_an_alias_may_have(standing, expose, change, ports, nodes, outside)
     assert_serves(table)
 
     service.change(**alias, ports=chosen)
-    other = expose(green, ports=chosen)
+    other = expose(green, ports=chosen, at_once=True)
     assert service.node_port == other.node_port == number
     assert_serves(dict.fromkeys(other.flows(outside, via=nodes), answered_by(*green.pods)))
 
