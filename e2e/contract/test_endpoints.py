@@ -19,8 +19,8 @@ from e2e.probe import ANSWERED, BLOCKED, CLOSED, REFUSED, watching
 
 TCP = {"name": "tcp", "port": 80, "targetPort": 8080}
 UDP = {"name": "udp", "port": 53, "targetPort": 8081, "protocol": "UDP"}
-# Longer than the clause takes on a starved machine.
-LINGER = 60
+# Longer than a clause takes on a starved machine; it ends with the clause.
+LINGER = 120
 READY = {"ready": True, "serving": True, "terminating": False}
 GOING = {"ready": False, "serving": False, "terminating": True}
 
