@@ -36,6 +36,9 @@ POLICY_ENFORCED_WITHIN = 5.0
 # failed (syncPeriod); the rest is for the sync itself on a busy machine.
 RULES_BACK_WITHIN = 60.0
 HEALTHY_WITHIN = RULES_BACK_WITHIN
+# A watch of the API server that has ended is asked for again after 1 to 60 s: twice as long each
+# time, up to 30 s, and as much again by chance (client-go's reflector).
+FOLLOWED_WITHIN = 120.0
 # It is unhealthy when what is to be written is so for twice the time.
 UNHEALTHY_WITHIN = 90.0
 # A node is held for lost 50 s after its last word (node-monitor-grace-period), its pods at once.

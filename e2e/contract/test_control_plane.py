@@ -13,6 +13,7 @@ from e2e.check import (
     assert_unnoticed,
 )
 from e2e.probe import watching
+from e2e.timing import FOLLOWED_WITHIN
 
 pytestmark = [
     pytest.mark.family("disruptive"),
@@ -60,7 +61,8 @@ def test_node_ports_survive_a_restart_of_the_api_server(
     """An API server that was killed and starts again frees and repairs no node port.
 
     Nobody notices that it was gone. What is stored stays as it was, its numbers are refused to
-    others, and the repair at the start has nothing to say about one number over TCP and UDP.
+    others, and the repair at the start has nothing to say about one number over TCP and UDP. Every
+    node follows what changes afterwards.
     """
     number = ports.free()
     service = expose(standing, ports=both_on(number))
@@ -75,6 +77,8 @@ def test_node_ports_survive_a_restart_of_the_api_server(
     assert stored(service.name, home)["spec"] == service.stored["spec"]
     assert_taken(submit(ports=both_on(number)[:1]), number)
     assert warnings_about(service.stored) == []
+    later = dict.fromkeys(expose(standing).flows(outside, via=nodes), answered_by(*standing.pods))
+    assert_settles(later, within=FOLLOWED_WITHIN)
 
 
 @pytest.mark.clause("control-plane.smaller-range", covers=["ALC-14", "ALC-19"])
