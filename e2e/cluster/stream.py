@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from e2e import timing
 from e2e.cluster.caller import Caller, CallerVantage
 from e2e.cluster.vantage import PodVantage
-from e2e.wait import settle
+from e2e.wait import settle, wait_until
 
 # Datagrams a second, and how long the host sends: longer than any clause looks.
 EVERY, COUNT = 0.05, 2400
@@ -44,6 +44,12 @@ def start(caller: Caller, host: CallerVantage, port: int, pod: PodVantage) -> St
     sends = f"for n in $(seq {COUNT}); do echo $n; sleep {EVERY}; done"
     listens = f"UDP{number}-RECVFROM:{port},bind={address},fork"
     caller.execute("sh", "-c", f"socat {listens} SYSTEM:'{sends}' >/dev/null 2>&1 &")
+    # A datagram that comes before is lost, and the pod sends but one.
+    wait_until(
+        lambda: f":{port} " in caller.execute("ss", "-Hnul"),
+        what=f"a stream at {address}:{port}",
+        within=timing.COMMAND,
+    )
     file = f"/tmp/stream-{port}"  # noqa: S108  # of the pod
     # By its path, as busybox would take its own nc for the name; it ends when nothing more comes.
     pod.run(f"(echo begin | $(which nc) -u -w 10 {host.source} {port} >{file} 2>&1 &)")

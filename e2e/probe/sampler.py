@@ -32,7 +32,7 @@ NEW, KEPT, DATAGRAMS, CALLS = "new connections", "one connection", "UDP", "calls
 # Beats a second. A little more than what is promised, so that a late beat does not break it.
 RATES = {NEW: 110.0, KEPT: 20.0, DATAGRAMS: 20.0}
 FILES = 65536
-# Of one thread, as Linux knows it.
+# As Linux knows it.
 NICE = -15
 
 
@@ -170,6 +170,7 @@ class _Sampler:
         files = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
         # Each connection to a silent target stays open for seconds.
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+        _prefer(NICE)
         self.watch.begin()
         for thread in self._threads:
             thread.start()
@@ -179,6 +180,7 @@ class _Sampler:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        _prefer(0)
         for track in self.watch.tracks:
             track.samples.sort(key=lambda sample: sample.at)
 
@@ -195,9 +197,6 @@ class _Sampler:
                 track.add(at, reply)
 
     def _loop(self) -> None:
-        # So that a busy machine makes its own programs wait, and not the beat. Only root may.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         asyncio.run(self._sample())
 
     async def _sample(self) -> None:
@@ -334,6 +333,16 @@ class _Flight:
     def give_up(self, begun_before: float = inf) -> None:
         for beat in [beat for beat, at in self.under_way.items() if at < begun_before]:
             self._land(beat, Reply(SILENT))
+
+
+def _prefer(niceness: int) -> None:
+    """Let a busy machine make others wait, and not the beat; only root may.
+
+    All threads of the process, as one that waits for its turn may hold the interpreter's lock.
+    """
+    with suppress(OSError):
+        for thread in os.listdir("/proc/self/task"):  # noqa: PTH208  # no files of anybody
+            os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
 
 
 def _socket(address: str, kind: socket.SocketKind) -> socket.socket:
