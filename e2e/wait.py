@@ -134,10 +134,16 @@ def wait_until(
 async def beats(every: float, stop: Event) -> AsyncIterator[int]:
     """Count from 0 on, one number every `every` seconds, until `stop` is set.
 
-    Who is late gets the beats that were missed at once, so that as many come in the end.
+    Who is late gets the beats that were missed at once, those before the end too, so that as many
+    come as there was time for.
     """
     began, beat = time.monotonic(), 0
-    while not stop.is_set():
+    ended = float("inf")
+    while True:
+        if stop.is_set():
+            ended = min(ended, time.monotonic())
+        if began + beat * every > ended:
+            return
         yield beat
         beat += 1
         ahead = began + beat * every - time.monotonic()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -32,6 +33,8 @@ NEW, KEPT, DATAGRAMS, CALLS = "new connections", "one connection", "UDP", "calls
 # Beats a second. A little more than what is promised, so that a late beat does not break it.
 RATES = {NEW: 110.0, KEPT: 20.0, DATAGRAMS: 20.0}
 FILES = 65536
+# Seconds for which another thread may keep the interpreter's lock.
+SWITCH_INTERVAL = 0.0002
 # As Linux knows it.
 NICE = -15
 
@@ -171,6 +174,9 @@ class _Sampler:
         # Each connection to a silent target stays open for seconds.
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
         _prefer(NICE)
+        self._patience = sys.getswitchinterval()
+        # The loop asks for the interpreter's lock a thousand times a second.
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self.watch.begin()
         for thread in self._threads:
             thread.start()
@@ -180,6 +186,7 @@ class _Sampler:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        sys.setswitchinterval(self._patience)
         _prefer(0)
         for track in self.watch.tracks:
             track.samples.sort(key=lambda sample: sample.at)
