@@ -29,7 +29,7 @@ from e2e.report.clauses import CONTRACT, choose
 
 COULD_NOT_RUN = 2
 # More processes than cores is right: most of a clause is waiting.
-PROCESSES = 6
+PROCESSES = 8
 
 
 @click.group(context_settings={"auto_envvar_prefix": "E2E", "help_option_names": ["-h", "--help"]})
