@@ -38,6 +38,7 @@ def test_all_nodes_agree(standing, expose, nodes, outside):
 
 
 @pytest.mark.clause("proxy.burst", covers=["KP-10"])
+@pytest.mark.needs("wide-range")
 def test_a_burst_of_services_is_right_on_every_node(standing, expose, nodes, outside):
     """Of a hundred Services created in one go each leads to its own pods on every node.
 
