@@ -151,11 +151,23 @@ def test_the_p_value_is_right_far_out(connections):
     near = [
         (p, stats.binomtest(first, connections, 0.5).pvalue)
         for first in range(connections // 2, connections)
-        if FALSE_ALARM / 100 < (p := stats.chisquare([first, connections - first]).pvalue) < 1e-7
+        if FALSE_ALARM / 100 < (p := distribution.is_even([first, connections - first])) < 1e-7
     ]
 
     assert near
     assert all(1 / 2 < p / exact < 2 for p, exact in near)
+
+
+@pytest.mark.parametrize("pods", [2, 3, 7])
+def test_p_values_are_those_of_the_library(chance, pods):
+    """Chi-square is what scipy.stats says; the binomial test is that or errs on the safe side."""
+    for counts in chance.multinomial(3000, shares(pods, 0.1), size=50):
+        repeats = int(counts[0])
+        said = stats.binomtest(repeats, 3000, 1 / pods).pvalue
+        assert distribution.is_even(counts) == pytest.approx(stats.chisquare(counts).pvalue)
+        assert said * 0.999 <= distribution.is_chance(repeats, 3000, 1 / pods) <= 2.1 * said
+    assert distribution.is_chance(0, 3000, 1 / pods) < 1e-100
+    assert distribution.is_chance(1000, 3000, 1 / 3) == 1
 
 
 @pytest.mark.parametrize("pods", [2, 3, 5])
