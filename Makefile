@@ -6,6 +6,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m e2e.cli
+# Eight processes read the same modules, so that compiling them anew each time shows.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 
 # Options of a lane; empty means the default.
 export E2E_K8S := $(or $(K8S),$(E2E_K8S))

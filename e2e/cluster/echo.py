@@ -17,6 +17,7 @@ from e2e.wait import wait_until
 HTTP_PORT, UDP_PORT = 8080, 8081
 # In a pod.
 GATE = "/tmp/ready"  # noqa: S108  # of the pod
+GATE_PORT = 8090
 # All new pods of a rollout at once, and no old one goes before.
 AT_ONCE = {"maxSurge": "100%", "maxUnavailable": 0}
 # So that a part of a group can be selected.
@@ -415,13 +416,12 @@ def _listen_on_many(spec: dict[str, Any], pod: str, ports: Sequence[int]) -> Non
 
 def _gate(spec: dict[str, Any]) -> None:
     container = spec["containers"][0]
-    container["command"][-2] = f"touch {GATE}; {container['command'][-2]}"
-    container["readinessProbe"] = {
-        "exec": {"command": ["test", "-e", GATE]},
-        "periodSeconds": 1,
+    # To run a command each second would cost the node more than all that the echo does.
+    serves = f"/agnhost test-webserver --port={GATE_PORT} >/dev/null 2>&1 &"
+    container["command"][-2] = f"touch {GATE}; {serves} {container['command'][-2]}"
+    container["readinessProbe"] |= {
+        "httpGet": {"path": GATE, "port": GATE_PORT},
         "failureThreshold": 1,
-        # A node under load takes longer than the usual second to run a command.
-        "timeoutSeconds": 10,
     }
 
 

@@ -110,11 +110,13 @@ def test_a_foreign_stream_is_cut(standing, expose, stream_to_pod, ports, nodes, 
     One from a port that is no node port goes on.
     """
     service = expose(standing, ports=[DNS])
+    flows = service.flows(outside, via=nodes)
+    # Until every node has it, as its creation is such a change too.
+    assert_settles(dict.fromkeys(flows, answered_by(*standing.pods)), times=10)
     same, beside = stream_to_pod(service.node_port), stream_to_pod(ports.allowed[0] - 1)
 
     service.change(selector=standing.seat(0).labels)
-    new = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.seat(0).pods))
-    assert_settles(new, times=10)
+    assert_settles(dict.fromkeys(flows, answered_by(*standing.seat(0).pods)), times=10)
 
     assert beside.goes_on()
     assert not same.goes_on()

@@ -66,7 +66,7 @@ class Outside:
                 if response.status_code != requests.codes.ok:
                     took = time.monotonic() - began
                     return Reply(FOREIGN, took, detail=f"HTTP status {response.status_code}")
-                said.append(response.text)
+                said.append(response.content.decode(errors="replace"))
         return reply_from(said[0], time.monotonic() - began, *said[1:])
 
     def call_udp(self, address: str, port: int) -> Reply:
