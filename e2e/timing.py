@@ -61,10 +61,10 @@ ATTEMPTS_WITHIN = 60.0
 BLIND_FOR_AT_MOST = 2.0
 
 # --- affinity --------------------------------------------------------------------------------
-# Clients that come back after this have waited longer than the brief timeout, and far less than the
-# lasting one, as a busy machine takes seconds to ask them all.
-AFFINITY_PAUSE = 3.0
-AFFINITY_BRIEF, AFFINITY_LASTING = 2, 11
+# Clients that come back after this have waited longer than the brief timeout and over half of the
+# lasting one; it leaves seconds for asking them all, which a busy machine needs.
+AFFINITY_PAUSE = 9.0
+AFFINITY_BRIEF, AFFINITY_LASTING = 2, 15
 
 # --- waiting for the cluster -----------------------------------------------------------------
 # A pod whose image is on the node is Ready in 1 to 3 s; the rest is for a starved CPU or a pull.

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from e2e import timing
 from e2e.check import journal
 from e2e.check.latency import describe
-from e2e.probe import Flow
+from e2e.check.wrong import Wrong, WrongFlowsError
+from e2e.probe import Flow, look
 from e2e.wait import settle
 
 Place = tuple[str, int]
@@ -14,8 +15,8 @@ Place = tuple[str, int]
 NAMED_AT_MOST = 10
 
 
-class MissingError(AssertionError):
-    """Some flows were never served; names them."""
+class MissingError(WrongFlowsError):
+    """Some flows were never served; the message names them."""
 
 
 def assert_all_arrive(
@@ -42,7 +43,7 @@ def assert_all_arrive(
     took: dict[Flow, float] = {}
     missing: dict[Place, tuple[Flow, float]] = {}
 
-    def look() -> int:
+    def count_open() -> int:
         for flow, since in expected().items():
             if flow not in took:
                 missing[flow.target.address, flow.target.port] = flow, since
@@ -53,10 +54,12 @@ def assert_all_arrive(
             took[flow] = now - since
         return len(took)
 
-    if not settle(look, lambda seen: seen == count, within=within, times=1).settled:
-        lines = [f"x {flow}" for flow, _ in missing.values()][:NAMED_AT_MOST]
+    if not settle(count_open, lambda seen: seen == count, within=within, times=1).settled:
         head = f"{count - len(took)} of {count} flows were not served within {within:g} s"
-        raise MissingError("\n".join([head, *lines]))
+        now = look([flow for flow, _ in missing.values()][:NAMED_AT_MOST])
+        lines = [f"x {flow}: want an open port, saw {reply}" for flow, reply in now.items()]
+        wrong = [Wrong.of(flow, [reply]) for flow, reply in now.items()]
+        raise MissingError("\n".join([head, *lines]), wrong)
     times = sorted(took.values())
     journal.measured(f"from creation to the first connection: {describe(times)}")
     return times

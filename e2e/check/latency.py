@@ -6,7 +6,8 @@ from math import ceil
 from e2e import timing
 from e2e.check.journal import measured
 from e2e.check.table import NotSettledError, Table, as_want
-from e2e.probe import Flow, arrivals
+from e2e.check.wrong import Wrong
+from e2e.probe import ANSWERED, Flow, arrivals, draw
 
 
 def assert_reaches(table: Table, *, since: Mapping[Flow, float], what: str) -> None:
@@ -36,7 +37,13 @@ def assert_reaches(table: Table, *, since: Mapping[Flow, float], what: str) -> N
         measured(f"{what}, {place}: {describe(times)}")
     if late := [flow for flow in wants if flow not in came]:
         head = f"not reached in {timing.SETTLE_WITHIN:g} s: {len(late)} of {len(wants)} flows"
-        raise NotSettledError("\n".join([head, *(f"x {f}: want {wants[f]}" for f in late)]))
+        now = draw(late, 1)
+        lines = [f"x {flow}: want {wants[flow]}, saw {seen[0]}" for flow, seen in now.items()]
+        wrong = [
+            Wrong.of(flow, seen, wants_answer=ANSWERED in wants[flow].outcomes)
+            for flow, seen in now.items()
+        ]
+        raise NotSettledError("\n".join([head, *lines]), wrong)
 
 
 def describe(times: Sequence[float]) -> str:

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from e2e.cluster.api import Api, Object
+from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.crowd import Crowd
 from e2e.cluster.node import Node
 from e2e.probe import TCP, Flow, HealthPort, Owner, Target, Vantage
+
+# How an API server answers what it will not have, whoever asks.
+UNWANTED = (400, 422)
 
 
 @dataclass
@@ -147,12 +150,19 @@ class Service:
     def change(self, **spec: Any) -> None:
         """Merge fields into its spec; a list replaces the list that was there."""
         self.asked = time.monotonic()
-        self.stored = self.api.change("Service", self.name, {"spec": spec}, self.namespace)
+        self._submit({"spec": spec})
 
     def label(self, labels: Mapping[str, str | None]) -> None:
         """Give it labels, or take them away with None."""
-        change = {"metadata": {"labels": dict(labels)}}
-        self.stored = self.api.change("Service", self.name, change, self.namespace)
+        self._submit({"metadata": {"labels": dict(labels)}})
+
+    def _submit(self, change: Object) -> None:
+        answer = self.api.submit_change("Service", self.name, change, self.namespace)
+        if answer["kind"] == "Status":
+            refused = ApiRefusedError(f"the change of {self.name} was refused", answer)
+            # A verdict on the contract, where the change is what the API server will not have.
+            raise AssertionError(str(refused)) if answer.get("code") in UNWANTED else refused
+        self.stored = answer
 
     def balance_at(self, addresses: Sequence[str]) -> None:
         """Say in its status, as a load balancer's provider does, at which addresses it is had."""

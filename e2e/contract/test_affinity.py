@@ -25,8 +25,10 @@ def test_one_client_stays_on_one_pod(standing, expose, nodes, outside):
     That holds from the very first connection on, and for 200 more. Through another node it may be
     another pod.
     """
-    service = expose(standing, sessionAffinity="ClientIP")
-    flows = service.flows(outside, via=nodes)
+    # So that all pods are alive and could be picked.
+    spread = expose(standing).flows(outside, via=nodes)
+    assert_comes_to(assert_all_met, spread, over=standing.pods)
+    flows = expose(standing, sessionAffinity="ClientIP").flows(outside, via=nodes)
 
     first = replies_in(assert_settles(dict.fromkeys(flows, answered_by(*standing.pods))))
     then = draw(flows, CONNECTIONS)

@@ -25,8 +25,8 @@ LINGER = 60
 def test_a_pin_lasts_until_nobody_came_for_the_timeout(standing, expose, nodes, clients):
     """A client that returns before the timeout keeps its pod for good; one that does not may move.
 
-    Eight clients come to each node every 3 s for 12 s. A timeout of 11 s keeps them all, beyond
-    these 11 s; one of 2 s lets some of them move, through every node.
+    Eight clients come to each node every 9 s for 18 s. A timeout of 15 s keeps them all, beyond
+    these 15 s; one of 2 s lets some of them move, through every node.
     """
     brief, lasting = (
         expose(
@@ -39,7 +39,7 @@ def test_a_pin_lasts_until_nobody_came_for_the_timeout(standing, expose, nodes, 
     assert_settles(dict.fromkeys(brief + lasting, answered_by(*standing.pods)))
 
     drawn = draw_slowly(
-        brief + lasting, 5, pause=timing.AFFINITY_PAUSE, at_most=timing.AFFINITY_LASTING
+        brief + lasting, 3, pause=timing.AFFINITY_PAUSE, at_most=timing.AFFINITY_LASTING
     )
 
     assert_one_each({flow: drawn[flow] for flow in lasting}, over=standing.pods)

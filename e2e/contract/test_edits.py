@@ -14,14 +14,14 @@ from e2e.probe import CLOSED, UNSERVED, watching
 
 
 @pytest.mark.clause("edits.ports-come-and-go", covers=["LIF-09", "EPS-10"])
-def test_adding_and_removing_a_port_disturbs_no_other(standing, expose, nodes, outside):
+def test_adding_and_removing_a_port_disturbs_no_other(standing, expose, ports, nodes, outside):
     """Adding a port to a Service and removing it again disturbs no other port of it.
 
     Not one new connection fails meanwhile and no kept connection breaks; the added port serves on
     every node, and closes on every node when it is removed.
     """
     stays = {"name": "stays", "port": 80, "targetPort": 8080}
-    comes = {"name": "comes", "port": 81, "targetPort": 8080}
+    comes = {"name": "comes", "port": 81, "targetPort": 8080, "nodePort": ports.free()}
     service = expose(standing, ports=[stays])
     flows = service.flows(outside, via=nodes)
     served = answered_by(*standing.pods)
@@ -104,15 +104,15 @@ def test_a_target_port_is_edited(place_echo, expose, workers, nodes, outside):
 
 
 @pytest.mark.clause("edits.renamed-port", covers=["LIF-10"])
-def test_a_port_is_renamed(standing, expose, later, nodes, outside):
+def test_a_port_is_renamed(standing, expose, later, ports, nodes, outside):
     """A port that is renamed with its number keeps its node port, without it gets a new one.
 
     The new one serves and the old one closes. How long callers of the kept one wait until the
     Service and its endpoints agree about the name is recorded.
     """
-    service = expose(standing, ports=[web(80, name="first")])
+    number = ports.free()
+    service = expose(standing, ports=[web(80, name="first", nodePort=number)])
     flows, served = service.flows(outside, via=nodes), answered_by(*standing.pods)
-    number = service.node_port
     assert_serves(dict.fromkeys(flows, served))
 
     with watching(flows) as watch:

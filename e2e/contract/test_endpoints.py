@@ -163,7 +163,7 @@ def test_local_uses_its_own_terminating_pods(place_echo, expose, workers, nodes,
 
 
 @pytest.mark.clause("endpoints.kept-connections", covers=["EPS-10"])
-def test_kept_connections_survive_changes(standing, expose, nodes, outside):
+def test_kept_connections_survive_changes(standing, expose, nodes, outside, later):
     """A connection that is open stays with its pod, whatever is changed about the Service.
 
     Other pods come, its own is selected no more, the policy becomes Local on nodes without a pod,
@@ -185,6 +185,7 @@ def test_kept_connections_survive_changes(standing, expose, nodes, outside):
         local = dict.fromkeys(flows, BLOCKED) | dict.fromkeys(at_home, answered_by(*other.pods))
         assert_settles(local, times=1)
         service.change(ports=[{"port": 80, "targetPort": 8099, "nodePort": service.node_port}])
+        assert_settles(later() | dict.fromkeys(flows, BLOCKED), times=1)
     assert_unnoticed(watch)
     stayed = {track.flow: [sample.reply for sample in track.samples] for track in watch.tracks}
     assert_only(stayed, dict.fromkeys(flows, answered_by(*standing.seat(0).pods)))

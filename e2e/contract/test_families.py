@@ -81,7 +81,8 @@ def test_a_second_family_comes_and_goes_unnoticed(standing, expose, submit, node
 
     with watching(first, kept=first) as watch:
         service.change(ipFamilyPolicy="PreferDualStack")
-        given = service.stored["spec"]["clusterIPs"][1]
+        addresses = service.stored["spec"]["clusterIPs"]
+        assert len(addresses) == 2, addresses
         assert_settles(dict.fromkeys(second, served))
         service.change(ipFamilyPolicy="SingleStack")
         assert_settles(dict.fromkeys(second, CLOSED) | dict.fromkeys(first, served))
@@ -89,11 +90,13 @@ def test_a_second_family_comes_and_goes_unnoticed(standing, expose, submit, node
     assert_unnoticed(watch)
     assert service.node_port == number
     assert len(service.stored["spec"]["clusterIPs"]) == 1
-    assert_accepted(submit(clusterIP=given, clusterIPs=[given], ipFamilies=[family]))
+    given = addresses[1:]
+    assert_accepted(submit(clusterIP=given[0], clusterIPs=given, ipFamilies=[family]))
 
 
 @pytest.mark.clause("families.second-family-alone", covers=["DS-05"])
-def test_a_service_of_the_second_family_is_a_full_one(standing, expose, nodes, outside):
+@pytest.mark.needs("outside-caller")
+def test_a_service_of_the_second_family_is_a_full_one(standing, expose, nodes, outside, clients):
     """A Service of the second family alone has equal shares, affinity and the caller's address.
 
     They are the promises that are most easily kept in the first family only.
@@ -102,10 +105,10 @@ def test_a_service_of_the_second_family_is_a_full_one(standing, expose, nodes, o
     way = {"ipFamilyPolicy": "SingleStack", "ipFamilies": [second]}
     service, local = expose(standing, **way), expose(standing, externalTrafficPolicy="Local", **way)
     flows, seen = service.flows(outside, via=nodes), {}
-    for node in {node for node in nodes if node.name in standing.pods.values()}:
-        flow = local.seen_from(outside, via=node)
-        mine = outside.source_towards(flow.target.address)
-        seen[flow.closely()] = answered_by(*standing.on(node).pods, seen_as=[mine])
+    for node in (node for node in nodes if node.name in standing.pods.values()):
+        for flow in local.flows_of_each(clients.first(1), via=[node]):
+            own = answered_by(*standing.on(node).pods, seen_as=[flow.caller.source])
+            seen[flow.closely()] = own
     assert_settles(dict.fromkeys(flows, answered_by(*standing.pods)) | seen)
 
     count = connections_needed(len(standing.pods), unevenness=STARVED)

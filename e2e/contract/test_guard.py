@@ -41,7 +41,7 @@ def test_source_ranges_do_not_guard_a_node_port(
 @pytest.mark.family("extended")
 @pytest.mark.needs("two-workers")
 def test_a_network_policy_sees_who_the_traffic_policy_shows_it(
-    guarded_echo, expose, admit_only, workers, outside
+    guarded_echo, expose, admit_only, workers, outside, own_addresses
 ):
     """A network policy that admits the caller lets it in under Local, and not under Cluster.
 
@@ -49,6 +49,10 @@ def test_a_network_policy_sees_who_the_traffic_policy_shows_it(
     """
     echo, (home, away) = guarded_echo, workers[:2]
     cluster, local = expose(echo), expose(echo, externalTrafficPolicy="Local")
+    admit_only(echo, sorted(own_addresses[away.name]))
+    table = dict.fromkeys(cluster.flows(outside, via=[away]), answered_by(*echo.pods))
+    assert_settles(table | dict.fromkeys(local.flows(outside, via=[home]), BLOCKED))
+
     admit_only(echo, [outside.source_towards(address) for address in home.addresses.values()])
 
     table = dict.fromkeys(local.flows(outside, via=[home]), answered_by(*echo.pods))

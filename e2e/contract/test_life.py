@@ -24,16 +24,22 @@ OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
 LONGEST = 63
 
 
+def lent(ports):
+    """One port with a number that no Service of another clause gets once it is given up."""
+    return [{"port": 80, "targetPort": 8080, "nodePort": ports.free()}]
+
+
 @pytest.mark.clause("life.deleted-alone", covers=["LIF-11", "LIF-15"])
 def test_a_deleted_service_is_gone_and_no_other(
-    standing, expose, nodes, outside, in_pods, in_hosts
+    standing, expose, ports, nodes, outside, in_pods, in_hosts
 ):
     """A deleted Service closes its node port and ClusterIP on every node and touches no other.
 
     New callers of another Service over the same pods do not notice, nor who holds a connection of
     one over a part of them.
     """
-    service, twin, cousin = expose(standing), expose(standing), expose(standing.seat(0))
+    service = expose(standing, ports=lent(ports))
+    twin, cousin = expose(standing), expose(standing.seat(0))
     flows = service.flows(outside, via=nodes)
     inside = [flow for caller in [in_pods[0], *in_hosts] for flow in service.cluster_flows(caller)]
     new, kept = twin.flows(outside, via=nodes), cousin.flows(outside, via=nodes)
@@ -51,9 +57,9 @@ def test_a_deleted_service_is_gone_and_no_other(
 
 @pytest.mark.clause("life.deleted-is-refused", covers=["LIF-11", "N-02"])
 @pytest.mark.family("extended")
-def test_a_deleted_service_is_refused(standing, expose, nodes, outside, chosen):
+def test_a_deleted_service_is_refused(standing, expose, ports, nodes, outside, chosen):
     """Once its Service is deleted, a node port ends calls as one that no Service ever had."""
-    service, other = expose(standing), expose(standing)
+    service, other = expose(standing, ports=lent(ports)), expose(standing)
     flows, ends = service.flows(outside, via=nodes), chosen("node-port-of-nobody")
     served = dict.fromkeys(other.flows(outside, via=nodes), answered_by(*standing.pods))
     assert_settles(served | dict.fromkeys(flows, answered_by(*standing.pods)))
@@ -71,7 +77,7 @@ def test_a_service_made_again_has_new_pods_only(standing, expose, ports, nodes, 
     wait in between is recorded.
     """
     blue, green = standing.seat(0), standing.seat(1)
-    chosen = [{"port": 80, "targetPort": 8080, "nodePort": ports.free()}]
+    chosen = lent(ports)
     first = expose(blue | green, selector=blue.labels, ports=chosen)
     flows, now = first.flows(outside, via=nodes), answered_by(*green.pods)
     assert_serves(dict.fromkeys(flows, answered_by(*blue.pods)))
@@ -169,7 +175,8 @@ def test_a_namespace_is_deleted(
 
 
 @pytest.mark.clause("life.reaches-every-node", covers=["LIF-18"])
-def test_changes_reach_every_node(standing, expose, at_once, nodes, outside):
+@pytest.mark.needs("wide-range")
+def test_changes_reach_every_node(standing, expose, at_once, ports, nodes, outside):
     """Twenty Services that come, change their pods and go at once reach every node's traffic.
 
     How long each node takes from the request to the first call that shows it is recorded: until a
@@ -182,7 +189,8 @@ def test_changes_reach_every_node(standing, expose, at_once, nodes, outside):
         since = {flow: s.asked for s in services for flow in s.flows(outside, via=nodes)}
         assert_reaches(dict.fromkeys(since, want), since=since, what=what)
 
-    services = at_once([lambda: expose(either, selector=blue.labels)] * TRIALS)
+    ask = partial(expose, either, selector=blue.labels)
+    services = at_once([partial(ask, ports=lent(ports)) for _ in range(TRIALS)])
     assert_all_reached("created to answered", answered_by(*blue.pods))
 
     at_once([partial(service.change, selector=green.labels) for service in services])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from e2e.check import answered_by, assert_serves, assert_settles
-from e2e.probe import REFUSED
+from e2e.check import answered_by, assert_only, assert_serves, assert_settles
+from e2e.probe import REFUSED, draw
 
 TCP_AND_UDP = [
     {"name": "http", "port": 80, "targetPort": 8080},
@@ -12,26 +12,34 @@ TCP_AND_UDP = [
 
 
 @pytest.mark.clause("policy.local-keeps-the-source", covers=["ETP-01", "ETP-03"])
-@pytest.mark.needs("two-workers")
+@pytest.mark.needs("two-workers", "outside-caller")
 def test_local_serves_own_pods_and_keeps_the_source(
-    standing, expose, workers, nodes, outside, chosen
+    standing, expose, workers, nodes, outside, clients, own_addresses, chosen
 ):
-    """With Local a node speaks for its own pods only, and they see the caller's own address."""
-    echo = standing.on(workers[0])
+    """With Local a node speaks for its own pods only, and they see the caller's own address.
+
+    The caller is neither a node nor the gateway of the nodes' network.
+    """
+    echo, home = standing.on(workers[0]), workers[0].addresses.values()
     service = expose(echo, externalTrafficPolicy="Local")
 
-    table, nothing = {}, chosen("local-without-a-pod")
-    for flow in service.flows(outside, via=nodes):
-        mine = outside.source_towards(flow.target.address)
-        at_home = flow.target.address in workers[0].addresses.values()
-        table[flow.closely()] = answered_by(*echo.pods, seen_as=[mine]) if at_home else nothing
-    assert_settles(table, times=1)
+    at_home, table = {}, {}
+    for flow in service.flows_of_each(clients.first(2), via=nodes):
+        if flow.target.address in home:
+            at_home[flow.closely()] = answered_by(*echo.pods, seen_as=[flow.caller.source])
+        else:
+            table[flow.closely()] = chosen("local-without-a-pod")
+    assert_strangers(at_home, outside, own_addresses)
+
+    # Silence takes its time, so one look at it has to do.
+    assert_settles(at_home | table, times=1)
+    assert_only(draw(at_home, 20), at_home)
 
 
 @pytest.mark.clause("policy.cluster-hides-the-source", covers=["ETP-02"])
 @pytest.mark.family("extended")
 @pytest.mark.needs("outside-caller", "kube-proxy")
-def test_cluster_hides_the_source(standing, expose, nodes, clients, own_addresses):
+def test_cluster_hides_the_source(standing, expose, nodes, outside, clients, own_addresses):
     """With Cluster the pod sees an address of the node that was called, and never the caller's.
 
     The caller is neither a node nor the gateway of the nodes' network.
@@ -45,10 +53,16 @@ def test_cluster_hides_the_source(standing, expose, nodes, clients, own_addresse
         for caller in clients.first(2).vantages(family)
         for node in nodes
     }
-    callers = {flow.caller.source for flow in table}
-    assert callers.isdisjoint(frozenset().union(*own_addresses.values()))
+    assert_strangers(table, outside, own_addresses)
 
     assert_settles(table, times=10)
+
+
+def assert_strangers(flows, outside, own_addresses):
+    """No caller has an address of a node, or the one that this machine has beside the nodes."""
+    nearby = {outside.source_towards(flow.target.address) for flow in flows}
+    nearby |= frozenset().union(*own_addresses.values())
+    assert nearby.isdisjoint(flow.caller.source for flow in flows)
 
 
 @pytest.mark.clause("policy.no-pod-refuses", covers=["ETP-04"])

@@ -41,13 +41,15 @@ def test_a_node_port_is_added(standing, expose, nodes, outside, in_pods, in_host
 
 
 @pytest.mark.clause("types.node-port-to-cluster-ip", covers=["LIF-02"])
-def test_a_node_port_is_taken_away(standing, expose, nodes, outside, in_pods, in_hosts):
+def test_a_node_port_is_taken_away(standing, expose, ports, nodes, outside, in_pods, in_hosts):
     """A NodePort Service that becomes ClusterIP loses its node port, which closes on every node.
 
     It stays closed, no field of node ports is left, the ClusterIP stays, and no caller of it
     notices.
     """
-    service = expose(standing)
+    # No Service of another clause gets this one once it is given up.
+    chosen = [{"port": 80, "targetPort": 8080, "nodePort": ports.free()}]
+    service = expose(standing, ports=chosen)
     flows, served = service.flows(outside, via=nodes), answered_by(*standing.pods)
     inside = [flow for one in (in_pods[0], in_hosts[0]) for flow in service.cluster_flows(one)]
     assert_serves(dict.fromkeys(flows + inside, served))
@@ -68,7 +70,7 @@ def test_a_node_port_is_taken_away(standing, expose, nodes, outside, in_pods, in
 
 @pytest.mark.clause("types.node-port-to-external-name", covers=["LIF-03"])
 def test_a_node_port_service_becomes_an_alias(
-    standing, expose, nodes, outside, in_pods, full_name, alias_of
+    standing, expose, ports, nodes, outside, in_pods, full_name, alias_of
 ):
     """A NodePort Service that becomes ExternalName is an alias, and its node port closes.
 
@@ -76,7 +78,8 @@ def test_a_node_port_service_becomes_an_alias(
     is an alias of, and none of the pods that it selects.
     """
     blue, green = standing.seat(0), standing.seat(1)
-    other, service = expose(green), expose(blue | green, selector=blue.labels)
+    chosen = [{"port": 80, "targetPort": 8080, "nodePort": ports.free()}]
+    other, service = expose(green), expose(blue | green, selector=blue.labels, ports=chosen)
     flows, name = service.flows(outside, via=nodes), service.name_flow(in_pods[0])
     others = dict.fromkeys(other.flows(outside, via=nodes), answered_by(*green.pods))
     assert_settles(dict.fromkeys([*flows, name], answered_by(*blue.pods)) | others)

@@ -332,6 +332,14 @@ def test_what_comes_true_in_time_holds():
     assert caller.draws == 3
 
 
+def test_one_pod_is_not_all_that_answers_when_another_does_so_too():
+    """Where one pod is wanted, a lucky connection among those of another pod is not enough."""
+    flow = Flow(Switched(draws_before=0), Target("worker-1", "192.0.2.1", 1, Anybody()))
+
+    with pytest.raises(UnevenError, match="16 of 32 wrong"):
+        assert_comes_to(assert_all_met, [flow], over=names(1), within=0.1)
+
+
 def test_what_does_not_come_true_says_what_was_seen_last():
     """When time runs out, the last verdict is shown with the limit."""
     flow = Flow(Switched(draws_before=999), Target("worker-1", "192.0.2.1", 1, Anybody()))
