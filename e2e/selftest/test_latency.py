@@ -63,8 +63,9 @@ def test_a_flow_that_is_never_right_is_named(monkeypatch):
 
     assert str(failed.value).splitlines() == [
         "not reached in 0.2 s: 1 of 2 flows",
-        "x outside -> worker-2:30081: want answered",
+        "x outside -> worker-2:30081: want answered, saw refused",
     ]
+    assert [wrong.flow for wrong in failed.value.wrong] == [never]
 
 
 def test_the_times_of_each_node_are_kept():
