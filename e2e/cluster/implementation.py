@@ -49,6 +49,12 @@ class Implementation:
         gates: dict[str, bool] = self.settings.get("featureGates") or {}
         return gates.get("AllowServiceExternalIPs", True)
 
+    @property
+    def leaves_localhost(self) -> bool:
+        """Whether 127.0.0.1 is left to the mode; iptables mode can be told not to answer there."""
+        told = (self.settings.get("iptables") or {}).get("localhostNodePorts")
+        return self.proxy != "iptables" or told is not False
+
     def answers_at(self, address: str, primary: Collection[str]) -> bool:
         """Whether what kube-proxy was told lets an address of a node answer.
 

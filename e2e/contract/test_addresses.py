@@ -92,7 +92,7 @@ def test_a_configured_address_that_comes_late(
 
 @pytest.mark.clause("addresses.localhost", covers=["ADR-03", "ADR-04"])
 @pytest.mark.family("extended")
-@pytest.mark.needs("default-addresses")
+@pytest.mark.needs("default-addresses", "localhost-node-ports")
 def test_localhost_answers_where_the_mode_covers_it(standing, expose, in_hosts, nodes, chosen):
     """On a node itself 127.0.0.1 answers in iptables mode and is refused in nftables mode.
 

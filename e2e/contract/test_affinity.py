@@ -142,7 +142,7 @@ def test_affinity_holds_for_udp(standing, expose, nodes, outside):
 
 @pytest.mark.clause("affinity.localhost", covers=["AFF-14"])
 @pytest.mark.family("extended")
-@pytest.mark.needs("ipv4", "iptables")
+@pytest.mark.needs("ipv4", "iptables", "default-addresses", "localhost-node-ports")
 def test_localhost_is_one_client(standing, expose, in_hosts):
     """Where a node port answers at 127.0.0.1, ClientIP keeps all of the node's callers on one pod.
 

@@ -45,6 +45,23 @@ def test_external_addresses_are_served_unless_switched_off():
     assert not off.serves_external_ips
 
 
+@pytest.mark.parametrize(
+    ("proxy", "settings", "leaves"),
+    [
+        ("iptables", {}, True),
+        # As kubeadm writes what nobody has set.
+        ("iptables", {"iptables": None}, True),
+        ("iptables", {"iptables": {"localhostNodePorts": None}}, True),
+        ("iptables", {"iptables": {"localhostNodePorts": True}}, True),
+        ("iptables", {"iptables": {"localhostNodePorts": False}}, False),
+        ("nftables", {"iptables": {"localhostNodePorts": False}}, True),
+    ],
+)
+def test_localhost_is_left_to_the_mode_unless_iptables_is_told(proxy, settings, leaves):
+    """Only iptables mode reads the option, and it serves localhost where it is not set."""
+    assert Implementation((1, 37), proxy, settings).leaves_localhost is leaves
+
+
 @pytest.mark.parametrize("file", [CHOICES, VERSIONS], ids=lambda file: file.name)
 def test_every_choice_has_its_source(file):
     """What the contract leaves open can be read, and each row says where it is from."""
