@@ -2,15 +2,16 @@
 
 import pytest
 
-from e2e.check import answered_by, assert_serves, assert_settles
-from e2e.probe import BLOCKED, CLOSED, FOREIGN
+from e2e.check import answered_by, assert_serves, assert_settles, assert_unnoticed
+from e2e.probe import BLOCKED, CLOSED, FOREIGN, watching
 
 # The kubelet's health, which kubeadm lets listen at 127.0.0.1 alone.
 KUBELET_HEALTH = 10248
 
 
+# Alone with the cluster, as others change Services meanwhile, which would let it answer too.
 @pytest.mark.clause("addresses.second-one", covers=["ADR-01", "ADR-05"])
-@pytest.mark.family("extended")
+@pytest.mark.family("extended", "disruptive")
 @pytest.mark.needs("default-addresses", "outside-caller", "own-cluster")
 def test_a_second_address_answers_where_the_mode_covers_it(
     standing, expose, give_address, documentation_addresses, nodes, outside, caller, chosen
@@ -18,22 +19,24 @@ def test_a_second_address_answers_where_the_mode_covers_it(
     """Whether a node's second address answers depends on the proxy mode: all do, or primary ones.
 
     Where it does, it comes to answer once the node has it, with no change of any Service, and it
-    closes once it is taken away. The node's first address serves all the time.
+    closes once it is taken away. Through the nodes' first addresses nobody notices.
     """
     node, service = nodes[-1], expose(standing)
     first = dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods))
     assert_serves(first)
 
     second = {}
-    for address in (documentation_addresses[family] for family in service.families):
-        intended = caller.routing(address, via=node)
-        flow = service.flow_to(intended, address, name=f"{address} on {node}")
-        second[flow] = give_address(node, address)
-    assert_settles(first | dict.fromkeys(second, chosen("second-address")), every=0.2)
+    with watching(first) as watch:
+        for address in (documentation_addresses[family] for family in service.families):
+            intended = caller.routing(address, via=node)
+            flow = service.flow_to(intended, address, name=f"{address} on {node}")
+            second[flow] = give_address(node, address)
+        assert_settles(first | dict.fromkeys(second, chosen("second-address")), every=0.2)
 
-    for take_away in second.values():
-        take_away()
-    assert_settles(first | dict.fromkeys(second, CLOSED), times=1)
+        for take_away in second.values():
+            take_away()
+        assert_settles(first | dict.fromkeys(second, CLOSED), times=1)
+    assert_unnoticed(watch)
 
 
 @pytest.mark.clause("addresses.as-configured", covers=["ADR-02"])
@@ -64,8 +67,9 @@ def test_configured_addresses_answer_and_no_others(
     assert_settles({flow: served if yes else CLOSED for flow, yes in verdicts.items()}, every=0.2)
 
 
+# Alone with the cluster, as a change of a node's zone lets nftables mode ask for addresses again.
 @pytest.mark.clause("addresses.configured-and-late", covers=["ADR-05"])
-@pytest.mark.family("extended")
+@pytest.mark.family("extended", "disruptive")
 @pytest.mark.needs("nodeport-addresses", "outside-caller", "own-cluster")
 def test_a_configured_address_that_comes_late(
     standing, expose, further_addresses, give_address, answers_at,

@@ -22,7 +22,7 @@ behaviours of the catalogue: {families}.
 MEANS = {
     "core": "must hold on any conformant cluster",
     "extended": "depends on an implementation's choice, which `e2e/contract/choices.toml` has",
-    "disruptive": "restarts kube-proxy, an API server or a node; alone with the cluster",
+    "disruptive": "disturbs the cluster, or would be disturbed by other clauses; alone with the cluster",
     "slow": "takes long by its nature; asked for with `FAMILIES=all`",
 }
 
