@@ -54,6 +54,7 @@ def test_a_pod_is_used_only_while_ready(place_echo, expose, workers, nodes, outs
 
 
 @pytest.mark.clause("endpoints.nobody-listens", covers=["EPS-03"])
+@pytest.mark.needs("outside-caller")
 def test_a_port_without_anybody_is_refused_alone(standing, expose, nodes, outside, own_callers):
     """A target port that no pod names or listens on is refused; the Service's other port serves."""
     unknown = {"name": "unknown", "port": 81, "targetPort": "no-such-name"}
@@ -70,6 +71,7 @@ def test_a_port_without_anybody_is_refused_alone(standing, expose, nodes, outsid
 
 
 @pytest.mark.clause("endpoints.scaled-to-zero", covers=["EPS-04", "L4-05"])
+@pytest.mark.needs("outside-caller")
 def test_scaled_to_zero_refuses(place_scaled, standing, expose, nodes, outside, own_callers):
     """Scaled to zero, a node port refuses TCP and UDP on every node; scaled up again, it serves.
 
@@ -240,6 +242,7 @@ def test_a_pod_that_restarts_serves_again(place_echo, expose, workers, nodes, ou
 
 
 @pytest.mark.clause("endpoints.ended-pods", covers=["EPS-13"])
+@pytest.mark.needs("outside-caller")
 def test_pods_that_ended_are_no_endpoints(
     place_echo, standing, expose, workers, nodes, outside, own_callers
 ):

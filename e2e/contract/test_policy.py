@@ -66,6 +66,7 @@ def assert_strangers(flows, outside, own_addresses):
 
 
 @pytest.mark.clause("policy.no-pod-refuses", covers=["ETP-04"])
+@pytest.mark.needs("outside-caller")
 def test_without_any_pod_both_policies_refuse(standing, expose, nodes, outside, own_callers):
     """When the last pod is gone from a Service, every node refuses, over TCP and UDP.
 

@@ -74,6 +74,7 @@ def test_an_edited_selector_moves_to_other_pods(standing, expose, nodes, outside
 
 
 @pytest.mark.clause("selector.nobody-is-refused", covers=["EPS-03", "ETP-04", "N-17"])
+@pytest.mark.needs("outside-caller")
 def test_a_selector_that_matches_nothing_is_refused(standing, expose, nodes, outside, own_callers):
     """Without a matching pod, and with a target port name that no pod has, callers are refused.
 

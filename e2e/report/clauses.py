@@ -12,8 +12,8 @@ from e2e.errors import UsageError
 CONTRACT = Path(__file__).parents[1] / "contract"
 CATALOGUE = CONTRACT / "catalogue.toml"
 # What a clause asks of a cluster. By default it must hold on any that is conformant (core), may
-# depend on an implementation's choice (extended), has to be alone with the cluster
-# (disruptive), takes minutes (slow).
+# depend on an implementation's choice (extended), has to be alone with the cluster (disruptive),
+# takes minutes (slow).
 FAMILIES = ("core", "extended", "disruptive", "slow")
 # Where callers stand, by the fixture that a clause takes.
 VANTAGES = {
