@@ -153,7 +153,7 @@ def test_external_addresses_that_are_switched_off_do_not_serve(
     assert_settles(table)
 
 
-@pytest.mark.clause("external.forbidden-takes-nothing", covers=["EXT-05", "SEC-05"])
+@pytest.mark.clause("external.forbidden-takes-nothing", covers=["API-16", "EXT-05", "SEC-05"])
 @pytest.mark.needs("external-ips-denied")
 def test_where_they_are_forbidden_nobodys_traffic_is_taken(
     standing, expose, submit, change, nodes, in_pods, in_hosts

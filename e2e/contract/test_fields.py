@@ -76,7 +76,7 @@ def test_a_field_of_one_type_is_refused_on_another(submit, stored, home, ports):
     """What belongs to one type is refused on another, and accepted where it belongs.
 
     That is: a node port without NodePort, NodePort without a ClusterIP, and on NodePort the health
-    check's port, and source ranges, class and declined node ports of load balancers.
+    check's port, and source ranges, class and wanted or declined node ports of load balancers.
     """
     one_port = [{"port": 80, "nodePort": ports.free()}]
     check = {"healthCheckNodePort": ports.free()}
@@ -94,8 +94,9 @@ def test_a_field_of_one_type_is_refused_on_another(submit, stored, home, ports):
          only_load_balancers, OF_NOBODY | {"loadBalancerSourceRanges": ["192.0.2.0/24"]}),
         ({"loadBalancerClass": "nodeport-e2e/nobody"}, "spec.loadBalancerClass",
          only_load_balancers, OF_NOBODY),
-        ({"allocateLoadBalancerNodePorts": True}, "spec.allocateLoadBalancerNodePorts",
-         only_load_balancers, OF_NOBODY | {"allocateLoadBalancerNodePorts": True}),
+        *(({"allocateLoadBalancerNodePorts": yes}, "spec.allocateLoadBalancerNodePorts",
+           only_load_balancers, OF_NOBODY | {"allocateLoadBalancerNodePorts": yes})
+          for yes in (True, False)),
     ):  # fmt: skip
         answer = submit(name="misplaced", **wrong)
 

@@ -26,7 +26,7 @@ CHANCE = 0.1
 UNREACHABLE = frozenset({SILENT, NO_ROUTE})
 
 
-@pytest.mark.clause("node-failure.comes-back", covers=["KP-11", "UPG-10"])
+@pytest.mark.clause("node-failure.comes-back", covers=["KP-11"])
 def test_a_node_that_starts_again_serves_all_node_ports(
     standing, expose, power, workers, nodes, outside
 ):

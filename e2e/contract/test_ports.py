@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2e.check import answered_by, assert_accepted, assert_refused, assert_serves, assert_settles
+from e2e.check import answered_by, assert_accepted, assert_invalid, assert_serves, assert_settles
 from e2e.probe import draw
 
 
@@ -26,22 +26,20 @@ def test_each_node_port_leads_to_its_own_target_port(place_echo, expose, workers
 
 @pytest.mark.clause("ports.names-required", covers=["API-06", "N-18"])
 def test_several_ports_need_different_names(submit):
-    """With more than one port, each needs a name of its own."""
-    assert_refused(
-        submit(ports=[{"port": 80}, {"port": 81}]),
-        code=422,
-        reason="Invalid",
-        field="spec.ports[0].name",
-        says="Required value",
-    )
-    assert_refused(
-        submit(ports=[{"name": "a", "port": 80}, {"name": "a", "port": 81}]),
-        code=422,
-        reason="Invalid",
-        field="spec.ports[1].name",
-        says="Duplicate value",
-    )
-    assert_accepted(submit(ports=[{"name": "a", "port": 80}, {"name": "b", "port": 81}]))
+    """With more than one port, each needs a name of its own: a DNS label, 63 characters at most."""
+    for names, wrong, says in (
+        (("", ""), 0, "Required value"),
+        (("a", "a"), 1, "Duplicate value"),
+        (("a", "UPPER"), 1, "a lowercase RFC 1123 label must consist of"),
+        (("a", "b" * 64), 1, "must be no more than 63"),
+    ):
+        assert_invalid(submit(ports=named(*names)), f"spec.ports[{wrong}].name", says)
+    assert_accepted(submit(ports=named("a", "b" * 63)))
+
+
+def named(*names):
+    """Ports with these names."""
+    return [{"name": name, "port": number} for number, name in enumerate(names, 80)]
 
 
 @pytest.mark.clause("ports.named-target", covers=["DP-09", "N-06"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from e2e.report.clauses import FAMILIES, Clause, catalogue, read_clauses
+from e2e.report.clauses import FAMILIES, Catalogue, Clause, catalogue, read_clauses
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT, LANES = DOCS / "contract.md", DOCS / "lanes.toml"
@@ -18,11 +18,13 @@ Made by `make docs` from the tests in `e2e/contract/`; do not edit it by hand.
 
 {clauses} clauses prove {notes} of {all_notes} promises and {behaviours} of {all_behaviours} \
 behaviours of the catalogue: {families}.
+They refute {refuted} more, as what they pin there is a known bug.
+{held} of them have been seen to hold on a lane, and these prove {seen} of the behaviours.
 """
 MEANS = {
     "core": "must hold on any conformant cluster",
     "extended": "depends on an implementation's choice, which `e2e/contract/choices.toml` has",
-    "disruptive": "disturbs the cluster, or would be disturbed by other clauses; alone with the cluster",
+    "disruptive": "disturbs the cluster, or would be disturbed by others; alone with the cluster",
     "slow": "takes long by its nature; asked for with `FAMILIES=all`",
 }
 
@@ -31,17 +33,7 @@ def text() -> str:
     """The whole document."""
     clauses, known, seen = read_clauses(), catalogue(), _seen()
     covered = {i for clause in clauses for i in clause.covers}
-    counts = {name: sum(name in clause.families for clause in clauses) for name in FAMILIES}
-    parts = [
-        HEAD.format(
-            clauses=len(clauses),
-            notes=len(covered & known.notes.keys()),
-            all_notes=len(known.notes),
-            behaviours=len(covered & known.behaviours.keys()),
-            all_behaviours=len(known.behaviours),
-            families=", ".join(f"{count} {name}" for name, count in counts.items()),
-        )
-    ]
+    parts = [head(clauses, known, seen)]
     parts += _table("family", "what it asks", MEANS.items())
     for topic, members in groupby(clauses, key=lambda clause: clause.topic):
         parts.append(f"\n## {topic}\n")
@@ -70,6 +62,30 @@ def text() -> str:
         "lane", "held", ((lane, str(len(clauses_of))) for lane, clauses_of in seen.items())
     )
     return "\n".join(parts) + "\n"
+
+
+def head(clauses: Sequence[Clause], known: Catalogue, seen: Mapping[str, Sequence[str]]) -> str:
+    """How much is proved, how much of that was seen, and how much is refuted."""
+    counts = {name: sum(name in clause.families for clause in clauses) for name in FAMILIES}
+    ever = {i for held in seen.values() for i in held}
+    held = [clause for clause in clauses if clause.id in ever]
+    proved, covered = _proved(clauses), {i for clause in clauses for i in clause.covers}
+    return HEAD.format(
+        clauses=len(clauses),
+        notes=len(proved & known.notes.keys()),
+        all_notes=len(known.notes),
+        behaviours=len(proved & known.behaviours.keys()),
+        all_behaviours=len(known.behaviours),
+        families=", ".join(f"{count} {name}" for name, count in counts.items()),
+        refuted=len(covered - proved),
+        held=len(held),
+        seen=len(_proved(held) & known.behaviours.keys()),
+    )
+
+
+def _proved(clauses: Iterable[Clause]) -> set[str]:
+    """What clauses cover, except for those that pin the effect of a bug: they show the opposite."""
+    return {i for clause in clauses if not clause.known_bug for i in clause.covers}
 
 
 def record(junit: Path) -> str:
@@ -114,4 +130,8 @@ def _entry(clause: Clause, seen: Mapping[str, Sequence[str]]) -> str:
 
 
 def _by(covered: str, clauses: list[Clause]) -> str:
-    return ", ".join(f"`{clause.id}`" for clause in clauses if covered in clause.covers)
+    return ", ".join(
+        f"`{clause.id}`" + (" (pins a bug)" if clause.known_bug else "")
+        for clause in clauses
+        if covered in clause.covers
+    )

@@ -225,6 +225,25 @@ def test_the_document_is_up_to_date():
     assert contract_document.DOCUMENT.read_text() == contract_document.text()
 
 
+def test_the_head_counts_what_is_proved_what_was_seen_and_what_is_refuted(contract):
+    """A clause that pins a bug proves nothing, and one that never held on a lane was not seen."""
+    bug = '@pytest.mark.known_bug("https://example.test/1")\n@pytest'
+    created, pins = REST, REST.replace("@pytest", bug, 1).replace("N-01", "DP-02")
+    pins = pins.replace("object.created", "object.goes").replace("it_is_created", "it_goes")
+    behaviours = {"DP-01": "Every node answers.", "DP-02": "It stays."}
+    known = replace(KNOWN, behaviours=behaviours)
+    clauses = contract(created + pins.partition("import pytest")[2], known=known)
+
+    told = contract_document.head(clauses, known, {"v1": ["object.created"], "v2": ["no.more"]})
+
+    assert "3 clauses prove 2 of 2 promises and 1 of 2 behaviours" in told
+    assert "refute 1 more" in told
+    assert "1 of them have been seen to hold on a lane, and these prove 0 of the" in told
+    seen = {"v1": ["reach.every-node", "object.goes"]}
+    assert "2 of them have" in contract_document.head(clauses, known, seen)
+    assert "these prove 1 of the" in contract_document.head(clauses, known, seen)
+
+
 JUNIT = """\
 <testsuites><testsuite><testcase name="a"><properties>
 <property name="clause" value="reach.every-node"/><property name="lane" value="lane: v1 nftables"/>
