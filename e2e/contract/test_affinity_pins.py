@@ -50,7 +50,7 @@ def test_a_pin_lasts_until_nobody_came_for_the_timeout(standing, expose, nodes, 
 def test_only_the_clients_of_a_pod_that_ends_move(
     place_echo, expose, workers, nodes, clients, in_pods
 ):
-    """When a pod is told to end, its clients move to others at once and for good; nobody else does.
+    """When a pod is told to end, its clients move to others and stay there; nobody else moves.
 
     The pod still serves whoever asks it at its own address.
     """

@@ -295,8 +295,8 @@ def test_an_address_listed_twice_counts_as_ready(
 def test_toggles_leave_no_endpoint_behind(standing, expose, list_the_old_way, nodes, outside):
     """After its selector and type were changed, exactly the selected pods answer for a Service.
 
-    From endpoints written by hand to a selector, to none and to another one, and from NodePort to
-    ExternalName and back.
+    From endpoints written by hand to a selector, by way of none to another one, and from NodePort
+    to ExternalName and back.
     """
     blue, green = standing.seat(0), standing.seat(1)
     service = expose(standing, selector={})

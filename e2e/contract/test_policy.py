@@ -70,7 +70,7 @@ def assert_strangers(flows, outside, own_addresses):
 def test_without_any_pod_both_policies_refuse(standing, expose, nodes, outside, own_callers):
     """When the last pod is gone from a Service, every node refuses, over TCP and UDP.
 
-    It does so under both policies; under Local also where no pod had been, and it was silent.
+    It does so under both policies, and under Local also where no pod had been.
     """
     services = [
         expose(standing, ports=TCP_AND_UDP, externalTrafficPolicy=policy)
