@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,14 +16,25 @@ CATALOGUE = CONTRACT / "catalogue.toml"
 # depend on an implementation's choice (extended), has to be alone with the cluster (disruptive),
 # takes minutes (slow).
 FAMILIES = ("core", "extended", "disruptive", "slow")
-# Where callers stand, by the fixture that a clause takes.
+OUTSIDE, BESIDE = "outside", "a container beside the nodes"
+HOSTS, PODS = "the nodes' own network", "pods"
+# Where callers stand, by the fixture that a clause takes, and by what it asks of its nouns.
 VANTAGES = {
-    "outside": "outside",
-    "caller": "a container beside the nodes",
-    "own_callers": "a container beside the nodes",
-    "in_hosts": "the nodes' own network",
-    "in_pods": "pods",
+    "outside": (OUTSIDE,),
+    "expose_many": (OUTSIDE,),
+    "scan": (OUTSIDE,),
+    "caller": (BESIDE,),
+    "own_callers": (BESIDE,),
+    "clients": (BESIDE,),
+    "straying_caller": (BESIDE,),
+    "stream_to_pod": (BESIDE,),
+    "in_hosts": (HOSTS,),
+    "in_pods": (PODS,),
+    "alias_of": (PODS,),
+    "look_up": (PODS,),
+    "inside": (PODS, HOSTS),
 }
+ASKED = {"vantage": PODS, "health_ports": OUTSIDE, "says": HOSTS}
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -39,7 +51,7 @@ class Clause:
         where: file and test, as pytest names them.
         families: of FAMILIES.
         known_bug: the issue of the bug whose present effect it pins, if it does.
-        vantages: where its callers stand, by the names of VANTAGES.
+        vantages: where its callers stand; nowhere if it asks the API alone.
     """
 
     id: str
@@ -196,14 +208,18 @@ def _read_file(file: Path) -> tuple[list[Clause], list[str]]:
                 *(args[0], tuple(covers), tuple(needs), claim, topic, where),
                 families=families or ("core",),
                 known_bug="".join(bugs),
-                vantages=tuple(
-                    dict.fromkeys(
-                        VANTAGES[arg.arg] for arg in test.args.args if arg.arg in VANTAGES
-                    )
-                ),
+                vantages=tuple(dict.fromkeys(_vantages(test))),
             )
         )
     return clauses, problems
+
+
+def _vantages(test: ast.FunctionDef) -> Iterator[str]:
+    for arg in test.args.args:
+        yield from VANTAGES.get(arg.arg, ())
+    for node in ast.walk(test):
+        if isinstance(node, ast.Attribute) and node.attr in ASKED:
+            yield ASKED[node.attr]
 
 
 def _names(targets: list[ast.expr]) -> list[str]:

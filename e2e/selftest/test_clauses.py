@@ -297,6 +297,30 @@ def test_family_bug_and_vantages_are_read(contract, marks, families, bug):
     assert clause.vantages == ("outside", "pods")
 
 
+@pytest.mark.parametrize(
+    ("body", "vantages"),
+    [
+        ("standing.vantage(pod)", ("pods",)),
+        ("service.health_ports(via=nodes)", ("outside",)),
+        ("kube_proxy.says(node, path)", ("the nodes' own network",)),
+        ("assert flow.caller.source", ()),
+    ],
+)
+def test_a_caller_that_is_made_in_the_body_is_seen(contract, body, vantages):
+    """What a clause asks of its nouns shows where it calls from, as its fixtures do."""
+    (clause,) = [c for c in contract(REST + f"    {body}\n") if c.id == "object.created"]
+
+    assert clause.vantages == vantages
+
+
+def test_a_clause_about_traffic_is_called_from_somewhere():
+    """Only clauses about the object, its fields and its numbers can ask the API alone."""
+    topics = {"allocation", "defaults", "example", "fields", "objects", "ports", "range"}
+    nowhere = [clause.id for clause in read_clauses() if not clause.vantages]
+
+    assert [i for i in nowhere if i.partition(".")[0] not in topics] == []
+
+
 def test_an_unknown_family_is_a_broken_rule(contract):
     """A family that nobody can ask for is told."""
     text = REST.replace("@pytest", '@pytest.mark.family("quick")\n@pytest', 1)
