@@ -11,7 +11,6 @@ pytest_plugins = [
     "e2e.fixtures.vantages",
     "e2e.fixtures.nodes",
     "e2e.fixtures.names",
-    "e2e.fixtures.slices",
     "e2e.fixtures.strangers",
     "e2e.fixtures.strays",
     "e2e.fixtures.scan",

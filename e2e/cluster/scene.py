@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from e2e.cluster.api import Api, ApiRefusedError, Object
+from e2e.cluster.endpoints import SERVICE_LABEL
 from e2e.cluster.node import Node, is_ready
 from e2e.errors import ProbeBrokenError, StopError
 from e2e.probe import ANSWERED, NO_ROUTE, SILENT, TCP, Flow, Outside
@@ -89,9 +90,8 @@ class Scene:
         self, service: Object, flow: Flow, node: Node, *, is_node_port: bool
     ) -> dict[str, Any]:
         spec, where = service["spec"], service["metadata"]
-        slices = self.api.find_all(
-            "EndpointSlice", where["namespace"], **{"kubernetes.io/service-name": where["name"]}
-        )
+        of = {SERVICE_LABEL: where["name"]}
+        slices = self.api.find_all("EndpointSlice", where["namespace"], **of)
         key = "nodePort" if is_node_port else "port"
         entry = next(e for e in spec["ports"] if _is_port(e, key, flow))
         endpoints = [e for each in slices for e in _ready_endpoints(each, entry.get("name", ""))]

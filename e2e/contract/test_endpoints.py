@@ -273,7 +273,7 @@ def test_pods_that_ended_are_no_endpoints(
 @pytest.mark.clause("endpoints.ready-beside-terminating", covers=["EPS-14"])
 @pytest.mark.family("extended")
 def test_an_address_listed_twice_counts_as_ready(
-    standing, expose, list_by_hand, nodes, outside, chosen
+    standing, expose, write_slices, nodes, outside, chosen
 ):
     """An address that is listed as ready and as terminating is used like any that is ready.
 
@@ -285,7 +285,7 @@ def test_an_address_listed_twice_counts_as_ready(
     flows = []
     for slices in ([[ready, going, plain]], [[going, ready, plain]], [[going], [ready, plain]]):
         service = expose(standing, selector={})
-        list_by_hand(service, standing, *slices)
+        write_slices(service, standing, *slices)
         flows += service.flows(outside, via=nodes)
 
     assert_comes_to(assert_all_met, flows, over=[twice, other])
