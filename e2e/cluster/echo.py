@@ -265,7 +265,7 @@ def place(
         nodes: one entry a pod; the scheduler is not asked, so a cordon does not matter.
         labels: further labels of every pod.
         http_ports: instead of 8080, listen on each of these and tell the port in every reply.
-        many_ports: likewise, for hundreds of them, and over HTTP alone.
+        many_ports: likewise, for hundreds of them, and over HTTP and IPv4 alone.
         port_name: the name of the first of these ports; the first is 8080 by default.
         host_network_port: use the node's own network, and listen on this port.
         udp_host_port: let this UDP port of the node lead to the pod's.

@@ -8,10 +8,13 @@ from e2e.check import (
     assert_comes_to,
     assert_none_delayed,
     assert_one_each,
+    assert_only,
+    assert_serves,
     assert_settles,
     assert_spread,
     assert_spread_evenly,
     connections_needed,
+    connections_to_meet,
 )
 from e2e.probe import draw, draw_kept
 
@@ -165,20 +168,27 @@ def test_pods_that_replace_others_share_evenly(place_scaled, expose, nodes, outs
 @pytest.mark.family("slow")
 @pytest.mark.needs("ipv4")
 def test_every_one_of_many_endpoints_is_met(
-    standing, expose, listen_on_many, write_slices, nodes, outside
+    place_echo, expose, write_slices, later, workers, nodes, outside
 ):
     """Of 150 endpoints in 50 slices every single one gets connections through every node.
 
     They are fifty ports of each of three pods.
     """
-    names = listen_on_many(standing, PORTS)
-    nobody = {"echo": "of-nobody"}
-    service = expose(standing, selector=nobody, ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+    places = workers or nodes
+    crowd = place_echo(*(places[n % len(places)] for n in range(3)), many_ports=PORTS)
+    service = expose(crowd, selector={}, ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+    endpoints = {(pod, port) for pod in crowd.pods for port in PORTS}
 
     for port in PORTS:
-        write_slices(service, standing, ports={"": port})
+        write_slices(service, crowd, ports={"": port})
+    # Its own slice reaches a node after all of these.
+    assert_serves(later())
 
-    assert_comes_to(assert_all_met, service.flows(outside, via=nodes), over=names)
+    met = draw(service.flows(outside, via=nodes), connections_to_meet(len(endpoints)))
+    assert_only(met, dict.fromkeys(met, answered_by(*crowd.pods)))
+    for flow, replies in met.items():
+        missed = endpoints - {(reply.echo, reply.port) for reply in replies}
+        assert not missed, f"{flow} never led to {sorted(missed)}"
 
 
 def assert_shared_evenly(flows, echo):

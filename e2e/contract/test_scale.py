@@ -66,6 +66,7 @@ def test_the_whole_range_is_filled_and_emptied(
 
 @pytest.mark.clause("scale.thousand-endpoints", covers=["SCL-03"])
 @pytest.mark.family("slow")
+@pytest.mark.needs("ipv4")
 def test_changes_arrive_beside_a_thousand_endpoints(
     standing, place_echo, expose, write_many_slices, workers, nodes, outside
 ):
@@ -76,7 +77,7 @@ def test_changes_arrive_beside_a_thousand_endpoints(
     """
     places = workers or nodes
     crowd = place_echo(*(places[n % len(places)] for n in range(3)), many_ports=PORTS)
-    service = expose(crowd, selector={}, ipFamilyPolicy="SingleStack")
+    service = expose(crowd, selector={}, ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
     write_many_slices(service, crowd, PORTS)
     flows = service.flows(outside, via=nodes)
     assert_serves(dict.fromkeys(flows, answered_by(*crowd.pods)))
