@@ -238,7 +238,7 @@ def test_clauses_that_the_smallest_cluster_cannot_hold_are_left_out() -> None:
         clause("a.one", needs=("two-workers",)),
         clause("b.two", needs=("default-range",)),
         clause("c.three"),
-        clause("d.four", needs=("own-cluster", "three-workers")),
+        clause("d.four", needs=("own-cluster", "two-workers")),
     ]
     assert growth.too_demanding(clauses) == ["a.one", "d.four"]
 
