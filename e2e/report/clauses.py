@@ -135,9 +135,9 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
     """The clauses that are asked for.
 
     Args:
-        only: ids and topics of clauses and ids of the catalogue.
+        only: ids and topics of clauses and ids of the catalogue, whatever their families.
         families: names of families, or `all`; by default those that are quick, and the disruptive
-            one if the cluster is ours; with `only`, all.
+            one if the cluster is ours.
         ours: whether the cluster is one that a run makes.
 
     Raises:
@@ -154,11 +154,12 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
             f"no family of clauses is called {', '.join(unknown)}",
             f"use {', '.join(FAMILIES)} or all",
         )
-    named = tuple(clause for clause in clauses if not names or clause.names & names)
-    if "all" in wanted or (names and not wanted):
-        return named
+    if names:
+        return tuple(clause for clause in clauses if clause.names & names)
+    if "all" in wanted:
+        return tuple(clauses)
     wanted = wanted or {"core", "extended", *(["disruptive"] if ours else [])}
-    return tuple(clause for clause in named if wanted.issuperset(clause.families))
+    return tuple(clause for clause in clauses if wanted.issuperset(clause.families))
 
 
 def _words(said: str | None) -> set[str]:
