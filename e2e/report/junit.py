@@ -7,6 +7,7 @@ from pathlib import Path
 
 from e2e.report.summary import BROKEN, FAILED, HELD, SKIPPED
 
+ENDS = ("failure", "error", "skipped")
 TOOK = re.compile(r"(?P<seconds>\d+\.\d+) s (?P<flow>.+)")
 
 
@@ -62,7 +63,7 @@ def read_cases(file: Path) -> list[Case]:
 def _case(element: ET.Element) -> Case:
     properties = [(e.get("name", ""), e.get("value", "")) for e in element.iter("property")]
     noted = dict(properties)
-    inside = {child.tag: child.get("message", "") for child in element}
+    inside = {child.tag: child.get("message", "") for child in element if child.tag in ENDS}
     if inside.keys() & {"failure", "error"}:
         # A process that crashed notes nothing.
         ended = noted.get("ended", FAILED if "failure" in inside else BROKEN)

@@ -64,6 +64,11 @@ def site(
     """
     with ExitStack() as held:
         engine = find_engine()
+        if cluster_name and context:
+            raise UsageError(
+                f"two clusters are named: the kept one {cluster_name}, and the context {context}",
+                "name one: --cluster-name or --kube-context",
+            )
         if cluster_name:
             kubeconfig, context = _of_kept(cluster_name)
             # Nobody removes it meanwhile.
