@@ -189,12 +189,14 @@ def changed_defaults(before: Fingerprint, after: Fingerprint) -> list[Change]:
 def changed_versions(before: Fingerprint, after: Fingerprint) -> list[Change]:
     """Versions that changed, each of which somebody meant to: the server's, nodes', components'."""
     found = list(_pair("API server", before.version, after.version))
-    for name, old in before.nodes.items():
-        new = after.nodes.get(name)
-        found += [
-            _change(f"node {name}", each, counts=False)
-            for each in (differences(old.versions, new.versions) if new else ())
-        ]
+    at: dict[tuple[str, str, str], list[str]] = {}
+    both = before.nodes.keys() & after.nodes.keys()
+    for name in sorted(both):
+        for each in differences(before.nodes[name].versions, after.nodes[name].versions):
+            at.setdefault((each.path, _say(each.before), _say(each.after)), []).append(name)
+    for (what, was, now), names in at.items():
+        where = "every node" if len(names) == len(both) > 1 else f"node {', '.join(names)}"
+        found.append(Change(where, what, was, now, False))
     for name in sorted(before.components.keys() | after.components.keys()):
         was, now = (_images(f.components.get(name, {})) for f in (before, after))
         found += _pair(name, was, now)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from e2e.report.summary import WHY
 from e2e.report.verdict import Outage, Verdict
 
 # Names in a line; verdict.json has them all.
@@ -113,9 +114,9 @@ def _why(outages: Iterable[Outage]) -> str:
 def _since(verdict: Verdict) -> Iterable[str]:
     changes = verdict.changes
     for step in verdict.failed_steps:
-        yield f"{step.name}: {step.said.partition(chr(10))[0]}"
+        yield f"{step.name}: {_gist(step.said)}"
     for step in verdict.broken_steps:
-        yield f"{step.name} could not be judged: {step.said.partition(chr(10))[0]}"
+        yield f"{step.name} could not be judged: {_gist(step.said)}"
     for behaviour in changes.behaviours:
         if behaviour.counts:
             yield f"{behaviour.clause} {behaviour.before}, and now it {_now(behaviour.after)}"
@@ -126,6 +127,16 @@ def _since(verdict: Verdict) -> Iterable[str]:
                 yield f"{each.about}{field}: {each.before}, and now {each.after}"
     if changes.unknown:
         yield f"{_count(changes.unknown, 'clause')} could not be judged"
+
+
+def _gist(said: str) -> str:
+    """Of a failure its reason, else the first line that is wrong, which names a node."""
+    lines = said.splitlines() or [""]
+    for sign in (WHY, "x "):
+        for line in lines:
+            if line.startswith(sign):
+                return line.removeprefix(sign)
+    return lines[0]
 
 
 def _now(ended: str) -> str:

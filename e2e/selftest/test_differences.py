@@ -211,3 +211,17 @@ def test_a_file_that_is_none_is_named_with_what_is_wrong(tmp_path, text, says):
 
     assert f"{file} {says}" in caught.value.what
     assert "\n" not in caught.value.what
+
+
+def test_what_changed_alike_on_every_node_is_told_once():
+    before, after = content(), content("v1.37.2")
+    for said, version in ((before, "v1.36.3"), (after, "v1.37.2")):
+        said["nodes"]["worker-2"] = node(version)
+    after["nodes"]["worker-2"]["versions"]["kernel"] = "6.2.0"
+
+    changes = changed_versions(fingerprint(before), fingerprint(after))
+
+    assert [(each.about, each.field) for each in changes][1:3] == [
+        ("every node", "kubelet"),
+        ("node worker-2", "kernel"),
+    ]

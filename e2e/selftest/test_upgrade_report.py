@@ -105,8 +105,8 @@ def test_without_a_record_nothing_is_claimed_of_users():
 @pytest.mark.parametrize(
     ("more", "code", "since"),
     [
-        ({"churn": (ChurnStep(name="a rollout", ended="failed", said="no\nx"),)}, 1,
-         "a rollout: no"),
+        ({"churn": (ChurnStep(name="a rollout", ended="failed", said="no\nx a:1"),)}, 1,
+         "a rollout: a:1"),
         ({"churn": (ChurnStep(name="a rollout", ended="broken", said="in vain"),)}, 2,
          "a rollout could not be judged: in vain"),
         ({"churn": (ChurnStep(name="a restart", ended="left out", said="x"),)}, 0, None),
