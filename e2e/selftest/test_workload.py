@@ -3,95 +3,15 @@
 import pytest
 
 from e2e.cluster import leftovers, namespace, workload
-from e2e.cluster.node import CONTROL_PLANE, Node
+from e2e.cluster.node import Node
 from e2e.cluster.workload import CONTROL_PLANE_TOO, SPECS, find, place, places, put_back, stored
 from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.probe import ANSWERED, BLOCKED, Outside
+from e2e.selftest.clusters import HOME, NODES, RUN, TAINT, FakeApi, FakePorts
 from e2e.upgrade import expected
 from e2e.upgrade.plan import Plan
 from e2e.upgrade.prepare import load_plan
 from e2e.upgrade.site import Site, demand_same
-
-HOME, RUN = "nodeport-e2e-x", "feedbeef-1-abcdef"
-NODES = (
-    Node("control-plane", {"IPv4": "10.0.0.1"}, True),
-    Node("worker", {"IPv4": "10.0.0.2"}, False),
-    Node("worker-2", {"IPv4": "10.0.0.3"}, False),
-)
-TAINT = {"key": CONTROL_PLANE, "effect": "NoSchedule"}
-
-
-class FakeApi:
-    """A cluster in which every pod of a Deployment is Ready at once."""
-
-    def __init__(self, *, taints=((TAINT,), (), ()), cordoned=()):
-        self.objects = {("Namespace", "", "kube-system"): {"metadata": {"uid": "4b1d"}}}
-        self.numbers = iter(range(30100, 30200))
-        for node, tainted in zip(NODES, taints, strict=True):
-            spec = {"taints": list(tainted), "unschedulable": node.name in cordoned}
-            said = {"metadata": {"name": node.name}, "spec": spec}
-            self.objects["Node", "", node.name] = said
-
-    def create(self, item):
-        where = item["metadata"]
-        self.objects[item["kind"], where.get("namespace", ""), where["name"]] = item
-        if item["kind"] == "Service":
-            item["spec"].setdefault("ipFamilies", ["IPv4"])
-            for port in item["spec"]["ports"]:
-                port.setdefault("protocol", "TCP")
-                port.setdefault("nodePort", next(self.numbers))
-        return item
-
-    submit = create
-
-    def change(self, kind, name, change, namespace=None):
-        item = self.objects[kind, namespace or "", name]
-        for part, fields in change.items():
-            item.setdefault(part, {}).update(fields)
-        return item
-
-    def get(self, kind, name, namespace=None):
-        return self.objects[kind, namespace or "", name]
-
-    def find(self, kind, name, namespace=None):
-        item = self.objects.get((kind, namespace or "", name))
-        return {"kind": kind, **item} if item else {"kind": "Status", "code": 404}
-
-    def delete(self, kind, name, namespace=None, **_):
-        return self.objects.pop((kind, namespace or "", name), None) is not None
-
-    def find_all(self, kind, namespace=None, **labels):
-        if kind == "Pod":
-            return self._pods(labels["echo"])
-        return [
-            item
-            for (of, where, _), item in self.objects.items()
-            if of == kind
-            and namespace in (None, where)
-            and labels.items() <= item["metadata"].get("labels", {}).items()
-        ]
-
-    def _pods(self, name):
-        count = self.objects["Deployment", HOME, name]["spec"]["replicas"]
-        at = [node.name for node in NODES if not node.is_control_plane]
-        return [
-            {
-                "metadata": {"name": f"{name}-1a2b-{n}"},
-                "spec": {"nodeName": at[n % len(at)]},
-                "status": {
-                    "podIPs": [{"ip": f"10.244.0.{n + 1}"}],
-                    "conditions": [{"type": "Ready", "status": "True"}],
-                },
-            }
-            for n in range(count)
-        ]
-
-
-class FakePorts:
-    """Lends one number."""
-
-    def free(self):
-        return 30085
 
 
 @pytest.fixture
