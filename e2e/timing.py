@@ -7,6 +7,9 @@ ATTEMPT = 3.5
 
 # Linux waits 1 s for the answer to its first packet; earlier than this it has not sent another.
 SYN_AGAIN = 0.9
+# A node remembers for 120 s where it sent the first packet of a caller who got no answer
+# (nf_conntrack_tcp_timeout_syn_sent).
+NODES_FORGET_CALLER = 125.0
 
 # --- looking until it settles ----------------------------------------------------------------
 # kube-proxy syncs at most once a second in kind and may have one sync to catch up with.
@@ -59,6 +62,23 @@ STREAM_GOES_ON_WITHIN = 4.0
 ATTEMPTS_WITHIN = 60.0
 # A sampler that was kept from asking for longer than this saw too little to call it unbroken.
 BLIND_FOR_AT_MOST = 2.0
+
+# Who kills a watch loses at most a second of it: what is flushed, and what is summed up.
+RECORD_FLUSHED_EVERY = 0.2
+RECORD_SUMMED_EVERY = 0.7
+# Who finds the folder in use waits for recorders whose watch was killed: they notice at the next
+# flush, and hear late replies until patience is over.
+RECORD_FREE_WITHIN = 10.0
+# A recorder writes its first line when Python has started, which takes a second on a busy machine.
+RECORDER_STARTS_WITHIN = 30.0
+# It ends as above.
+RECORDER_ENDS_WITHIN = 5.0
+# A recorder that died is started again, and not a thousand times if it dies at once.
+RECORDER_AGAIN = 1.0
+# What is shown is read from the record; more often would cost more than the recorder.
+SHOWN_EVERY = 0.5
+# The one who looks whether a command has ended, or a file is there.
+WATCH_POLL = 0.1
 
 # --- affinity --------------------------------------------------------------------------------
 # Clients that come back after this have waited longer than the brief timeout, and less than half
