@@ -26,6 +26,7 @@ from e2e.provider.lane import FAMILIES, PROXIES, Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
+from e2e.upgrade.command import watch
 
 COULD_NOT_RUN = 2
 # More processes than cores is right: most of a clause is waiting.
@@ -38,6 +39,9 @@ def group() -> None:
 
     Exit codes: 0 all held, 1 a clause did not, 2 could not run, 3 refused for safety, 4 usage.
     """
+
+
+group.add_command(watch)
 
 
 def main() -> None:

@@ -75,6 +75,15 @@ RECORDER_STARTS_WITHIN = 30.0
 RECORDER_ENDS_WITHIN = 5.0
 # A recorder that died is started again, and not a thousand times if it dies at once.
 RECORDER_AGAIN = 1.0
+# Lost attempts with no more than this between them are one outage. Where one of three pods is gone,
+# two thirds of new connections are answered, and ten in a row once in sixty times.
+ONE_OUTAGE_WITHIN = 0.5
+# A kept connection that ended was opened again at once: by the next beat, or the one after.
+REOPENED_WITHIN = 0.15
+# What happened so long before an outage, or so soon after it began to be seen, may be its reason:
+# kube-proxy syncs a second after a change, and what the API server tells is late on busy machines.
+REASON_BEFORE = 3.0
+REASON_AFTER = 1.0
 # What is shown is read from the record; more often would cost more than the recorder.
 SHOWN_EVERY = 0.5
 # The one who looks whether a command has ended, or a file is there.
@@ -95,6 +104,17 @@ NODES_READY_WITHIN = 180.0
 POLL_EVERY = 0.25
 # One request to the API server; a small control plane under load answers within a few seconds.
 API_REQUEST = 30.0
+# A watch of the API server is ended by it after so many seconds, and begun again. Without its end
+# a server that went away without a word would be listened to for ever.
+FOLLOW_FOR = 30
+FOLLOW_LISTENS = FOLLOW_FOR + 5.0
+# How often it is asked whether it is ready, for how long, and how soon after an error what is
+# watched is asked for again: its coming and going is told to a quarter of a second.
+READY_EVERY = 0.25
+READY_ANSWER = 2.0
+FOLLOW_AGAIN = 0.5
+# Who holds a lease renews it every 2 s (leader-elect-retry-period).
+LEASE_IDLE_AFTER = 5.0
 # A watch tells what the API server has stored within milliseconds; it is asked again after 1 s.
 TOLD_WITHIN = 30.0
 # The API server goes over all allocations of node ports every 3 minutes, and one pass is quick.

@@ -487,5 +487,7 @@ class OneSourcePort(Asker):
         if number in self._nameless:
             reply = replace(reply, outcome=FOREIGN, detail="echoed, and said no name")
         self.tell(beat.began, reply)
-        forget = partial(self._under_way.pop, number, None)
-        self.pulse.later(timing.ATTEMPT - self.patience, forget)
+        self.pulse.later(timing.ATTEMPT - self.patience, partial(self._forget, number))
+
+    def _forget(self, number: int) -> None:
+        self._under_way.pop(number, None)

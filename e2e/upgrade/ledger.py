@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from e2e.probe import ANSWERED, Reply
+from e2e.probe import ANSWERED, Outcome, Reply
 from e2e.probe.outcome import CLOSED
 from e2e.probe.pulse import clock
 from e2e.upgrade.plan import WatchedFlow
@@ -57,6 +57,7 @@ class Ledger:
         recorder: int,
         flows: Mapping[int, WatchedFlow],
         unix: Callable[[float], float],
+        every: float,
     ) -> None:
         """Begin.
 
@@ -64,8 +65,9 @@ class Ledger:
             recorder: its number.
             flows: by their numbers.
             unix: turns what the clock says into Unix time.
+            every: seconds between two attempts of a flow.
         """
-        self._recorder, self._unix = recorder, unix
+        self._recorder, self._unix, self._every = recorder, unix, every
         self._pages = {
             number: _Page(flow.expects == "answered", flow.way in ("one connection", "UDP"))
             for number, flow in flows.items()
@@ -141,7 +143,7 @@ class Ledger:
         if page.sum:
             first, last, count = page.sum
             page.sum = None
-            outcome = page.last
+            outcome = Outcome(page.last)
             line = Lost(
                 at=self._at(first), to=self._at(last), flow=key, outcome=outcome, count=count
             )
@@ -177,7 +179,7 @@ class Ledger:
         for key, page in self._pages.items():
             self._sum_up(key, page)
         for (key, why), (first, last) in self._unasked.items():
-            at, to = self._at(first), self._at(last)
+            at, to = self._at(first), self._at(last + self._every)
             self._write(Held(at=at, to=to, recorder=self._recorder, flow=key, why=why))
         self._unasked.clear()
         counts = {

@@ -1,7 +1,7 @@
 """The record of a watch: `watch.jsonl`, one JSON object a line, appended as things happen.
 
 Every `at` is Unix time in seconds. All processes of a stretch read one clock that never jumps, and
-the stretch's first line says how it became Unix time. What `is` says tells the lines apart:
+the stretch's first line says how it became Unix time. What `line` says tells the lines apart:
 
 - `stretch`: a watch begins; all flows, and what the numbers of flows mean from here on.
 - `recorder`: a process begins to ask some of the flows.
@@ -56,15 +56,17 @@ class Stretch(Line):
         rate: attempts a second for each flow.
         patience: seconds after which an attempt is called silent.
         run: the id of what was prepared.
+        namespace: of the watched workloads.
         flows: all that is watched; the other lines name a flow by its place in this list.
     """
 
-    is_: Literal["stretch"] = Field("stretch", alias="is")
+    line: Literal["stretch"] = "stretch"
     format: Literal[1] = 1
     monotonic: float
     rate: float
     patience: float
     run: str
+    namespace: str
     flows: tuple[WatchedFlow, ...]
 
 
@@ -76,7 +78,7 @@ class RecorderLine(Line):
         flows: which it asks.
     """
 
-    is_: Literal["recorder"] = Field("recorder", alias="is")
+    line: Literal["recorder"] = "recorder"
     recorder: int
     flows: tuple[int, ...]
 
@@ -90,7 +92,7 @@ class Looked(Line):
         counts: by flow, how many attempts ended as expected, and the slowest in milliseconds.
     """
 
-    is_: Literal["looked"] = Field("looked", alias="is")
+    line: Literal["looked"] = "looked"
     to: float
     recorder: int
     counts: dict[int, tuple[int, float]]
@@ -108,7 +110,7 @@ class AttemptLine(Line):
         said: what else is known.
     """
 
-    is_: Literal["attempt"] = Field("attempt", alias="is")
+    line: Literal["attempt"] = "attempt"
     flow: int
     outcome: Outcome
     took: float = 0.0
@@ -127,7 +129,7 @@ class Lost(Line):
         count: of attempts.
     """
 
-    is_: Literal["lost"] = Field("lost", alias="is")
+    line: Literal["lost"] = "lost"
     to: float
     flow: int
     outcome: Outcome
@@ -144,7 +146,7 @@ class Late(Line):
         lost: whether its first packet was lost, and only one that was sent again arrived.
     """
 
-    is_: Literal["late"] = Field("late", alias="is")
+    line: Literal["late"] = "late"
     flow: int
     took: float
     pod: str = ""
@@ -160,7 +162,7 @@ class Ended(Line):
         how: closed, reset, given up, or as an attempt ends.
     """
 
-    is_: Literal["ended"] = Field("ended", alias="is")
+    line: Literal["ended"] = "ended"
     flow: int
     pod: str
     how: str
@@ -174,7 +176,7 @@ class PodLine(Line):
         pod: its name.
     """
 
-    is_: Literal["pod"] = Field("pod", alias="is")
+    line: Literal["pod"] = "pod"
     flow: int
     pod: str
 
@@ -189,7 +191,7 @@ class Held(Line):
         why: the reason.
     """
 
-    is_: Literal["held"] = Field("held", alias="is")
+    line: Literal["held"] = "held"
     to: float
     recorder: int
     flow: int | None = None
@@ -207,7 +209,7 @@ class EventLine(Line):
         said: more, for the reader.
     """
 
-    is_: Literal["event"] = Field("event", alias="is")
+    line: Literal["event"] = "event"
     since: float | None = None
     kind: str
     node: str = ""
@@ -222,7 +224,7 @@ class End(Line):
         why: by what.
     """
 
-    is_: Literal["end"] = Field("end", alias="is")
+    line: Literal["end"] = "end"
     why: str
 
 
@@ -239,12 +241,12 @@ AnyLine = (
     | EventLine
     | End
 )
-_READ: TypeAdapter[AnyLine] = TypeAdapter(Annotated[AnyLine, Field(discriminator="is_")])
+_READ: TypeAdapter[AnyLine] = TypeAdapter(Annotated[AnyLine, Field(discriminator="line")])
 
 
 def write(line: AnyLine) -> str:
     """Write a line as it stands in the file."""
-    return line.model_dump_json(by_alias=True, exclude_defaults=False) + "\n"
+    return line.model_dump_json() + "\n"
 
 
 def read(text: str | bytes) -> AnyLine:
@@ -316,6 +318,28 @@ class FlowRecord:
     expected: int = 0
     slowest: float = 0.0
 
+    def look(self, at: float, to: float, count: int, slowest: float) -> None:
+        """Take in that it was asked; stretches that follow one another become one."""
+        if self.looked and self.looked[-1][1] == at:
+            at = self.looked.pop()[0]
+        self.looked.append((at, to))
+        self.expected += count
+        self.slowest = max(self.slowest, slowest)
+
+    def add(self, line: AttemptLine | Lost | Late | Ended | PodLine) -> None:
+        """Take in a line about it."""
+        match line:
+            case AttemptLine():
+                self.attempts.append(line)
+            case Lost():
+                self.lost.append(line)
+            case Late():
+                self.late.append(line)
+            case Ended():
+                self.ended.append(line)
+            case PodLine():
+                self.pods.append(line)
+
 
 @dataclass
 class Record:
@@ -326,6 +350,7 @@ class Record:
         events: of the cluster, in the order of time.
         stretches: when each began, and how it ended if it did not by being killed.
         rate: attempts a second for each flow.
+        namespace: of the watched workloads.
         began: the first moment.
         until: the last one.
     """
@@ -334,6 +359,7 @@ class Record:
     events: list[EventLine] = field(default_factory=list)
     stretches: list[tuple[float, str | None]] = field(default_factory=list)
     rate: float = 20.0
+    namespace: str = ""
     began: float = 0.0
     until: float = 0.0
 
@@ -354,30 +380,17 @@ class Record:
         self.until = max(self.until, getattr(line, "to", line.at))
         match line:
             case RecorderLine():
-                if any(not 0 <= number < len(self._now) for number in line.flows):
-                    raise ValueError("it names a flow that the stretch does not have")
+                for number in line.flows:
+                    self._flow(number)
                 self._recorders[line.recorder] = line.flows
             case Looked():
                 for number, (count, slowest) in line.counts.items():
-                    flow = self._flow(number)
-                    flow.looked.append((line.at, line.to))
-                    flow.expected += count
-                    flow.slowest = max(flow.slowest, slowest / 1000)
-            case AttemptLine():
-                self._flow(line.flow).attempts.append(line)
-            case Lost():
-                self._flow(line.flow).lost.append(line)
-            case Late():
-                self._flow(line.flow).late.append(line)
-            case Ended():
-                self._flow(line.flow).ended.append(line)
-            case PodLine():
-                self._flow(line.flow).pods.append(line)
+                    self._flow(number).look(line.at, line.to, count, slowest / 1000)
+            case AttemptLine() | Lost() | Late() | Ended() | PodLine():
+                self._flow(line.flow).add(line)
             case Held():
-                numbers = (
-                    self._recorders.get(line.recorder, ()) if line.flow is None else (line.flow,)
-                )
-                for number in numbers:
+                its = self._recorders.get(line.recorder, ())
+                for number in its if line.flow is None else (line.flow,):
                     self._flow(number).held.append((line.at, line.to, line.why))
             case EventLine():
                 self.events.append(line)
@@ -388,7 +401,8 @@ class Record:
         self.began = self.began or line.at
         self.until = max(self.until, line.at)
         self.stretches.append((line.at, None))
-        self.rate, self._now, self._recorders = line.rate, line.flows, {}
+        self.rate, self.namespace = line.rate, line.namespace
+        self._now, self._recorders = line.flows, {}
         for number, flow in enumerate(line.flows):
             self.flows.setdefault(flow, FlowRecord(flow, number)).number = number
 
