@@ -57,6 +57,7 @@ class Need:
     name: str = ""
     said: str = ""
     here: bool = False
+    during: bool = False
     before: float = timing.REASON_BEFORE
     after: float = timing.REASON_AFTER
 
@@ -69,7 +70,7 @@ class Need:
             and event.name.startswith(name)
             and self.said in event.said
             and (not self.here or event.node == node)
-            and began <= outage.start + self.after
+            and began <= (outage.end if self.during else outage.start) + self.after
             and event.at >= outage.start - self.before
         )
 

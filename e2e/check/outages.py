@@ -7,7 +7,7 @@ and ended likewise; the middle of both is told, and half of what lies between as
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from e2e import timing
@@ -270,71 +270,4 @@ def _union(spans: Iterable[Span]) -> list[Span]:
 def _overlap(these: Iterable[Span], those: Sequence[Span]) -> float:
     return sum(
         max(min(to, until) - max(at, since), 0.0) for at, to in these for since, until in those
-    )
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Outages of several paths of one node that overlap: one thing that happened to users.
-
-    Attributes:
-        node: its name.
-        paths: outages by path.
-    """
-
-    node: str
-    paths: dict[str, Outage]
-
-    @property
-    def worst(self) -> Outage:
-        """The longest."""
-        return max(self.paths.values(), key=lambda outage: outage.length)
-
-    @property
-    def start(self) -> float:
-        """When the first began."""
-        return min(outage.start for outage in self.paths.values())
-
-    @property
-    def end(self) -> float:
-        """When the last ended."""
-        return max(outage.end for outage in self.paths.values())
-
-    @property
-    def kinds(self) -> dict[Outcome, int]:
-        """How all attempts ended that were lost."""
-        total: Counter[Outcome] = Counter()
-        for outage in self.paths.values():
-            total.update(outage.kinds)
-        return dict(total.most_common())
-
-
-def troubles(outages: Iterable[tuple[str, str, Outage]]) -> list[Trouble]:
-    """Gather outages that overlap on one node.
-
-    Args:
-        outages: with the node and the path of each.
-    """
-    found: list[Trouble] = []
-    open_on: dict[str, Trouble] = {}
-    for node, path, outage in sorted(outages, key=lambda one: one[2].start):
-        now = open_on.get(node)
-        if now and outage.start <= now.end + timing.ONE_OUTAGE_WITHIN:
-            before = now.paths.get(path)
-            now.paths[path] = _joined(before, outage) if before else outage
-        else:
-            open_on[node] = Trouble(node, {path: outage})
-            found.append(open_on[node])
-    return found
-
-
-def _joined(one: Outage, other: Outage) -> Outage:
-    kinds = Counter(one.kinds) + Counter(other.kinds)
-    return replace(
-        one,
-        end=other.end,
-        kinds=dict(kinds),
-        give_or_take=max(one.give_or_take, other.give_or_take),
-        blind=one.blind + other.blind,
-        goes_on=other.goes_on,
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from e2e.check.causes import Cause, cause_of
-from e2e.check.outages import Judged, Mark, Outage, Seen, Trouble, judge, troubles
+from e2e.check.outages import Judged, Mark, Outage, Seen, judge
+from e2e.check.troubles import Trouble, troubles
 from e2e.probe import ANSWERED, Outcome
 from e2e.probe.outcome import CLOSED
 from e2e.upgrade.plan import WatchedFlow
@@ -45,7 +46,7 @@ class Story:
         until: likewise.
         flows: all of them, in the order of the plan.
         events: of the cluster.
-        troubles: outages that overlap on one node, with the reason of the longest.
+        troubles: outages that overlap on one node and have one reason.
         stretches: when each watch began, and how it ended; none if it was killed.
     """
 
@@ -53,7 +54,7 @@ class Story:
     until: float
     flows: list[FlowStory]
     events: list[EventLine]
-    troubles: list[tuple[Trouble, Cause]] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
     stretches: list[tuple[float, str | None]] = field(default_factory=list)
 
     @property
@@ -77,10 +78,11 @@ class Story:
 def story_of(record: Record) -> Story:
     """Judge a whole record."""
     flows = [_flow_story(one, record) for one in record.flows.values()]
-    outages = [
-        (one.flow.node, one.flow.path, outage) for one in flows for outage in one.judged.outages
-    ]
-    told = [(trouble, _shared_cause(trouble, flows)) for trouble in troubles(outages)]
+    told = troubles(
+        (one.flow.node, one.flow.path, outage, cause)
+        for one in flows
+        for outage, cause in zip(one.judged.outages, one.causes, strict=True)
+    )
     return Story(record.began, record.until, flows, record.events, told, list(record.stretches))
 
 
@@ -99,19 +101,6 @@ def _flow_story(one: FlowRecord, record: Record) -> FlowStory:
     latest = max((line.took for line in one.late if not line.lost), default=0.0)
     held = sorted({why for *_, why in one.held})
     return FlowStory(one.flow, judged, causes, one.slowest, latest, held)
-
-
-def _shared_cause(trouble: Trouble, flows: Iterable[FlowStory]) -> Cause:
-    """The reason of the longest outage that has one."""
-    inside = [
-        (outage, cause)
-        for one in flows
-        if one.flow.node == trouble.node
-        for outage, cause in zip(one.judged.outages, one.causes, strict=True)
-        if trouble.start <= outage.start and outage.end <= trouble.end
-    ]
-    inside.sort(key=lambda pair: (not pair[1].rule, -pair[0].length))
-    return inside[0][1]
 
 
 def seen(one: FlowRecord, rate: float) -> Seen:
@@ -150,7 +139,7 @@ def as_text(story: Story) -> str:
     if story.troubles:
         lines += _table(
             ["from", "node", "length", "how", "lost", "paths", "why"],
-            [_row(trouble, cause) for trouble, cause in story.troubles[:LINES]],
+            [_row(trouble) for trouble in story.troubles[:LINES]],
         )
         if len(story.troubles) > LINES:
             lines.append(f"and {len(story.troubles) - LINES} more")
@@ -168,8 +157,8 @@ def headline(story: Story) -> str:
         return f"Nothing was watched {over}"
     if not story.troubles:
         return f"Nobody noticed anything {over}"
-    nodes = {trouble.node for trouble, _ in story.troubles}
-    worst = max((trouble.worst for trouble, _ in story.troubles), key=lambda one: one.length)
+    nodes = {trouble.node for trouble in story.troubles}
+    worst = max((trouble.worst for trouble in story.troubles), key=lambda one: one.length)
     many = len(story.troubles)
     return (
         f"Users noticed: {many} outage{'s' if many > 1 else ''} on {len(nodes)} of "
@@ -210,7 +199,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _row(trouble: Trouble, cause: Cause) -> list[str]:
+def _row(trouble: Trouble) -> list[str]:
     worst = trouble.worst
     kinds = trouble.kinds
     lost = sum(kinds.values())
@@ -222,7 +211,7 @@ def _row(trouble: Trouble, cause: Cause) -> list[str]:
         ", ".join(f"{kind} {count}" for kind, count in kinds.items()),
         f"{lost} of {lost + between}",
         str(len(trouble.paths)) if len(trouble.paths) > 1 else next(iter(trouble.paths)),
-        cause.why,
+        trouble.cause.why,
     ]
 
 

@@ -29,7 +29,7 @@ for (const root of document.querySelectorAll(".timeline")) {
       // What is far outside would be too wide for a number of pixels.
       const left = Math.max(percent(a), -5), right = Math.min(percent(b), 105);
       bar.setAttribute("x", left + "%");
-      bar.setAttribute("width", Math.max(right - left, 0) + "%");
+      if (b > a) bar.setAttribute("width", Math.max(right - left, 0) + "%");
     }
     const step = steps.find((one) => (to - from) / one <= 8) || steps[steps.length - 1];
     axis.replaceChildren();
