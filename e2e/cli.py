@@ -26,6 +26,7 @@ from e2e.provider.lane import FAMILIES, PROXIES, Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
+from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
 
 COULD_NOT_RUN = 2
@@ -41,7 +42,7 @@ def group() -> None:
     """
 
 
-for command in (prepare, verify, compare):
+for command in (prepare, watch, verify, compare):
     group.add_command(command)
 
 
