@@ -99,10 +99,10 @@ AFFINITY_BRIEF, AFFINITY_LASTING = 2, 7
 # A pod that is drained goes on serving until every node has heard that it is leaving, which takes
 # about a second and, on two busy cores, up to 4 s.
 WATCHED_LINGER = 6
+# From the word to end until a pod is gone: it lingers, and its kubelet may be busy.
+POD_GOES_WITHIN = WATCHED_LINGER + 30.0
 # What differs by less between two runs nobody calls slower; proxies sync once a second at most.
 NOTICED_IN_CONVERGING = 0.5
-# Pods that linger end one after another in a rollout that may not lose one.
-ROLLED_OUT_WITHIN = 300.0
 
 # --- waiting for the cluster -----------------------------------------------------------------
 # A pod whose image is on the node is Ready in 1 to 3 s; the rest is for a starved CPU or a pull.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from e2e.report.summary import WHY
-from e2e.report.verdict import Outage, Verdict
+from e2e.report.verdict import EndedConversation, Outage, Verdict
 
 # Names in a line; verdict.json has them all.
 NAMES = 4
@@ -70,6 +70,8 @@ def _of_users(verdict: Verdict) -> tuple[str, str, str, str]:
         else ""
     )
     if not watched.outages:
+        if watched.ended:
+            return _of_conversations(watched.ended, seen + "." + blind)
         nowhere = "nowhere, never"
         return f"No: not one of {seen} was lost.{blind}", nowhere, "0 s", "nothing to explain"
     outages = watched.outages
@@ -77,6 +79,18 @@ def _of_users(verdict: Verdict) -> tuple[str, str, str, str]:
     within = "beyond the budgets" if verdict.beyond else "within the budgets"
     noticed = f"Yes, {within}: {lost:,} of {seen} were lost.{blind}"
     return noticed, _where(outages), _how_long(outages), _why(outages)
+
+
+def _of_conversations(ended: Sequence[EndedConversation], seen: str) -> tuple[str, str, str, str]:
+    """Where nothing was lost but kept connections, each of which could be opened again at once."""
+    nodes = Counter(each.node for each in ended)
+    reasons = Counter(each.why or "nothing is known that happened then" for each in ended)
+    return (
+        f"Hardly: {_count(len(ended), 'kept connection')} ended, and nothing else of {seen}",
+        "through " + ", ".join(f"{name} ({number})" for name, number in nodes.most_common(NAMES)),
+        "they could be opened again at once",
+        "; ".join(f"{why} ({number})" for why, number in reasons.most_common(NAMES)),
+    )
 
 
 def _where(outages: Sequence[Outage]) -> str:
@@ -99,7 +113,8 @@ def _how_long(outages: Sequence[Outage]) -> str:
     still = sum(not each.over for each in outages)
     end = f"; {_count(still, 'flow')} never came back" if still else ""
     return (
-        f"at most {longest.seconds:.2f} s at a time ({longest.kind}, {longest.flow}), "
+        f"at most {longest.seconds:.2f} s (±{longest.give_or_take:.2f}) at a time "
+        f"({longest.kind}, {longest.flow}), "
         f"in {_count(len(outages), 'outage')}{end}"
     )
 

@@ -149,6 +149,7 @@ class Outage(Part):
         path: what it has in common with that of other nodes.
         began: when.
         seconds: how long.
+        give_or_take: seconds by which that may be wrong, either way.
         kind: how most of its attempts ended.
         lost: how many attempts that were.
         why: what happened in the cluster at that moment.
@@ -166,6 +167,25 @@ class Outage(Part):
     why: str
     worked_on: bool
     over: bool = True
+    give_or_take: float = 0.0
+
+
+class EndedConversation(Part):
+    """A kept connection that ended, after which another one was open at once.
+
+    Attributes:
+        flow: its name.
+        node: through which was called.
+        at: when.
+        pod: who was at its other end.
+        why: that it went, or that the node was being worked on; nothing if neither is known.
+    """
+
+    flow: str
+    node: str
+    at: datetime
+    pod: str
+    why: str
 
 
 class KeptBudget(Part):
@@ -187,6 +207,7 @@ class Watched(Part):
         attempts: how many there were.
         flows: how many flows were asked.
         outages: every one of them, in order.
+        ended: kept connections that ended and could be opened again at once.
         budgets: each with what came of it.
         blind: seconds for which the watching machine itself was too busy to know.
         command: what the upgrade was, and how it ended, if it ran under `watch`.
@@ -197,6 +218,7 @@ class Watched(Part):
     attempts: int
     flows: int
     outages: tuple[Outage, ...] = ()
+    ended: tuple[EndedConversation, ...] = ()
     budgets: tuple[KeptBudget, ...] = ()
     blind: float = 0.0
     command: str = ""

@@ -83,7 +83,9 @@ def test_an_outage_is_answered_with_where_how_long_and_why():
     assert found.verdict == "Not as before: users noticed more than the budgets allow."
     assert found.noticed.startswith("Yes, beyond the budgets: 20 of 288,000 attempts")
     assert found.where.startswith("through worker-2 (18 lost), b (2 lost); on cluster IPv4")
-    assert found.how_long.startswith("at most 0.91 s at a time (refused, outside -> worker-2:3")
+    assert found.how_long.startswith(
+        "at most 0.91 s (±0.00) at a time (refused, outside -> worker-2:3"
+    )
     assert found.why == "kube-proxy on worker-2 was started again in mode nftables (20 lost)"
 
 

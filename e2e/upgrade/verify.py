@@ -95,7 +95,7 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
         other_cluster=not same,
     )
     verdict.save(folder)
-    (folder / PAGE).write_text(upgrade_page(verdict, timeline=timeline))
+    (folder / PAGE).write_text(upgrade_page(verdict, timeline=timeline, allowed=noticed.allowed()))
     return verdict
 
 
