@@ -74,6 +74,8 @@ def prepare(**asked: Any) -> int:
     choose(asked["only"], None, ours=False)
     if asked["remove"]:
         preparing.load_plan(folder)
+    else:
+        preparing.demand_no_plan(folder)
     with _site(asked, steps) as here:
         if asked["remove"]:
             preparing.remove(here, folder, steps)

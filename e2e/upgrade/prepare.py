@@ -31,11 +31,7 @@ def prepare(
         UsageError: the folder has a plan already.
         CannotRunError: what was placed is not served.
     """
-    if (folder / PLAN).exists():
-        raise UsageError(
-            f"{folder} has a plan already",
-            "name another --folder, or: nodeport-e2e prepare --remove",
-        )
+    demand_no_plan(folder)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"nodeport-e2e-{here.run}"
     nodes = here.nodes()
@@ -73,6 +69,19 @@ def prepare(
             ) from error
         raise
     return plan
+
+
+def demand_no_plan(folder: Path) -> None:
+    """Go on only where nothing was prepared, as its folder would be all that knows of it.
+
+    Raises:
+        UsageError: the folder has a plan already.
+    """
+    if (folder / PLAN).exists():
+        raise UsageError(
+            f"{folder} has a plan already",
+            "name another --folder, or: nodeport-e2e prepare --remove",
+        )
 
 
 def _place(here: Site, name: str) -> workload.Workload:
