@@ -14,6 +14,7 @@ from e2e.errors import UsageError
 DEFAULT = Path(__file__).with_suffix(".toml")
 # Ways of asking in which one conversation goes on; all others begin anew each time.
 KEPT_WAYS = ("one connection", "UDP")
+DATAGRAMS = "UDP from new ports"
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -30,10 +31,13 @@ class NewFlows(Table):
 
     Attributes:
         lost_on_other_nodes: attempts, in the whole upgrade, through nodes on which nobody worked.
+        single_datagrams_while_pods_go: those of them that do not count, each alone and under way to
+            a pod that went.
         longest_on_worked_node: seconds of each outage of a node that was being worked on.
     """
 
     lost_on_other_nodes: Count
+    single_datagrams_while_pods_go: Count
     longest_on_worked_node: Seconds
 
 
@@ -81,7 +85,8 @@ class Lost:
         lost: attempts that were not answered.
         seconds: how long it lasted.
         worked_on: whether the node was being worked on then.
-        went: whether the pod or the node of the conversation went then.
+        went: whether the pod of the conversation went then, or any pod where each attempt may meet
+            another.
         flow: its name.
     """
 
@@ -92,6 +97,11 @@ class Lost:
     worked_on: bool
     went: bool
     flow: str
+
+    @property
+    def is_datagram(self) -> bool:
+        """Whether it is one datagram that was under way to a pod that went."""
+        return self.way == DATAGRAMS and self.lost == 1 and self.went
 
     @property
     def is_kept(self) -> bool:
@@ -153,7 +163,8 @@ def judge(outages: Iterable[Lost], budgets: Budgets) -> list[Budget]:
     every = list(outages)
     new = [each for each in every if not each.is_kept]
     kept = [each for each in every if each.is_kept]
-    elsewhere = [each for each in new if not each.worked_on]
+    elsewhere = [each for each in new if not each.worked_on and not each.is_datagram]
+    datagrams = [each for each in new if not each.worked_on and each.is_datagram]
     lost = sum(each.lost for each in elsewhere)
     found = [
         Budget(
@@ -164,6 +175,12 @@ def judge(outages: Iterable[Lost], budgets: Budgets) -> list[Budget]:
             _where(elsewhere, lambda each: each.lost)
             if lost > budgets.new.lost_on_other_nodes
             else (),
+        ),
+        Budget(
+            "single datagrams that were under way to a pod that went",
+            f"{budgets.new.single_datagrams_while_pods_go}",
+            f"{len(datagrams)}",
+            len(datagrams) <= budgets.new.single_datagrams_while_pods_go,
         ),
         _longest(
             "longest outage of a node that was being worked on",

@@ -48,11 +48,13 @@ def is_within(moment: float, spans: Iterable[Span]) -> bool:
 def went(pod: str, moment: float, events: Sequence[Event]) -> bool:
     """Whether a pod, with its namespace, was on its way out at a moment.
 
+    With a namespace and a slash alone, whether any pod of it was.
+
     A pod that goes on serving after it was told to end ends its conversations when it is gone.
     """
     return any(
         event.kind in WENT
-        and event.name == pod
+        and (event.name.startswith(pod) if pod.endswith("/") else event.name == pod)
         and moment - timing.POD_GOES_WITHIN <= event.at <= moment + timing.REASON_BEFORE
         for event in events
     )

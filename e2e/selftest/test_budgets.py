@@ -21,7 +21,7 @@ def verdicts(*outages, budgets=None):
 
 
 def test_without_an_outage_every_budget_is_kept():
-    assert verdicts() == [True] * 4
+    assert verdicts() == [True] * 5
 
 
 def test_the_default_bears_what_a_careful_upgrade_does():
@@ -31,9 +31,10 @@ def test_the_default_bears_what_a_careful_upgrade_does():
         lost("UDP", seconds=1.9, lost=38, went=True),
         lost(KEPT, seconds=0.1, went=True),
         lost(KEPT, seconds=40.0, lost=800, worked_on=True),
+        lost("UDP from new ports", went=True),
     )
 
-    assert verdicts(*outages) == [True] * 4
+    assert verdicts(*outages) == [True] * 5
 
 
 @pytest.mark.parametrize(
@@ -41,13 +42,20 @@ def test_the_default_bears_what_a_careful_upgrade_does():
     [
         (lost(), 0),
         (lost("UDP from new ports"), 0),
-        (lost(seconds=301.0, worked_on=True), 1),
-        (lost("UDP", seconds=5.1, went=True), 2),
-        (lost(KEPT), 3),
+        (lost("UDP from new ports", lost=2, went=True), 0),
+        (lost(seconds=301.0, worked_on=True), 2),
+        (lost("UDP", seconds=5.1, went=True), 3),
+        (lost(KEPT), 4),
     ],
 )
 def test_each_budget_can_be_exceeded_alone(outage, which):
-    assert verdicts(outage) == [number != which for number in range(4)]
+    assert verdicts(outage) == [number != which for number in range(5)]
+
+
+def test_many_single_datagrams_are_more_than_pods_that_go():
+    datagrams = [lost("UDP from new ports", went=True)] * 11
+
+    assert verdicts(*datagrams) == [True, False, True, True, True]
 
 
 def test_a_budget_that_is_exceeded_says_where_and_the_worst_first():
@@ -76,7 +84,7 @@ def test_a_file_changes_what_it_says_and_leaves_the_rest(tmp_path):
         *(True, True),
         *(False, False),
     ]
-    assert verdicts(lost(lost=10), lost(KEPT), budgets=budgets) == [True] * 3
+    assert verdicts(lost(lost=10), lost(KEPT), budgets=budgets) == [True] * 4
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def verify(**asked: Any) -> int:
     preparing.load_plan(folder)
     with _site(asked, steps) as here:
         verdict = verifying.verify(here, folder, steps, wishes)
-        if asked["remove"]:
+        if asked["remove"] and not verdict.other_cluster:
             preparing.remove(here, folder, steps)
     click.echo(verifying.told(verdict, folder, is_there=not asked["remove"]))
     return verdict.exit_code

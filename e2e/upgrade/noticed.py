@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from e2e.check.budgets import Budgets, Lost, judge
+from e2e.check.budgets import KEPT_WAYS, Budgets, Lost, judge
 from e2e.check.causes import Cause
 from e2e.check.outages import Ending
 from e2e.check.outages import Outage as Found
@@ -72,11 +72,12 @@ class _Judge:
     def outage(self, one: FlowStory, found: Found, cause: Cause) -> tuple[Outage, Lost]:
         flow = one.flow
         on_it = is_within(found.start, self._work.get(flow.node, ()))
-        pod = _pod_before(self._record.flows[flow], found.start)
+        kept = flow.way in KEPT_WAYS
+        pod = _pod_before(self._record.flows[flow], found.start) if kept else ""
         lost = Lost(
             *(flow.node, flow.way, found.lost, found.length),
             worked_on=on_it,
-            went=bool(pod) and self._went(pod, found.start),
+            went=self._went(pod, found.start) if pod or not kept else False,
             flow=str(flow),
         )
         told = Outage(

@@ -94,22 +94,15 @@ def _place(here: Site, name: str) -> workload.Workload:
         return workload.place(here.api, name, here.run, nodes, ports)
 
 
-def remove(here: Site, folder: Path, steps: Steps, *, anyway: bool = False) -> None:
+def remove(here: Site, folder: Path, steps: Steps) -> None:
     """Remove what a plan says was placed, and the plan itself; the reports stay.
-
-    Args:
-        here: the cluster.
-        folder: where the plan is.
-        steps: where that is told.
-        anyway: whether the cluster need not be the one of the plan.
 
     Raises:
         RefusedError: it is another cluster.
         UsageError: there is no plan.
     """
     plan = load_plan(folder)
-    if not anyway:
-        demand_same(here, plan)
+    demand_same(here, plan)
     with steps.step("clean-up", "it was prepared for an upgrade") as step:
         found = here.api.find("Namespace", plan.namespace)
         if found.get("metadata", {}).get("labels", {}).get(RUN_LABEL) == plan.run:
