@@ -99,6 +99,8 @@ AFFINITY_BRIEF, AFFINITY_LASTING = 2, 7
 # A pod that is drained goes on serving until every node has heard that it is leaving, which takes
 # about a second and, on two busy cores, up to 4 s.
 WATCHED_LINGER = 6
+# Who was wrong for half a minute is asked again after the next change, and will hardly be right.
+SETTLE_AGAIN_WITHIN = 8.0
 # From the word to end until a pod is gone: it lingers, and its kubelet may be busy.
 POD_GOES_WITHIN = WATCHED_LINGER + 30.0
 # What differs by less between two runs nobody calls slower; proxies sync once a second at most.

@@ -7,7 +7,7 @@ from e2e.check.wrong import Wrong
 from e2e.cluster import workload as workloads
 from e2e.cluster.workload import SPECS, place
 from e2e.errors import CannotRunError
-from e2e.probe import ANSWERED, REFUSED
+from e2e.probe import ANSWERED, REFUSED, Flow, Outside, Target
 from e2e.provider.steps import Steps
 from e2e.selftest.clusters import HOME, NODES, RUN, FakeApi, FakePorts
 from e2e.upgrade import churn as churning
@@ -15,12 +15,14 @@ from e2e.upgrade.churn import Churn
 from e2e.upgrade.site import Site
 from e2e.wait import WaitedInVainError
 
+FLOW = Flow(Outside(), Target("worker", "10.0.0.2", 30080, None))
+
 
 @pytest.fixture
 def asked(monkeypatch):
     """What was asserted, step by step, instead of asking anybody."""
     tables = []
-    monkeypatch.setattr(churning, "assert_serves", tables.append)
+    monkeypatch.setattr(churning, "assert_serves", lambda table, **_: tables.append(table))
     return tables
 
 
@@ -108,7 +110,7 @@ def test_nothing_of_it_is_left(churn, asked):
 @pytest.mark.parametrize(
     ("error", "ended"),
     [
-        (NotSettledError("not settled\nx a flow", [Wrong(None, REFUSED)]), "failed"),
+        (NotSettledError("not settled\nx a flow", [Wrong(FLOW, REFUSED)]), "failed"),
         (WaitedInVainError("waited in vain"), "broken"),
         (CannotRunError("the API server does not answer"), "broken"),
     ],
@@ -116,7 +118,10 @@ def test_nothing_of_it_is_left(churn, asked):
 def test_a_step_that_goes_wrong_is_noted_and_the_next_is_done(monkeypatch, churn, error, ended):
     monkeypatch.setattr(churning, "reasons_of", lambda *_: ([], ["a rule of before"]))
 
-    def assert_serves(table):
+    patience = []
+
+    def assert_serves(table, *, within):
+        patience.append(within)
         raise error
 
     monkeypatch.setattr(churning, "assert_serves", assert_serves)
@@ -127,12 +132,14 @@ def test_a_step_that_goes_wrong_is_noted_and_the_next_is_done(monkeypatch, churn
     assert len(done) > 10
     assert str(error) in done[0].said
     assert ("why: a rule of before" in done[0].said) == (ended == "failed")
+    assert "why:" not in done[1].said, "of each node it is found out once"
+    assert (patience[1] < patience[0]) == (ended == "failed")
 
 
 def test_who_is_stopped_leaves_it_as_it_was(monkeypatch, churn):
     """Ctrl-C while there are no pods ends the churn, and the pods come back."""
 
-    def assert_serves(table):
+    def assert_serves(table, *, within):
         if len(churn.done) == 3:
             raise KeyboardInterrupt
 

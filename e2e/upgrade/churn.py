@@ -6,13 +6,14 @@ then on not one connection of a sample may go wrong.
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from e2e import timing
 from e2e.check import Want
 from e2e.check.table import as_want, assert_serves
-from e2e.check.wrong import WrongFlowsError
+from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.cluster import workload as workloads
 from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.echo import EVENLY, HTTP_PORT, ONE_A_NODE, ScaledEcho
@@ -55,12 +56,13 @@ class Churn:
     steps: Steps
     outside: Outside = field(default_factory=Outside)
     done: list[ChurnStep] = field(default_factory=list)
+    _explained: set[str] = field(default_factory=set)
 
     def run(self) -> list[ChurnStep]:
         """Do everything, also after something went wrong; who stops it finds all put back."""
         try:
             with self._step("everything as it was found"):
-                assert_serves(self._all())
+                self._assert(self._all())
             self._roll_out()
             self._scale()
             self._restart_proxies()
@@ -68,7 +70,7 @@ class Churn:
             self._edit()
             self._make_again()
             with self._step("everything once more"):
-                assert_serves(self._all())
+                self._assert(self._all())
         except BaseException:
             with shielded(self.steps.say):
                 workloads.put_back(self.workload)
@@ -79,7 +81,7 @@ class Churn:
         for spread, group in self.workload.groups.items():
             with self._step(f"{UNDERGOES[spread]} replaced by a rollout"):
                 group.roll_out()
-                assert_serves(self._all())
+                self._assert(self._all())
 
     def _scale(self) -> None:
         for spread, group in self.workload.groups.items():
@@ -87,10 +89,10 @@ class Churn:
             with self._step(f"{UNDERGOES[spread]} scaled to zero"):
                 group.scale(0)
                 # Where nobody is left, nobody may answer; the other Services still do.
-                assert_serves(self._all())
+                self._assert(self._all())
             with self._step(f"{UNDERGOES[spread]} scaled back"):
                 group.scale(count)
-                assert_serves(self._all())
+                self._assert(self._all())
 
     def _restart_proxies(self) -> None:
         name = "kube-proxy restarted on every node"
@@ -99,7 +101,7 @@ class Churn:
             return
         with self._step(name):
             KubeProxy(self.site.api, {}, None).restart(*self.nodes)
-            assert_serves(self._all())
+            self._assert(self._all())
 
     def _new_service(self) -> None:
         """Take a Service from its creation to its end, with the edits that move its rules."""
@@ -107,26 +109,26 @@ class Churn:
         dual = len(self.nodes[0].addresses) > 1
         with self._step("a new Service"):
             service = make_service(self.workload, name, dual=dual, like=CLUSTER)
-            assert_serves(self._of(service))
+            self._assert(self._of(service))
         stored = self.site.api.find("Service", name, self.workload.namespace)
         if stored["kind"] != "Service":
             return
         service = Service(self.site.api, self.workload.evenly, stored)
         with self._step("the policy of the new Service changed to Local"):
             service.change(externalTrafficPolicy="Local")
-            assert_serves(self._of(service))
+            self._assert(self._of(service))
         with self._step("its policy changed back to Cluster"):
             service.change(externalTrafficPolicy="Cluster")
-            assert_serves(self._of(service))
+            self._assert(self._of(service))
         with self._step("its node port given back, and another one picked"):
             self._take_another_number(service)
         with self._step("its selector changed to other pods"):
             self._select(service, self.workload.one_a_node)
-            assert_serves(self._of(service))
+            self._assert(self._of(service))
         with self._step("the new Service deleted"):
             closed = self._of(service)
             service.remove()
-            assert_serves(self._nobody(closed) | self._of_one_that_stays())
+            self._assert(self._nobody(closed) | self._of_one_that_stays())
 
     def _take_another_number(self, service: Service) -> None:
         before = self._of(service)
@@ -135,7 +137,7 @@ class Churn:
         after = self._of(service)
         again = {str(flow) for flow in after}
         gone = {flow: want for flow, want in before.items() if str(flow) not in again}
-        assert_serves(after | self._nobody(gone))
+        self._assert(after | self._nobody(gone))
 
     def _select(self, service: Service, group: ScaledEcho) -> None:
         other = dict.fromkeys(service.stored["spec"]["selector"])
@@ -147,10 +149,10 @@ class Churn:
         number = service.node_port
         with self._step("a watched Service edited"):
             service.change(externalTrafficPolicy="Local", sessionAffinity="ClientIP")
-            assert_serves(self._of(service))
+            self._assert(self._of(service))
         with self._step("a watched Service edited back"):
             service.change(externalTrafficPolicy="Cluster", sessionAffinity="None")
-            assert_serves(self._of(service))
+            self._assert(self._of(service))
             _demand_number(service, number)
 
     def _make_again(self) -> None:
@@ -159,11 +161,16 @@ class Churn:
         with self._step("a watched Service deleted"):
             closed = self._of(service)
             service.remove()
-            assert_serves(self._nobody(closed) | self._of_one_that_stays())
+            self._assert(self._nobody(closed) | self._of_one_that_stays())
         with self._step("and made again with its number"):
             made = make_service(self.workload, FIXED, dual=dual, number=number)
             self.workload.services[FIXED] = made
-            assert_serves(self._of(made))
+            self._assert(self._of(made))
+
+    def _assert(self, table: Table) -> None:
+        wrong = any(step.ended == "failed" for step in self.done)
+        within = timing.SETTLE_AGAIN_WITHIN if wrong else timing.SETTLE_WITHIN
+        assert_serves(table, within=within)
 
     def _all(self) -> Table:
         return of_all(self.workload, self.nodes, self.outside)
@@ -179,6 +186,12 @@ class Churn:
     def _nobody(table: Table) -> Table:
         return dict.fromkeys(table, as_want(BLOCKED))
 
+    def _why(self, wrong: Sequence[Wrong]) -> list[str]:
+        """Why flows are wrong, unless that was found out of their nodes already."""
+        new = [each for each in wrong if each.flow.target.address not in self._explained]
+        self._explained |= {each.flow.target.address for each in new}
+        return reasons_of(self.site.scene(self.nodes), new)[1] if new else []
+
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
         """Note how a step ended, and go on."""
@@ -191,7 +204,7 @@ class Churn:
                 ended, said = "broken", str(error)
             except WrongFlowsError as error:
                 ended, said = "failed", str(error)
-                _, why = reasons_of(self.site.scene(self.nodes), error.wrong)
+                why = self._why(error.wrong)
                 said += "".join(f"\n{WHY}{line}" for line in why)
             except AssertionError as error:
                 ended, said = "failed", str(error)
