@@ -1,7 +1,7 @@
 """What is different between two fingerprints, field by field. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ BOOKKEEPING = (
     "metadata.resourceVersion",
     "metadata.managedFields",
     "metadata.generation",
+    "metadata.creationTimestamp",
     "status",
 )
 # Flags whose change takes numbers away from Services that have them.
@@ -131,7 +132,9 @@ def changed_allocations(before: Fingerprint, after: Fingerprint) -> list[Change]
     return found
 
 
-def changed_objects(before: Fingerprint, after: Fingerprint, namespace: str) -> list[Change]:
+def changed_objects(
+    before: Fingerprint, after: Fingerprint, namespace: str, made_again: Collection[str] = ()
+) -> list[Change]:
     """What else changed of Services: in full for those that were prepared, which nobody may touch.
 
     The others belong to people who may have meant it, so that is told and does not count.
@@ -140,6 +143,7 @@ def changed_objects(before: Fingerprint, after: Fingerprint, namespace: str) -> 
         before: the older.
         after: the newer.
         namespace: of those that were prepared.
+        made_again: which of them an earlier churn had deleted and made again.
     """
     found = []
     for name, old in before.prepared.items():
@@ -149,7 +153,8 @@ def changed_objects(before: Fingerprint, after: Fingerprint, namespace: str) -> 
             continue
         for each in differences(old, after.prepared[name]):
             if not _is_allocation(each.path):
-                counts = not each.path.startswith(BOOKKEEPING)
+                told = (*BOOKKEEPING, "metadata") if name in made_again else BOOKKEEPING
+                counts = not each.path.startswith(told)
                 found.append(_change(about, each, counts=counts))
     ours = f"{namespace}/"
     for name in sorted(before.services.keys() | after.services.keys()):

@@ -37,6 +37,8 @@ SPECS: Mapping[str, Mapping[str, Any]] = {
 # Enough that a drain leaves some, and that every Service has a choice.
 PODS_A_NODE, FEWEST_PODS = 2, 3
 ECHO_LABEL, GROUP_LABEL = "echo", "nodeport-e2e/group"
+# On a Service that was deleted and made again by us.
+MADE_AGAIN = "nodeport-e2e/made-again"
 # How many pods a group was placed with, whatever was done to it since.
 COUNT = "nodeport-e2e/count"
 UNSCHEDULED = ("NoSchedule", "NoExecute")
@@ -107,7 +109,13 @@ def place(api: Api, namespace: str, run: str, nodes: Sequence[Node], ports: Port
 
 
 def make_service(
-    workload: Workload, name: str, *, dual: bool, number: int | None = None, like: str = ""
+    workload: Workload,
+    name: str,
+    *,
+    dual: bool,
+    number: int | None = None,
+    like: str = "",
+    again: bool = False,
 ) -> Service:
     """Create one of the Services.
 
@@ -117,6 +125,7 @@ def make_service(
         dual: whether the cluster has two IP families.
         number: the node port to ask for.
         like: of whose kind it is; of its own by default.
+        again: whether it takes the place of one that was prepared.
     """
     kind = like or name
     group = workload.one_a_node if kind == LOCAL else workload.evenly
@@ -124,8 +133,10 @@ def make_service(
     spec |= SPECS[kind]
     if number:
         spec["ports"] = [{"port": 80, "targetPort": HTTP_PORT, "nodePort": number}]
-    stored = workload.api.create(manifest(name, workload.namespace, group.labels, spec))
-    return Service(workload.api, group, stored)
+    asked = manifest(name, workload.namespace, group.labels, spec)
+    if again:
+        asked["metadata"]["annotations"] = {MADE_AGAIN: "yes"}
+    return Service(workload.api, group, workload.api.create(asked))
 
 
 def find(api: Api, namespace: str) -> Workload:
@@ -174,7 +185,7 @@ def put_back(workload: Workload) -> None:
     if FIXED not in found:
         spec = fixed.stored["spec"]
         dual = spec.get("ipFamilyPolicy") == "PreferDualStack"
-        make_service(workload, FIXED, dual=dual, number=fixed.node_port)
+        make_service(workload, FIXED, dual=dual, number=fixed.node_port, again=True)
     for group in workload.groups.values():
         count = {"replicas": _count(api.get("Deployment", group.name, namespace))}
         api.change("Deployment", group.name, {"spec": count}, namespace)

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from e2e.report.answers import answers
+from e2e.report.summary import WHY
 from e2e.report.verdict import Changed, ChangedTime, Changes, Verdict
 
 # So many lines of a kind are told; verdict.json has them all.
 LINES = 12
+# Of the table of one step.
+WRONG = 3
 MARKS = {True: "x", False: "-"}
 
 
@@ -33,12 +36,20 @@ def verdict_text(verdict: Verdict) -> str:
         words = {"left out": f" is left out: {step.said}", "broken": " could not be judged"}
         steps.append(f"{marks[step.ended]} {step.name}{words.get(step.ended, '')}")
         if step.ended in {"failed", "broken"}:
-            steps += [f"    {line}" for line in step.said.splitlines()]
-    lines += _part("what was done to it afterwards", steps, limit=40)
+            steps += [f"    {line}" for line in _marked(step.said)]
+    lines += _part("what was done to it afterwards", steps, limit=80)
     lines += _changes(verdict.changes)
     if not verdict.contract:
         lines.append("the contract was not asked both times, so behaviours are not compared")
     return "\n".join(_plain(lines))
+
+
+def _marked(said: str) -> list[str]:
+    """Of a table the head, the lines that are wrong, and the reasons; the report has all of it."""
+    head, *lines = said.splitlines() or [""]
+    wrong = [line for line in lines if line.startswith("x ")]
+    more = [f"… and {len(wrong) - WRONG} more"] if len(wrong) > WRONG else []
+    return [head, *wrong[:WRONG], *more, *(line for line in lines if line.startswith(WHY))]
 
 
 def changes_text(changes: Changes) -> str:

@@ -135,6 +135,21 @@ def test_of_prepared_services_every_field_is_told_and_who_wrote_last_does_not_co
     }
 
 
+def test_what_an_earlier_churn_made_again_is_another_object_by_right():
+    said = content()
+    stored = said["prepared"]["cluster"]
+    stored["metadata"] |= {"uid": "uid-anew", "annotations": {"nodeport-e2e/made-again": "yes"}}
+    stored["spec"]["sessionAffinity"] = "ClientIP"
+
+    changes = changed_objects(fingerprint(), fingerprint(said), HOME, ["cluster"])
+
+    assert {each.field: each.counts for each in changes} == {
+        "metadata.uid": False,
+        "metadata.annotations": False,
+        "spec.sessionAffinity": True,
+    }
+
+
 def test_a_prepared_service_that_is_gone_counts():
     said = content()
     said["prepared"] = {}

@@ -7,6 +7,7 @@ from e2e.check import differences
 from e2e.check.budgets import Behaviours
 from e2e.check.differences import Change
 from e2e.check.fingerprint import Behaviour, Fingerprint
+from e2e.cluster.workload import MADE_AGAIN
 from e2e.report.clauses import read_clauses
 from e2e.report.verdict import (
     Changed,
@@ -51,7 +52,11 @@ def of_fingerprints(
     return changes.model_copy(
         update={
             "allocations": _told(differences.changed_allocations(before, after) if same else ()),
-            "objects": _told(differences.changed_objects(before, after, namespace) if same else ()),
+            "objects": _told(
+                differences.changed_objects(before, after, namespace, _made_again(after))
+                if same
+                else ()
+            ),
             "defaults": _told(differences.changed_defaults(before, after)),
             "versions": _told(differences.changed_versions(before, after)),
             "setup": _told(differences.changed_setup(before, after) if same else ()),
@@ -108,6 +113,14 @@ def of_behaviours(
         times=times,
         spreads=spreads,
     )
+
+
+def _made_again(after: Fingerprint) -> list[str]:
+    return [
+        name
+        for name, stored in after.prepared.items()
+        if MADE_AGAIN in stored["metadata"].get("annotations", {})
+    ]
 
 
 def _told(changes: Iterable[Change]) -> tuple[Changed, ...]:

@@ -163,7 +163,7 @@ class Churn:
             service.remove()
             self._assert(self._nobody(closed) | self._of_one_that_stays())
         with self._step("and made again with its number"):
-            made = make_service(self.workload, FIXED, dual=dual, number=number)
+            made = make_service(self.workload, FIXED, dual=dual, number=number, again=True)
             self.workload.services[FIXED] = made
             self._assert(self._of(made))
 
