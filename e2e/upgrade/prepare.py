@@ -13,11 +13,17 @@ from e2e.probe import Outside
 from e2e.provider.cache import cache_folder, file_name
 from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
+from e2e.report.upgrade_page import PAGE
+from e2e.report.verdict import VERDICT
 from e2e.upgrade import expected, observe
 from e2e.upgrade.plan import PLAN, Plan
+from e2e.upgrade.record import RECORD
 from e2e.upgrade.site import Site, demand_same
 
 BEFORE, AFTER = "before.json", "after.json"
+# What verify and watch write beside the plan.
+VERIFIED = (AFTER, VERDICT, PAGE)
+RESULTS = (BEFORE, *VERIFIED, RECORD, "timeline.html")
 
 
 def prepare(
@@ -33,6 +39,9 @@ def prepare(
     """
     demand_no_plan(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # So that nobody takes what an earlier upgrade left for that of this one.
+    for earlier in RESULTS:
+        (folder / earlier).unlink(missing_ok=True)
     name = f"nodeport-e2e-{here.run}"
     nodes = here.nodes()
     try:

@@ -11,13 +11,11 @@ from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.upgrade_page import PAGE, upgrade_page
 from e2e.report.upgrade_text import verdict_text
-from e2e.report.verdict import VERDICT, Verdict
+from e2e.report.verdict import Verdict
 from e2e.upgrade import changes, noticed, observe
 from e2e.upgrade.churn import churn
-from e2e.upgrade.prepare import AFTER, BEFORE, load_plan
+from e2e.upgrade.prepare import AFTER, BEFORE, VERIFIED, load_plan
 from e2e.upgrade.site import Site, demand_same, is_same
-
-RESULTS = (AFTER, VERDICT, PAGE)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
     if not wishes.other_cluster:
         demand_same(here, plan)
     same = is_same(here, plan)
-    for name in RESULTS:
+    for name in VERIFIED:
         (folder / name).unlink(missing_ok=True)
     # Before the churn, which writes to the Services itself.
     with steps.step("fingerprint", "it is compared with the one of before") as step:
