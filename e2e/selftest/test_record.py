@@ -6,7 +6,13 @@ from e2e.errors import UsageError
 from e2e.probe import Outcome, Reply
 from e2e.selftest.told import BEGAN, Told, flows_of
 from e2e.upgrade.ledger import ALIKE, Ledger
-from e2e.upgrade.record import RECORD, Appender, AttemptLine, Looked, load, read, write
+from e2e.upgrade.lines import (
+    AttemptLine,
+    Looked,
+    read,
+    write,
+)
+from e2e.upgrade.record import RECORD, Appender, load
 
 NODES = ["worker-1", "worker-2"]
 ANSWERED = Reply(Outcome.ANSWERED, 0.001, "echo-a-0")

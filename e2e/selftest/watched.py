@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -78,16 +77,11 @@ class Watching:
     process: "subprocess.Popen[str]"
     said: str = ""
 
-    def inject(self, begin: Callable[[], None], end: Callable[[], None], seconds: float) -> float:
-        """Let something be so for a time; gives how long it was."""
-        before = time.monotonic()
-        begin()
-        began = time.monotonic()
+    def inject(self, begin: Callable[[], float], end: Callable[[], float], seconds: float) -> float:
+        """Let something be so for a time; gives for how long it really was."""
+        began = begin()
         pass_time(seconds)
-        ending = time.monotonic()
-        end()
-        ended = time.monotonic()
-        return (ending + ended) / 2 - (before + began) / 2
+        return end() - began
 
     def end(self) -> Story:
         (self.folder / STOP).touch()

@@ -10,9 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e2e.probe import Outcome
-from e2e.upgrade.plan import WatchedFlow
-from e2e.upgrade.record import (
-    RECORD,
+from e2e.upgrade.lines import (
     AnyLine,
     AttemptLine,
     EventLine,
@@ -22,6 +20,8 @@ from e2e.upgrade.record import (
     Stretch,
     read,
 )
+from e2e.upgrade.plan import WatchedFlow
+from e2e.upgrade.record import RECORD
 from e2e.upgrade.story import clock_time, is_expected, plain
 
 EVENTS = 6
@@ -170,7 +170,9 @@ def _table(state: State, now: float) -> Group:
         nodes.sort(key=lambda node: (state.now_lost(node) is None, -state.lost.get(node, 0)))
     for node in nodes[:NODES]:
         lost = state.now_lost(node)
-        said = f"{lost[1]} for {now - lost[0]:.1f} s" if lost else "as expected"
+        asked = any(state.flows[number].node == node for number in state.asked)
+        said = "as expected" if asked else "not asked yet"
+        said = f"{lost[1]} for {now - lost[0]:.1f} s" if lost else said
         table.add_row(
             Text("x" if lost else "✓", "red" if lost else "green"),
             Text(plain(node)),

@@ -9,8 +9,13 @@ from e2e.check.outages import Judged, Mark, Outage, Seen, judge
 from e2e.check.troubles import Trouble, troubles
 from e2e.probe import ANSWERED, Outcome
 from e2e.probe.outcome import CLOSED
+from e2e.upgrade.lines import (
+    AttemptLine,
+    EventLine,
+    Lost,
+)
 from e2e.upgrade.plan import WatchedFlow
-from e2e.upgrade.record import AttemptLine, EventLine, FlowRecord, Lost, Record
+from e2e.upgrade.record import FlowRecord, Record
 
 # Of what may be long, a text shows so much.
 LINES = 40

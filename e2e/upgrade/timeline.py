@@ -12,8 +12,10 @@ from markupsafe import Markup
 
 from e2e.check.causes import Cause
 from e2e.check.outages import Outage
+from e2e.upgrade.lines import (
+    EventLine,
+)
 from e2e.upgrade.plan import WatchedFlow
-from e2e.upgrade.record import EventLine
 from e2e.upgrade.story import (
     FlowStory,
     Story,

@@ -19,9 +19,15 @@ from e2e import timing
 from e2e.cluster.happenings import Happening, Happenings
 from e2e.errors import CannotRunError, UsageError
 from e2e.probe.pulse import clock
+from e2e.upgrade.lines import (
+    End,
+    EventLine,
+    Stretch,
+    write,
+)
 from e2e.upgrade.live import Screen, State
 from e2e.upgrade.plan import PLAN, Plan, WatchedFlow
-from e2e.upgrade.record import Appender, End, EventLine, Stretch, write
+from e2e.upgrade.record import Appender
 from e2e.upgrade.recorder import Order, shares
 from e2e.wait import WaitedInVainError, wait_until
 
