@@ -7,7 +7,7 @@ import pytest
 from e2e.check.causes import cause_of, rules
 from e2e.check.outages import Outage
 from e2e.cluster.happenings import KINDS
-from e2e.probe import REFUSED
+from e2e.probe import FOREIGN, REFUSED
 from e2e.selftest.told import NAMESPACE
 
 OUTAGE = Outage(100.0, 101.0, 0.05, {REFUSED: 20})
@@ -74,6 +74,16 @@ def test_what_is_far_away_explains_nothing():
     assert why(Told("endpoints", 98.0, name="n/web", said="-echo-a-0 (2 ready)")) == (
         "endpoints-changed"
     )
+
+
+def test_a_strange_answer_has_other_reasons():
+    """That pods went does not explain who answers in their place."""
+    outage = Outage(100.0, 101.0, 0.05, {FOREIGN: 20})
+    event = Told("pod-terminating", 99.0, "worker-1", f"{NAMESPACE}/echo-a-0")
+
+    cause = cause_of(outage, [event], node="worker-1", way="UDP", namespace=NAMESPACE)
+
+    assert cause.rule == ""
 
 
 def test_pods_of_others_explain_nothing():
