@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -65,8 +66,10 @@ class State:
         while chunk := self._file.read(CHUNK):
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             for text in lines:
-                if text:
-                    self._take(read(text))
+                # A line may be torn where a recorder was killed.
+                with suppress(ValueError):
+                    if text:
+                        self._take(read(text))
         self._tell_nodes()
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ class Appender:
             raise OSError(f"only {written} of {len(data)} bytes could be written")
 
     def begin_anew(self, folder: Path) -> None:
-        """End a line that was torn when an earlier watch was killed."""
+        """End a line that was torn when an earlier watch or recorder was killed."""
         with (folder / RECORD).open("rb") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
@@ -188,7 +188,7 @@ class Record:
 def load(folder: Path) -> Record:
     """Read the record of a folder.
 
-    The last line may be torn, also that of a stretch after which another one began.
+    The last line may be torn, also one after which another stretch or recorder began.
 
     Raises:
         UsageError: there is none, or a line means nothing; says which.
@@ -215,7 +215,7 @@ def _taken_in(record: Record, file: Path) -> Iterator[None]:
                 continue
             try:
                 line = read(text)
-                if torn and not isinstance(line, Stretch):
+                if torn and not isinstance(line, Stretch | RecorderLine):
                     raise _damaged(file, *torn)
                 torn = None
                 record.add(line)

@@ -103,6 +103,7 @@ class Recorder:
         askers = [self._asker(number, pulse) for number in side_by_side(order.flows)]
         at = round(order.unix + clock() - order.monotonic, 4)
         begins = RecorderLine(at=at, recorder=order.recorder, flows=tuple(order.flows))
+        self._appender.begin_anew(order.folder)
         self._appender.append(write(begins))
         # A pause of the collector is a beat that is late, and the loop makes no cycles that last.
         gc.collect()
