@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -15,7 +16,7 @@ from e2e.upgrade.record import load
 from e2e.upgrade.story import story_of
 from e2e.wait import wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 BRIEF, WITHIN = 0.2, 0.06
 NEW, KEPT, UDP, NEW_PORTS = WAYS
 
@@ -86,15 +87,18 @@ def test_a_stopped_recorder_did_not_look(tmp_path):
     with watching(tmp_path, "worker-1") as watch:
         (recorder,) = pids(tmp_path)
         os.kill(recorder, signal.SIGSTOP)
+        began = time.monotonic()
         pass_time(1)
         os.kill(recorder, signal.SIGCONT)
+        stopped = time.monotonic() - began
         pass_time(1)
         story = watch.end()
 
     for flow in story.flows:
         assert flow.judged.outages == []
         longest = max(to - at for at, to in flow.judged.not_looked)
-        assert longest == pytest.approx(1.0, abs=0.2)
+        # This test may itself be late in what it notes.
+        assert longest == pytest.approx(stopped, abs=0.5)
     assert "not looked" in watch.said
 
 
@@ -132,15 +136,15 @@ def test_a_killed_watch_goes_on(tmp_path):
 
 def test_a_busy_machine_makes_no_outage(tmp_path):
     """With more work than cores for some seconds nothing is called an outage."""
-    busy = [start_work() for _ in range(2 * (os.cpu_count() or 1))]
-    try:
-        with watching(tmp_path, "worker-1", "worker-2") as watch:
+    with watching(tmp_path, "worker-1", "worker-2") as watch:
+        busy = [start_work() for _ in range(2 * (os.cpu_count() or 1))]
+        try:
             pass_time(5)
-            story = watch.end()
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+        story = watch.end()
 
     assert [flow.judged.outages for flow in story.flows] == [[]] * 8
     assert sum(flow.judged.answered for flow in story.flows) > 300

@@ -10,7 +10,7 @@ from e2e.selftest.servers import closed_port
 from e2e.selftest.watched import LONG, lines_of, looks, start, watching
 from e2e.wait import wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 WAY = ("new connections",)
 
 

@@ -219,12 +219,17 @@ class Watcher:
                 raise CannotRunError(f"a recorder ended with {dead[0]} at once", "see above")
             return bool(self._signals) or len(state.asked) == len(self._plan.flows)
 
-        wait_until(
-            asked,
-            what="recorders to ask every flow",
-            within=timing.RECORDER_STARTS_WITHIN,
-            every=timing.WATCH_POLL,
-        )
+        try:
+            wait_until(
+                asked,
+                what="recorders to ask every flow",
+                within=timing.RECORDER_STARTS_WITHIN,
+                every=timing.WATCH_POLL,
+            )
+        except WaitedInVainError as error:
+            raise CannotRunError(
+                str(error), "give this machine more time, or less to do"
+            ) from error
 
     def _run(self, command: Sequence[str]) -> None:
         try:
