@@ -69,10 +69,11 @@ RECORD_SUMMED_EVERY = 0.7
 # Who finds the folder in use waits for recorders whose watch was killed: they notice at the next
 # flush, and hear late replies until patience is over.
 RECORD_FREE_WITHIN = 10.0
-# A recorder writes its first line when Python has started, which takes a second on a busy machine.
-RECORDER_STARTS_WITHIN = 30.0
-# It ends as above.
-RECORDER_ENDS_WITHIN = 5.0
+# A recorder writes its first line when Python has started, which takes a second, and was seen to
+# take a minute with a load of 46 on two cores.
+RECORDER_STARTS_WITHIN = 120.0
+# It ends as above; what a starved one has not written yet is worth waiting for.
+RECORDER_ENDS_WITHIN = 15.0
 # A recorder that died is started again, and not a thousand times if it dies at once.
 RECORDER_AGAIN = 1.0
 # Lost attempts with no more than this between them are one outage. Where one of three pods is gone,

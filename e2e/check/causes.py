@@ -9,8 +9,11 @@ from typing import Any, Protocol
 
 from e2e import timing
 from e2e.check.outages import Outage
+from e2e.probe import ANSWERED, FOREIGN, Outcome
 
 TABLE = Path(__file__).with_name("causes.toml")
+# What a rule explains that names no outcomes: not that somebody answers who should not.
+NOBODY = [one for one in Outcome if one not in (ANSWERED, FOREIGN)]
 # In the table, the namespace of what is watched.
 WATCHED = "watched"
 
@@ -134,7 +137,7 @@ def cause_of(
         namespace: of the watched workloads.
     """
     for rule in rules():
-        if way not in (rule.ways or [way]) or outage.kind not in (rule.outcomes or [outage.kind]):
+        if way not in (rule.ways or [way]) or outage.kind not in (rule.outcomes or NOBODY):
             continue
         met = [_met(need, outage, events, node, namespace) for need in rule.needs]
         if all(met):

@@ -259,8 +259,11 @@ class Api:
         """Whether the API server says that it is ready, and says so soon."""
         try:
             answer = self._request("get", "/readyz", patience=timing.READY_ANSWER)
-        except (CannotRunError, DynamicApiError):
+        except CannotRunError:
             return False
+        except DynamicApiError as error:
+            # Who may not ask has been answered by one that is there.
+            return error.status in (401, 403)
         return bool(answer.data == b"ok")
 
     def table(self, kind: str, namespace: str) -> list[dict[str, str]]:

@@ -233,8 +233,9 @@ class Happenings:
             self._run(self._follow, followed)
 
     def stop(self) -> None:
-        """End soon; threads that wait for an answer are left behind."""
-        self._stop.set()
+        """Tell nothing more; threads that wait for an answer are left behind."""
+        with self._telling:
+            self._stop.set()
 
     def _run(self, work: Callable[..., None], *args: Any) -> None:
         threading.Thread(target=work, args=args, daemon=True).start()
@@ -262,8 +263,8 @@ class Happenings:
             began = time.monotonic()
             try:
                 now = self._connected().is_ready()
-            except StopError as error:
-                now, said = False, error.what.splitlines()[0][:200]
+            except AWAY as error:
+                now, said = False, str(error).partition("\n")[0][:200]
             if now != ready:
                 lasted = time.monotonic() - since
                 self._tell(

@@ -5,6 +5,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from e2e.probe.outside import END_OF_HEAD, WITHOUT_LINGERING
 from e2e.upgrade.plan import Plan, WatchedFlow
+from e2e.upgrade.recorder import go_first
 
 WAYS = ("new connections", "one connection", "UDP", "UDP from new ports")
 POD = "echo-a-0"
@@ -46,6 +48,7 @@ class Echo:
     _kept: dict[socket.socket, bytes] = field(default_factory=dict)
     _orders: list[Callable[[], None]] = field(default_factory=list)
     _done: threading.Event = field(default_factory=threading.Event)
+    _done_at: float = 0.0
     _over: bool = False
 
     def start(self) -> None:
@@ -64,24 +67,24 @@ class Echo:
         self._ring.close()
         self._selector.close()
 
-    def vanish(self) -> None:
-        """From now on connections are reset, and new ones and datagrams are refused."""
-        self._do(self._close)
+    def vanish(self) -> float:
+        """From now on connections are reset, and new ones and datagrams are refused; gives when."""
+        return self._do(self._close)
 
-    def come_back(self) -> None:
-        self._do(self._open)
+    def come_back(self) -> float:
+        return self._do(self._open)
 
-    def drop(self) -> None:
+    def drop(self) -> float:
         """From now on lose every packet."""
-        self._do(lambda: [deaf(ears) for ears in (self._tcp, self._udp, *self._kept)])
+        return self._do(lambda: [deaf(ears) for ears in (self._tcp, self._udp, *self._kept)])
 
-    def drop_no_more(self) -> None:
+    def drop_no_more(self) -> float:
         def listen() -> None:
             for ears in (self._tcp, self._udp, *self._kept):
                 with suppress(OSError):
                     ears.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
-        self._do(listen)
+        return self._do(listen)
 
     def end_connections(self) -> None:
         """Close what is open, and nothing else."""
@@ -90,16 +93,18 @@ class Echo:
     def rename(self, pod: str) -> None:
         self._do(lambda: setattr(self, "pod", pod))
 
-    def _do(self, order: Callable[[], object]) -> None:
+    def _do(self, order: Callable[[], object]) -> float:
         self._done.clear()
         self._orders.append(order)
         self._ring.send(b"!")
         self._done.wait(10)
+        return self._done_at
 
     def _obey(self) -> None:
         self._bell.recv(64)
         while self._orders:
             self._orders.pop(0)()
+            self._done_at = time.monotonic()
             self._done.set()
 
     def _open(self) -> None:
@@ -126,6 +131,8 @@ class Echo:
             self._hang_up(one)
 
     def _serve(self) -> None:
+        # Who is starved here would look as if it were away for longer.
+        go_first()
         while not self._over:
             for key, _ in self._selector.select():
                 if key.fileobj.fileno() >= 0:

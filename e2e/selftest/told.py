@@ -6,9 +6,7 @@ from pathlib import Path
 
 from e2e.probe import Outcome
 from e2e.selftest.echoes import WAYS
-from e2e.upgrade.plan import WatchedFlow
-from e2e.upgrade.record import (
-    RECORD,
+from e2e.upgrade.lines import (
     AnyLine,
     AttemptLine,
     End,
@@ -20,6 +18,8 @@ from e2e.upgrade.record import (
     Stretch,
     write,
 )
+from e2e.upgrade.plan import WatchedFlow
+from e2e.upgrade.record import RECORD
 
 BEGAN = 1_800_000_000.0
 RATE = 20.0

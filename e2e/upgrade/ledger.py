@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from e2e.probe import ANSWERED, Outcome, Reply
 from e2e.probe.outcome import CLOSED
 from e2e.probe.pulse import clock
-from e2e.upgrade.plan import WatchedFlow
-from e2e.upgrade.record import (
+from e2e.upgrade.lines import (
     AnyLine,
     AttemptLine,
     Ended,
@@ -19,6 +18,7 @@ from e2e.upgrade.record import (
     PodLine,
     write,
 )
+from e2e.upgrade.plan import WatchedFlow
 
 # After so many in a row that are lost alike, one line tells of all that follow.
 ALIKE = 100

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -10,9 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e2e.probe import Outcome
-from e2e.upgrade.plan import WatchedFlow
-from e2e.upgrade.record import (
-    RECORD,
+from e2e.upgrade.lines import (
     AnyLine,
     AttemptLine,
     EventLine,
@@ -22,6 +21,8 @@ from e2e.upgrade.record import (
     Stretch,
     read,
 )
+from e2e.upgrade.plan import WatchedFlow
+from e2e.upgrade.record import RECORD
 from e2e.upgrade.story import clock_time, is_expected, plain
 
 EVENTS = 6
@@ -65,8 +66,10 @@ class State:
         while chunk := self._file.read(CHUNK):
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             for text in lines:
-                if text:
-                    self._take(read(text))
+                # A line may be torn where a recorder was killed.
+                with suppress(ValueError):
+                    if text:
+                        self._take(read(text))
         self._tell_nodes()
 
     def close(self) -> None:
@@ -170,7 +173,9 @@ def _table(state: State, now: float) -> Group:
         nodes.sort(key=lambda node: (state.now_lost(node) is None, -state.lost.get(node, 0)))
     for node in nodes[:NODES]:
         lost = state.now_lost(node)
-        said = f"{lost[1]} for {now - lost[0]:.1f} s" if lost else "as expected"
+        asked = any(state.flows[number].node == node for number in state.asked)
+        said = "as expected" if asked else "not asked yet"
+        said = f"{lost[1]} for {now - lost[0]:.1f} s" if lost else said
         table.add_row(
             Text("x" if lost else "✓", "red" if lost else "green"),
             Text(plain(node)),

@@ -16,12 +16,18 @@ from pathlib import Path
 
 from e2e import timing
 from e2e.probe import TCP, UDP, Flow, Outside, Target
-from e2e.probe.asking import Asker, NewConnections, NewSourcePorts, OneConnection, OneSourcePort
+from e2e.probe.asking import Asker
+from e2e.probe.connections import NewConnections, OneConnection
+from e2e.probe.datagrams import NewSourcePorts, OneSourcePort
 from e2e.probe.pulse import Pulse, clock
 from e2e.probe.sampler import FILES, NICE
 from e2e.upgrade.ledger import Ledger
+from e2e.upgrade.lines import (
+    RecorderLine,
+    write,
+)
 from e2e.upgrade.plan import Part, WatchedFlow
-from e2e.upgrade.record import Appender, RecorderLine, write
+from e2e.upgrade.record import Appender
 
 WAYS: dict[str, type[Asker]] = {
     "new connections": NewConnections,
@@ -97,6 +103,7 @@ class Recorder:
         askers = [self._asker(number, pulse) for number in side_by_side(order.flows)]
         at = round(order.unix + clock() - order.monotonic, 4)
         begins = RecorderLine(at=at, recorder=order.recorder, flows=tuple(order.flows))
+        self._appender.begin_anew(order.folder)
         self._appender.append(write(begins))
         # A pause of the collector is a beat that is late, and the loop makes no cycles that last.
         gc.collect()
@@ -137,12 +144,12 @@ def main() -> None:
     files = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
     # Each connection to a silent target stays open for seconds.
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
-    _go_first()
+    go_first()
     Recorder(order, sys.stdin.fileno()).run()
 
 
-def _go_first() -> None:
-    """Let a busy machine make others wait, and not the beat; only root may.
+def go_first() -> None:
+    """Let a busy machine make others wait, and not this thread; only root may.
 
     Before all that are not real-time, if the system has that: with nothing but a good nice value a
     beat of 50 ms is still missed several times a second where two cores have twenty programs.

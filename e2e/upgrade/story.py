@@ -9,8 +9,13 @@ from e2e.check.outages import Judged, Mark, Outage, Seen, judge
 from e2e.check.troubles import Trouble, troubles
 from e2e.probe import ANSWERED, Outcome
 from e2e.probe.outcome import CLOSED
+from e2e.upgrade.lines import (
+    AttemptLine,
+    EventLine,
+    Lost,
+)
 from e2e.upgrade.plan import WatchedFlow
-from e2e.upgrade.record import AttemptLine, EventLine, FlowRecord, Lost, Record
+from e2e.upgrade.record import FlowRecord, Record
 
 # Of what may be long, a text shows so much.
 LINES = 40
@@ -145,24 +150,25 @@ def as_text(story: Story) -> str:
             lines.append(f"and {len(story.troubles) - LINES} more")
         lines.append("")
     lines += besides(story)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(map(plain, lines)).rstrip() + "\n"
 
 
 def headline(story: Story) -> str:
     """Whether users noticed, in one line."""
     asked = sum(one.judged.answered + one.judged.lost for one in story.flows)
-    watched = f"{len(story.nodes)} nodes, {len(story.flows)} flows, {asked} attempts"
+    nodes = len(story.nodes)
+    watched = f"{nodes} node{'s' * (nodes != 1)}, {len(story.flows)} flows, {asked} attempts"
     over = f"in {duration(story.until - story.began)} ({watched})"
     if not asked:
         return f"Nothing was watched {over}"
     if not story.troubles:
         return f"Nobody noticed anything {over}"
-    nodes = {trouble.node for trouble in story.troubles}
+    lost = {trouble.node for trouble in story.troubles}
     worst = max((trouble.worst for trouble in story.troubles), key=lambda one: one.length)
     many = len(story.troubles)
     return (
-        f"Users noticed: {many} outage{'s' if many > 1 else ''} on {len(nodes)} of "
-        f"{len(story.nodes)} nodes, the longest {length(worst)}, {over}"
+        f"Users noticed: {many} outage{'s' * (many != 1)} on {len(lost)} of "
+        f"{nodes} node{'s' * (nodes != 1)}, the longest {length(worst)}, {over}"
     )
 
 

@@ -12,8 +12,10 @@ from markupsafe import Markup
 
 from e2e.check.causes import Cause
 from e2e.check.outages import Outage
+from e2e.upgrade.lines import (
+    EventLine,
+)
 from e2e.upgrade.plan import WatchedFlow
-from e2e.upgrade.record import EventLine
 from e2e.upgrade.story import (
     FlowStory,
     Story,
@@ -169,15 +171,15 @@ def _node(node: str, flows: Sequence[FlowStory], number: int, *, unfolded: bool)
     whole = Line(f"r{number}", node, "node", folds=len(flows), unfolded=unfolded)
     # Rows of quiet paths would only push the others off the screen.
     quiet = [one for one in flows if not one.judged.outages]
-    whole.bars = _merged(_calm(one) for one in flows) + [
-        bar for one in flows for bar in _outages(one)
-    ]
+    # When nobody looked is hatched over what was seen on both sides of it.
+    whole.bars = [bar for one in flows for bar in _outages(one)]
+    whole.bars += _merged(_calm(one) for one in flows)
     lines = [whole]
     for place, one in enumerate(sorted(flows, key=lambda one: not one.judged.outages)):
         label = one.flow.path + ("" if one.flow.expects == "answered" else " (blocked)")
         line = Line(f"r{number}-{place}", label, "path", under=whole.id)
         line.folded = not unfolded or one in quiet
-        line.bars = _calm(one) + _outages(one)
+        line.bars = _outages(one) + _calm(one)
         lines.append(line)
     if quiet and unfolded:
         whole.unfolded = len(quiet) < len(flows)

@@ -19,9 +19,15 @@ from e2e import timing
 from e2e.cluster.happenings import Happening, Happenings
 from e2e.errors import CannotRunError, UsageError
 from e2e.probe.pulse import clock
+from e2e.upgrade.lines import (
+    End,
+    EventLine,
+    Stretch,
+    write,
+)
 from e2e.upgrade.live import Screen, State
 from e2e.upgrade.plan import PLAN, Plan, WatchedFlow
-from e2e.upgrade.record import Appender, End, EventLine, Stretch, write
+from e2e.upgrade.record import Appender
 from e2e.upgrade.recorder import Order, shares
 from e2e.wait import WaitedInVainError, wait_until
 
@@ -213,12 +219,17 @@ class Watcher:
                 raise CannotRunError(f"a recorder ended with {dead[0]} at once", "see above")
             return bool(self._signals) or len(state.asked) == len(self._plan.flows)
 
-        wait_until(
-            asked,
-            what="recorders to ask every flow",
-            within=timing.RECORDER_STARTS_WITHIN,
-            every=timing.WATCH_POLL,
-        )
+        try:
+            wait_until(
+                asked,
+                what="recorders to ask every flow",
+                within=timing.RECORDER_STARTS_WITHIN,
+                every=timing.WATCH_POLL,
+            )
+        except WaitedInVainError as error:
+            raise CannotRunError(
+                str(error), "give this machine more time, or less to do"
+            ) from error
 
     def _run(self, command: Sequence[str]) -> None:
         try:
