@@ -9,10 +9,7 @@ from e2e.check.work import is_within, went, worked_on
 from e2e.errors import UsageError
 from e2e.probe import ANSWERED, REFUSED
 from e2e.selftest.clusters import HOME, RUN
-from e2e.upgrade.noticed import read
-from e2e.upgrade.plan import Plan, WatchedFlow
-from e2e.upgrade.record import (
-    RECORD,
+from e2e.upgrade.lines import (
     AttemptLine,
     Ended,
     EventLine,
@@ -22,6 +19,9 @@ from e2e.upgrade.record import (
     Stretch,
     write,
 )
+from e2e.upgrade.noticed import read
+from e2e.upgrade.plan import Plan, WatchedFlow
+from e2e.upgrade.record import RECORD
 
 BEGAN = 1_800_000_000.0
 
