@@ -72,6 +72,10 @@ upstream-specs: environment ## run Kubernetes' own NodePort specs on a node imag
 bench: environment ## how fast the harness is; writes docs/benchmarks.md: ARGS="--only specs,growth --times 1"
 	@$(VENV)/bin/python -m e2e.bench $(ARGS)
 
+.PHONY: quiet-watch
+quiet-watch: environment ## watch what does not change, and see no outage: ARGS="--seconds 1000 --nodes 50 --busy 2"
+	@$(VENV)/bin/python -m e2e.selftest.quiet $(ARGS)
+
 .PHONY: lock
 lock: ## resolve the dependencies anew, with hashes
 	@uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; \

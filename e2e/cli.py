@@ -26,6 +26,8 @@ from e2e.provider.lane import FAMILIES, PROXIES, Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
+from e2e.upgrade.command import watch
+from e2e.upgrade.commands import compare, prepare, verify
 
 COULD_NOT_RUN = 2
 # More processes than cores is right: most of a clause is waiting.
@@ -38,6 +40,10 @@ def group() -> None:
 
     Exit codes: 0 all held, 1 a clause did not, 2 could not run, 3 refused for safety, 4 usage.
     """
+
+
+for command in (prepare, watch, verify, compare):
+    group.add_command(command)
 
 
 def main() -> None:
@@ -159,7 +165,7 @@ def clean(kube_context: str | None, kubeconfig: str | None) -> None:
     if kube_context:
         why = f"interrupted runs left them and cordons in {kube_context}"
         with _gathered(failures), steps.step("namespaces", why) as step:
-            gone, foreign = leftovers.undo_in_cluster(Api(file, kube_context))
+            gone, foreign = leftovers.undo_in_cluster(Api(file, kube_context), kept=True)
             stay = f"; {', '.join(foreign)} belong to runs of other machines" if foreign else ""
             step.done(f"removed {', '.join(gone) or 'none'}{stay}")
     with steps.step("folders", "interrupted runs shared them") as step:

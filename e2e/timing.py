@@ -7,6 +7,9 @@ ATTEMPT = 3.5
 
 # Linux waits 1 s for the answer to its first packet; earlier than this it has not sent another.
 SYN_AGAIN = 0.9
+# A node remembers for 120 s where it sent the first packet of a caller who got no answer
+# (nf_conntrack_tcp_timeout_syn_sent).
+NODES_FORGET_CALLER = 125.0
 
 # --- looking until it settles ----------------------------------------------------------------
 # kube-proxy syncs at most once a second in kind and may have one sync to catch up with.
@@ -60,11 +63,49 @@ ATTEMPTS_WITHIN = 60.0
 # A sampler that was kept from asking for longer than this saw too little to call it unbroken.
 BLIND_FOR_AT_MOST = 2.0
 
+# Who kills a watch loses at most a second of it: what is flushed, and what is summed up.
+RECORD_FLUSHED_EVERY = 0.2
+RECORD_SUMMED_EVERY = 0.7
+# Who finds the folder in use waits for recorders whose watch was killed: they notice at the next
+# flush, and hear late replies until patience is over.
+RECORD_FREE_WITHIN = 10.0
+# A recorder writes its first line when Python has started, which takes a second, and was seen to
+# take a minute with a load of 46 on two cores.
+RECORDER_STARTS_WITHIN = 120.0
+# It ends as above; what a starved one has not written yet is worth waiting for.
+RECORDER_ENDS_WITHIN = 15.0
+# A recorder that died is started again, and not a thousand times if it dies at once.
+RECORDER_AGAIN = 1.0
+# Lost attempts with no more than this between them are one outage. Where one of three pods is gone,
+# two thirds of new connections are answered, and ten in a row once in sixty times.
+ONE_OUTAGE_WITHIN = 0.5
+# A kept connection that ended was opened again at once: by the next beat, or the one after.
+REOPENED_WITHIN = 0.15
+# What happened so long before an outage, or so soon after it began to be seen, may be its reason:
+# kube-proxy syncs a second after a change, and what the API server tells is late on busy machines.
+REASON_BEFORE = 3.0
+REASON_AFTER = 1.0
+# What is shown is read from the record; more often would cost more than the recorder.
+SHOWN_EVERY = 0.5
+# The one who looks whether a command has ended, or a file is there.
+WATCH_POLL = 0.1
+
 # --- affinity --------------------------------------------------------------------------------
 # Clients that come back after this have waited longer than the brief timeout and over half of the
 # lasting one; it leaves seconds for asking them all, which a busy machine needs.
 AFFINITY_PAUSE = 9.0
 AFFINITY_BRIEF, AFFINITY_LASTING = 2, 15
+
+# --- upgrades --------------------------------------------------------------------------------
+# A pod that is drained goes on serving until every node has heard that it is leaving, which takes
+# about a second and, on two busy cores, up to 4 s.
+WATCHED_LINGER = 6
+# Who was wrong for half a minute is asked again after the next change, and will hardly be right.
+SETTLE_AGAIN_WITHIN = 8.0
+# From the word to end until a pod is gone: it lingers, and its kubelet may be busy.
+POD_GOES_WITHIN = WATCHED_LINGER + 30.0
+# What differs by less between two runs nobody calls slower; proxies sync once a second at most.
+NOTICED_IN_CONVERGING = 0.5
 
 # --- waiting for the cluster -----------------------------------------------------------------
 # A pod whose image is on the node is Ready in 1 to 3 s; the rest is for a starved CPU or a pull.
@@ -75,6 +116,17 @@ NODES_READY_WITHIN = 180.0
 POLL_EVERY = 0.25
 # One request to the API server; a small control plane under load answers within a few seconds.
 API_REQUEST = 30.0
+# A watch of the API server is ended by it after so many seconds, and begun again. Without its end
+# a server that went away without a word would be listened to for ever.
+FOLLOW_FOR = 30
+FOLLOW_LISTENS = FOLLOW_FOR + 5.0
+# How often it is asked whether it is ready, for how long, and how soon after an error what is
+# watched is asked for again: its coming and going is told to a quarter of a second.
+READY_EVERY = 0.25
+READY_ANSWER = 2.0
+FOLLOW_AGAIN = 0.5
+# Who holds a lease renews it every 2 s (leader-elect-retry-period).
+LEASE_IDLE_AFTER = 5.0
 # A watch tells what the API server has stored within milliseconds; it is asked again after 1 s.
 TOLD_WITHIN = 30.0
 # The API server goes over all allocations of node ports every 3 minutes, and one pass is quick.

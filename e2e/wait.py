@@ -131,6 +131,11 @@ def wait_until(
     return value
 
 
+def pause(stop: Event, seconds: float) -> bool:
+    """Let others go on for so many seconds, or until `stop` is set; whether it is."""
+    return stop.wait(seconds)
+
+
 async def beats(every: float, stop: Event) -> AsyncIterator[int]:
     """Count from 0 on, one number every `every` seconds, until `stop` is set.
 

@@ -4,7 +4,7 @@ from statistics import median
 from typing import Any
 
 from e2e.bench.ground import FAMILIES, Ground
-from e2e.bench.junit import FAILED, HELD, SKIPPED
+from e2e.report.summary import FAILED, HELD, SKIPPED
 
 NAME = "contract"
 TITLE = "The contract: time and memory"

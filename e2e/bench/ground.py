@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2e import timing
-from e2e.bench.junit import Case, read_cases
 from e2e.bench.memory import memory_of
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
@@ -20,6 +19,8 @@ from e2e.provider import kind
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
+from e2e.report.junit import Case, read_cases
+from e2e.report.summary import FAILED
 from e2e.wait import WaitedInVainError, wait_until
 
 # Which clauses are measured: all that are neither slow nor disruptive.
@@ -44,8 +45,12 @@ class Run:
     cases: list[Case]
 
     def ended(self, how: str) -> list[str]:
-        """The ids of the clauses that ended in one way."""
-        return sorted(case.clause for case in self.cases if case.ended == how)
+        """The ids of the clauses that ended in one way; one that could not be judged failed too."""
+        return sorted(
+            case.clause
+            for case in self.cases
+            if case.ended == how or (how == FAILED and case.is_wrong)
+        )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from e2e.bench.ground import FAMILIES, Ground
-from e2e.bench.junit import FAILED, HELD
 from e2e.report.clauses import Clause, read_clauses
+from e2e.report.summary import FAILED, HELD
 
 NAME = "growth"
 TITLE = "Growth with the number of nodes"

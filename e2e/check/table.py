@@ -79,7 +79,12 @@ class FlickerError(NotSettledError):
     """A table did not go on to hold; the message is the table with its wrong lines marked."""
 
 
-def assert_serves(table: Table, *, times: int = timing.LOOKS_IN_A_ROW) -> None:
+def assert_serves(
+    table: Table,
+    *,
+    times: int = timing.LOOKS_IN_A_ROW,
+    within: float = timing.SETTLE_WITHIN,
+) -> None:
     """Let a table settle, and from then on let not one connection of a sample go wrong.
 
     The sample is drawn from the flows that have to be answered; the others were looked at.
@@ -88,7 +93,7 @@ def assert_serves(table: Table, *, times: int = timing.LOOKS_IN_A_ROW) -> None:
         NotSettledError: it did not settle, or not for good; shows every flow, the wrong marked.
         ValueError: the table wants no answer from anybody, so a dead cluster would pass.
     """
-    assert_settles(table, times=times)
+    assert_settles(table, times=times, within=within)
     answering = {flow: want for flow, want in table.items() if as_want(want).outcomes == {ANSWERED}}
     assert_only(draw(answering, SAMPLE), answering)
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -218,6 +218,54 @@ class Api:
         told = self._raw("get", f"{self._path(*_kind(kind), None, namespace)}?{urlencode(query)}")
         return [json.loads(line) for line in told.splitlines()]
 
+    def snapshot(
+        self, kind: str, namespace: str | None = None, *, where: str = ""
+    ) -> tuple[list[Object], str]:
+        """List objects, and the resource version after which `follow` tells what changes."""
+        path = self._path(*_kind(kind), None, namespace)
+        query = {"fieldSelector": where} if where else {}
+        told = _stored(f"list {kind}", self._send("get", path, query=query))
+        return list(told["items"]), str(told["metadata"]["resourceVersion"])
+
+    def follow(
+        self, kind: str, namespace: str | None = None, *, since: str, where: str = ""
+    ) -> Iterator[Object]:
+        """Give what is told of objects, as it happens, until the API server ends the watch.
+
+        Raises:
+            CannotRunError: the API server went away, or said nothing for a while.
+            ApiRefusedError: it does not tell, or no longer what happened since then.
+        """
+        query = {"watch": "true", "resourceVersion": since, "allowWatchBookmarks": "true"}
+        query |= {"fieldSelector": where} if where else {}
+        query |= {"timeoutSeconds": str(timing.FOLLOW_FOR)}
+        path = f"{self._path(*_kind(kind), None, namespace)}?{urlencode(query)}"
+        answer = self._request("get", path, patience=timing.FOLLOW_LISTENS)
+        rest = b""
+        try:
+            for chunk in answer.stream(65536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    told = json.loads(line)
+                    if told["type"] == "ERROR":
+                        raise ApiRefusedError(f"follow {kind}", told["object"])
+                    yield told
+        except urllib3.exceptions.HTTPError as error:
+            raise self._no_answer(error) from error
+        finally:
+            answer.close()
+
+    def is_ready(self) -> bool:
+        """Whether the API server says that it is ready, and says so soon."""
+        try:
+            answer = self._request("get", "/readyz", patience=timing.READY_ANSWER)
+        except CannotRunError:
+            return False
+        except DynamicApiError as error:
+            # Who may not ask has been answered by one that is there.
+            return error.status in (401, 403)
+        return bool(answer.data == b"ok")
+
     def table(self, kind: str, namespace: str) -> list[dict[str, str]]:
         """List objects as `kubectl get` prints them: one dict of column and cell a row."""
         answer = self._send("get", self._path(*_kind(kind), None, namespace), accept=TABLE)
@@ -307,6 +355,8 @@ class Api:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        *,
+        patience: float = timing.API_REQUEST,
     ) -> Any:
         try:
             return self._client.request(
@@ -316,7 +366,7 @@ class Api:
                 content_type=content_type,
                 header_params={"Accept": accept},
                 serialize=False,
-                _request_timeout=timing.API_REQUEST,
+                _request_timeout=patience,
             )
         except urllib3.exceptions.HTTPError as error:
             raise self._no_answer(error) from error
@@ -335,10 +385,12 @@ KINDS = {
     "Endpoints": "v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "Event": "v1",
+    "Lease": "coordination.k8s.io/v1",
     "Namespace": "v1",
     "NetworkPolicy": "networking.k8s.io/v1",
     "Node": "v1",
     "Pod": "v1",
+    "PodDisruptionBudget": "policy/v1",
     "Service": "v1",
     "ServiceAccount": "v1",
 }

@@ -20,6 +20,15 @@ GATE = "/tmp/ready"  # noqa: S108  # of the pod
 GATE_PORT = 8090
 # All new pods of a rollout at once, and no old one goes before.
 AT_ONCE = {"maxSurge": "100%", "maxUnavailable": 0}
+# How the scheduler spreads a Deployment over the nodes, which a rollout has to leave room for.
+EVENLY, ONE_A_NODE = "evenly", "one a node"
+ROLLED_OUT = {
+    EVENLY: AT_ONCE,
+    # No node has room for a second one.
+    ONE_A_NODE: {"maxSurge": 0, "maxUnavailable": "25%"},
+}
+HOST = "kubernetes.io/hostname"
+ALWAYS = "requiredDuringSchedulingIgnoredDuringExecution"
 # So that a part of a group can be selected.
 SEAT_LABEL, NODE_LABEL = "seat", "node"
 # What a pod that only runs once may write before its node evicts it, and what is more than that.
@@ -232,6 +241,17 @@ class ScaledEcho(Echo):
         self.api.change("Deployment", self.name, {"spec": change}, self.namespace)
         self.await_ready(len(old), instead_of=old)
 
+    def limit_disruptions(self) -> None:
+        """Let a drain take one pod after another, each when the one before has its successor."""
+        self.api.create(
+            {
+                "apiVersion": "policy/v1",
+                "kind": "PodDisruptionBudget",
+                "metadata": {"name": self.name, "namespace": self.namespace},
+                "spec": {"maxUnavailable": 1, "selector": {"matchLabels": self.labels}},
+            }
+        )
+
     def move(self, node: Node) -> None:
         """Replace every pod by one on this node, and wait until there are only those, all Ready."""
         old = frozenset(self.pods)
@@ -321,6 +341,8 @@ def place_scaled(
     on: Node | None = None,
     linger: int | None = None,
     strategy: Mapping[str, Any] | None = None,
+    spread: str = "",
+    tolerations: Sequence[Mapping[str, str]] | None = None,
 ) -> ScaledEcho:
     """Create a Deployment of echo pods and wait until `count` of them are Ready.
 
@@ -331,6 +353,8 @@ def place_scaled(
         on: the node of all of them; the scheduler is not asked.
         linger: as in `place`.
         strategy: of a rollout; all new pods at once, and no old one less, by default.
+        spread: EVENLY over the nodes as far as they have room, or ONE_A_NODE and no more.
+        tolerations: instead of those that let a pod go everywhere, cordoned nodes included.
     """
     name = _name()
     echo = ScaledEcho(api, name, namespace, {"echo": name})
@@ -339,6 +363,11 @@ def place_scaled(
         pod["spec"]["nodeName"] = on.name
     if linger:
         _linger(pod["spec"], linger)
+    if spread:
+        pod["spec"] |= _spread(spread, echo.labels)
+        strategy = strategy or ROLLED_OUT[spread]
+    if tolerations is not None:
+        pod["spec"]["tolerations"] = list(tolerations)
     api.create(
         {
             "apiVersion": "apps/v1",
@@ -430,6 +459,23 @@ def _linger(spec: dict[str, Any], seconds: int) -> None:
     spec["containers"][0]["readinessProbe"]["httpGet"]["path"] = "/healthz"
     spec["containers"][0]["args"].append(f"--delay-shutdown={seconds}")
     spec["terminationGracePeriodSeconds"] = seconds + 5
+
+
+def _spread(how: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    of_group = {"labelSelector": {"matchLabels": dict(labels)}}
+    if how == ONE_A_NODE:
+        term = {**of_group, "topologyKey": HOST}
+        return {"affinity": {"podAntiAffinity": {ALWAYS: [term]}}}
+    constraint = {
+        **of_group,
+        "topologyKey": HOST,
+        "maxSkew": 1,
+        # A drain must find room for them on the nodes that are left.
+        "whenUnsatisfiable": "ScheduleAnyway",
+        # The pods of a rollout that are about to go are none that count.
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+    return {"topologySpreadConstraints": [constraint]}
 
 
 def _use_host_network(spec: dict[str, Any], port: int) -> None:

@@ -122,10 +122,11 @@ def remove_callers(engine: Engine, *, run: str | None = None) -> list[str]:
     return removed
 
 
-def undo_in_cluster(api: Api) -> tuple[list[str], list[str]]:
+def undo_in_cluster(api: Api, *, kept: bool = False) -> tuple[list[str], list[str]]:
     """Remove the namespaces of this machine's dead runs, and lift their cordons.
 
-    A run of another machine cannot be asked whether it is alive, so its things stay.
+    A run of another machine cannot be asked whether it is alive, so its things stay. So does what
+    was prepared for an upgrade, unless `kept` asks for its end too.
 
     Returns:
         The names of the namespaces and nodes that were dealt with, and those of other machines.
@@ -133,7 +134,7 @@ def undo_in_cluster(api: Api) -> tuple[list[str], list[str]]:
     cordoned, cordoned_elsewhere = _of_dead_runs(node.cordoned(api))
     for name in cordoned:
         node.uncordon(api, name)
-    namespaces, namespaces_elsewhere = _of_dead_runs(namespace.runs(api))
+    namespaces, namespaces_elsewhere = _of_dead_runs(namespace.runs(api, kept=kept))
     namespace.remove(api, namespaces, wait=False)
     return cordoned + namespaces, cordoned_elsewhere + namespaces_elsewhere
 

@@ -5,11 +5,21 @@ from e2e.cluster.api import Api, names_by
 from e2e.wait import wait_until
 
 RUN_LABEL = "nodeport-e2e/run"
+# On what was prepared for later, and outlives the process that made it.
+KEPT_LABEL = "nodeport-e2e/kept"
 
 
-def make(api: Api, name: str, run: str) -> str:
-    """Create a namespace of this run in which pods can start at once, and return its name."""
+def make(api: Api, name: str, run: str, *, kept: bool = False) -> str:
+    """Create a namespace of this run in which pods can start at once, and return its name.
+
+    Args:
+        api: the cluster.
+        name: of the namespace.
+        run: whose it is.
+        kept: whether it stays when the run ends, until somebody asks for its end.
+    """
     labels = {RUN_LABEL: run, "pod-security.kubernetes.io/enforce": "privileged"}
+    labels |= {KEPT_LABEL: "yes"} if kept else {}
     api.create(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     )
@@ -19,9 +29,11 @@ def make(api: Api, name: str, run: str) -> str:
     return name
 
 
-def runs(api: Api) -> dict[str, list[str]]:
-    """Every run that has namespaces in this cluster, with their names."""
-    return names_by(api.find_all("Namespace"), "labels", RUN_LABEL)
+def runs(api: Api, *, kept: bool = False) -> dict[str, list[str]]:
+    """Every run that has namespaces in this cluster, with their names; kept ones if asked for."""
+    every = api.find_all("Namespace")
+    chosen = [n for n in every if kept or KEPT_LABEL not in n["metadata"].get("labels", {})]
+    return names_by(chosen, "labels", RUN_LABEL)
 
 
 def remove(api: Api, names: list[str], *, wait: bool) -> None:

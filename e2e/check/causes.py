@@ -1,0 +1,169 @@
+"""Why there was an outage: what happened in the cluster at that moment, by a table of rules."""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from e2e import timing
+from e2e.check.outages import Outage
+from e2e.probe import ANSWERED, FOREIGN, Outcome
+
+TABLE = Path(__file__).with_name("causes.toml")
+# What a rule explains that names no outcomes: not that somebody answers who should not.
+NOBODY = [one for one in Outcome if one not in (ANSWERED, FOREIGN)]
+# In the table, the namespace of what is watched.
+WATCHED = "watched"
+
+
+class Event(Protocol):
+    """Something that happened in the cluster; Unix times."""
+
+    @property
+    def at(self) -> float:
+        """When it was seen."""
+        ...
+
+    @property
+    def since(self) -> float | None:
+        """When it began, where it is the end of something that lasted."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What happened."""
+        ...
+
+    @property
+    def node(self) -> str:
+        """On which node, if on one."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """To which object."""
+        ...
+
+    @property
+    def said(self) -> str:
+        """More, for the reader."""
+        ...
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that must have happened for a rule to fit."""
+
+    kind: str
+    name: str = ""
+    said: str = ""
+    here: bool = False
+    during: bool = False
+    before: float = timing.REASON_BEFORE
+    after: float = timing.REASON_AFTER
+
+    def fits(self, event: Event, outage: Outage, node: str, namespace: str) -> bool:
+        """Whether an event is what is needed."""
+        name = f"{namespace}/" if self.name == WATCHED else self.name
+        began = event.at if event.since is None else event.since
+        return (
+            event.kind == self.kind
+            and event.name.startswith(name)
+            and self.said in event.said
+            and (not self.here or event.node == node)
+            and began <= (outage.end if self.during else outage.start) + self.after
+            and event.at >= outage.start - self.before
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of thumb."""
+
+    id: str
+    say: str
+    needs: list[Need]
+    source: str = ""
+    ways: list[str] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event as the words of a rule may name it."""
+
+    node: str
+    name: str
+    said: str
+    lasted: float
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why there was an outage.
+
+    Attributes:
+        rule: the id of the rule that fits; empty if none does.
+        why: in words.
+    """
+
+    rule: str
+    why: str
+
+
+@cache
+def rules() -> list[Rule]:
+    """All rules, in the order in which they are tried."""
+    table = tomllib.loads(TABLE.read_text())["cause"]
+    return [_rule(entry) for entry in table]
+
+
+def _rule(entry: dict[str, Any]) -> Rule:
+    return Rule(**{**entry, "needs": [Need(**need) for need in entry["needs"]]})
+
+
+def cause_of(
+    outage: Outage, events: Sequence[Event], *, node: str, way: str, namespace: str
+) -> Cause:
+    """Find the first rule that fits an outage.
+
+    Args:
+        outage: which.
+        events: of the cluster.
+        node: through which was asked.
+        way: how it was asked.
+        namespace: of the watched workloads.
+    """
+    for rule in rules():
+        if way not in (rule.ways or [way]) or outage.kind not in (rule.outcomes or NOBODY):
+            continue
+        met = [_met(need, outage, events, node, namespace) for need in rule.needs]
+        if all(met):
+            told = [_told(event) for event in met if event]
+            return Cause(rule.id, rule.say.format(*told, node=node))
+    return Cause("", "nothing is known that happened then")
+
+
+def _met(
+    need: Need, outage: Outage, events: Sequence[Event], node: str, namespace: str
+) -> Event | None:
+    """The event nearest to the beginning of an outage that is what is needed."""
+    fitting = [event for event in events if need.fits(event, outage, node, namespace)]
+    return min(fitting, key=lambda event: abs(event.at - outage.start), default=None)
+
+
+def _told(event: Event) -> Told:
+    lasted = event.at - (event.at if event.since is None else event.since)
+    return Told(event.node, event.name, event.said, lasted)
+
+
+def around(outage: Outage, events: Sequence[Event]) -> list[Event]:
+    """What happened from shortly before an outage to its end."""
+    since, until = outage.start - timing.REASON_BEFORE, outage.end + timing.REASON_AFTER
+    return [
+        event
+        for event in events
+        if (event.at if event.since is None else event.since) <= until and event.at >= since
+    ]

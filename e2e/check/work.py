@@ -1,0 +1,64 @@
+"""Which node was being worked on, and whose pod went, by what happened in the cluster. Pure."""
+
+from collections.abc import Iterable, Sequence
+from math import inf
+
+from e2e import timing
+from e2e.check.causes import Event
+from e2e.check.outages import Span
+
+# What begins work on a node, and what ends it.
+BEGINS = {"cordoned": "uncordoned", "node-not-ready": "node-ready", "node-removed": "node-added"}
+# What is work on a node by itself.
+MOMENTS = ("kubelet-version", "kubelet-started", "node-restarted", "proxy-started", "node-added")
+# What is work where it happens to a node's kube-proxy.
+OF_PROXIES = ("pod-terminating", "pod-gone", "pod-added", "pod-started")
+PROXY = "kube-system/kube-proxy-"
+WENT = ("pod-terminating", "pod-gone", "pod-not-ready")
+
+
+def worked_on(events: Iterable[Event]) -> dict[str, list[Span]]:
+    """When each node was being worked on, as far as events tell.
+
+    From shortly before each event, which may be told late, until its effects have come.
+    """
+    spans: dict[str, list[Span]] = {}
+    open_since: dict[tuple[str, str], float] = {}
+    for event in sorted(events, key=lambda each: each.at):
+        if not event.node:
+            continue
+        began = event.at if event.since is None else event.since
+        if event.kind in BEGINS:
+            open_since.setdefault((event.node, BEGINS[event.kind]), began)
+        elif (opened := open_since.pop((event.node, event.kind), None)) is not None:
+            spans.setdefault(event.node, []).append(_around(opened, event.at))
+        of_proxy = event.kind in OF_PROXIES and event.name.startswith(PROXY)
+        if event.kind in MOMENTS or of_proxy:
+            spans.setdefault(event.node, []).append(_around(began, event.at))
+    for (node, _), since in open_since.items():
+        spans.setdefault(node, []).append(_around(since, inf))
+    return spans
+
+
+def is_within(moment: float, spans: Iterable[Span]) -> bool:
+    """Whether a moment is in one of some times."""
+    return any(since <= moment <= until for since, until in spans)
+
+
+def went(pod: str, moment: float, events: Sequence[Event]) -> bool:
+    """Whether a pod, with its namespace, was on its way out at a moment.
+
+    With a namespace and a slash alone, whether any pod of it was.
+
+    A pod that goes on serving after it was told to end ends its conversations when it is gone.
+    """
+    return any(
+        event.kind in WENT
+        and (event.name.startswith(pod) if pod.endswith("/") else event.name == pod)
+        and moment - timing.POD_GOES_WITHIN <= event.at <= moment + timing.REASON_BEFORE
+        for event in events
+    )
+
+
+def _around(since: float, until: float) -> Span:
+    return since - timing.REASON_AFTER, until + timing.REASON_BEFORE

@@ -1,0 +1,139 @@
+"""A flow that is asked on a beat: each is an attempt of its own, whatever became of the last."""
+
+import os
+import socket
+from typing import Protocol
+
+from e2e import timing
+from e2e.errors import ProbeBrokenError
+from e2e.probe.flow import Flow
+from e2e.probe.outcome import outcome_of
+from e2e.probe.outside import family_for
+from e2e.probe.pulse import Pulse, clock
+from e2e.probe.reply import Reply
+
+# Of a reply, so much at once.
+LARGEST = 4096
+
+
+class Listener(Protocol):
+    """Who is told what the attempts of a flow brought."""
+
+    def ended(self, key: int, began: float, reply: Reply) -> None:
+        """An attempt ended; one that is silent ends when patience does."""
+        ...
+
+    def came_late(self, key: int, began: float, reply: Reply, *, lost: bool) -> None:
+        """One that was called silent was answered; `lost` if only what was sent again was."""
+        ...
+
+    def closed(self, key: int, pod: str, how: str) -> None:
+        """The connection that is kept has ended, whether or not an answer was awaited."""
+        ...
+
+    def unasked(self, key: int, why: str) -> None:
+        """This machine could not make an attempt, so nothing is known."""
+        ...
+
+
+class Asker:
+    """One flow that is asked in one way.
+
+    Attributes:
+        key: what the listener knows the flow by.
+        flow: who calls whom.
+        patience: seconds after which an attempt is called silent.
+        hears_late: whether it is listened for longer, as a late answer is no lost one.
+    """
+
+    def __init__(
+        self,
+        key: int,
+        flow: Flow,
+        pulse: Pulse,
+        listener: Listener,
+        *,
+        patience: float = timing.SYN_AGAIN,
+        hears_late: bool = True,
+    ) -> None:
+        self.key, self.flow, self.pulse, self.listener = key, flow, pulse, listener
+        self.patience, self.hears_late = patience, hears_late
+        self.address = (flow.target.address, flow.target.port)
+        self.family = family_for(flow.target.address)
+        self._stale: dict[int, float] = {}
+
+    def beat(self) -> None:
+        """Make an attempt."""
+        try:
+            self.ask()
+        except OSError as error:
+            self.failed(clock(), error)
+        except ProbeBrokenError as error:
+            self.listener.unasked(self.key, str(error))
+
+    def ask(self) -> None:
+        """Begin an attempt, and leave its end to the pulse."""
+        raise NotImplementedError
+
+    def failed(self, began: float, error: OSError, opened: float = 0.0) -> None:
+        """Tell how an attempt ended that brought an error."""
+        try:
+            outcome = outcome_of(error)
+        except ProbeBrokenError:
+            said = os.strerror(error.errno) if error.errno else str(error)
+            self.listener.unasked(self.key, said)
+            return
+        self.tell(began, Reply(outcome, clock() - began, opened=opened))
+
+    def tell(self, began: float, reply: Reply) -> None:
+        """Tell how an attempt ended."""
+        self.listener.ended(self.key, began, self.flow.checked(reply))
+
+    def tell_late(self, began: float, reply: Reply, *, lost: bool = False) -> None:
+        """Tell that a silent one was answered after all."""
+        self.listener.came_late(self.key, began, self.flow.checked(reply), lost=lost)
+
+    def fresh(self, kind: socket.SocketKind) -> socket.socket:
+        """Open a socket at a port from which nothing was lost lately.
+
+        A node sends what comes from such a port to the same pod again for two minutes, though it
+        be gone (nf_conntrack_tcp_timeout_syn_sent), so it would not be a new client.
+        """
+        while True:
+            try:
+                new = socket.socket(self.family, kind)
+                new.setblocking(False)
+            except OSError as error:
+                raise ProbeBrokenError(f"no socket: {error.strerror}") from error
+            if not self._stale:
+                return new
+            now = clock()
+            self._stale = {port: until for port, until in self._stale.items() if until > now}
+            try:
+                new.bind(("", 0))
+            except OSError as error:
+                new.close()
+                raise ProbeBrokenError(f"no port to call from: {error.strerror}") from error
+            if new.getsockname()[1] not in self._stale:
+                return new
+            new.close()
+
+    def avoid(self, used: socket.socket) -> None:
+        """Do not call from this socket's port again until nodes have forgotten it."""
+        self._stale[used.getsockname()[1]] = clock() + timing.NODES_FORGET_CALLER
+
+
+class Beat:
+    """One attempt among several that share a socket.
+
+    Attributes:
+        began: when.
+        ended: whether it was told how it ended, but for silence.
+        waited: whether patience is over.
+    """
+
+    __slots__ = ("began", "ended", "waited")
+
+    def __init__(self) -> None:
+        self.began = clock()
+        self.ended = self.waited = False

@@ -1,0 +1,96 @@
+"""A loop that never waits for one socket alone: beats on time, and its own lateness is known."""
+
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import Protocol
+
+Do = Callable[[], None]
+
+_SUSPEND_COUNTS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def clock() -> float:
+    """Seconds of a clock that never jumps, is the same in every process, and counts suspension."""
+    return time.clock_gettime(_SUSPEND_COUNTS)
+
+
+class Beaten(Protocol):
+    """Who does something on every beat."""
+
+    def beat(self) -> None:
+        """Do it now, and do not wait for anything."""
+        ...
+
+
+class Pulse:
+    """Calls everybody once a beat, and those whose sockets are ready or whose time is over.
+
+    Everybody has a place of their own within the beat, so that the work is spread evenly.
+    A beat that comes more than a whole one late is left out: the loop was held (a starved or
+    stopped process, a suspended machine), nobody was asked meanwhile, and the time does not count
+    for anybody's patience.
+
+    Attributes:
+        every: seconds from one beat to the next.
+        missed: is told of each stretch in which the loop was held, by its two ends.
+    """
+
+    def __init__(self, every: float, missed: Callable[[float, float], None]) -> None:
+        self.every = every
+        self.missed = missed
+        self._selector = selectors.DefaultSelector()
+        self._held = 0.0
+        # By how long they wait, so that each queue is in the order in which time is over.
+        self._later: dict[float, deque[tuple[float, Do]]] = {}
+
+    def heed(self, ready: socket.socket, do: Do, *, write: bool = False) -> None:
+        """Call `do` whenever there is something to read, or when it can be written to."""
+        self._selector.register(ready, EVENT_WRITE if write else EVENT_READ, do)
+
+    def heed_reply(self, ready: socket.socket, do: Do) -> None:
+        """From now on call `do` when there is something to read."""
+        self._selector.modify(ready, EVENT_READ, do)
+
+    def forget(self, ready: socket.socket) -> None:
+        """Call nobody any more for this socket."""
+        self._selector.unregister(ready)
+
+    def later(self, seconds: float, do: Do) -> None:
+        """Call `do` after so many seconds in which the loop was not held."""
+        due = clock() - self._held + seconds
+        self._later.setdefault(seconds, deque()).append((due, do))
+
+    def run(self, everybody: Sequence[Beaten], over: Callable[[], bool], *, drain: float) -> None:
+        """Beat until it is over, then for `drain` seconds only hear what is still under way."""
+        count, began, turn = len(everybody), clock(), 0
+        step = self.every / max(count, 1)
+        while not over():
+            due = began + turn * step
+            self._ready(due - clock())
+            now = clock()
+            if now - due > self.every:
+                self._held += now - due
+                self.missed(due, now)
+                turn += int((now - due) / step)
+            while count and began + turn * step <= now:
+                everybody[turn % count].beat()
+                turn += 1
+            self._expire()
+        end = clock() + drain
+        while (now := clock()) < end:
+            self._ready(min(end - now, self.every))
+            self._expire()
+
+    def _ready(self, wait: float) -> None:
+        for key, _ in self._selector.select(max(wait, 0.0)):
+            key.data()
+
+    def _expire(self) -> None:
+        now = clock() - self._held
+        for queue in tuple(self._later.values()):
+            while queue and queue[0][0] <= now:
+                queue.popleft()[1]()

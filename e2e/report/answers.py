@@ -1,0 +1,168 @@
+"""The first screen of an upgrade's report: did users notice, where, how long, why."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from e2e.report.summary import WHY
+from e2e.report.verdict import EndedConversation, Outage, Verdict
+
+# Names in a line; verdict.json has them all.
+NAMES = 4
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a person wants to know first.
+
+    Attributes:
+        verdict: one sentence.
+        noticed: whether users noticed.
+        where: through which nodes, and on which paths.
+        how_long: the longest outage, and all that was lost.
+        why: what happened in the cluster then.
+        since: what is otherwise now, whether anybody noticed it yet or not.
+    """
+
+    verdict: str
+    noticed: str
+    where: str
+    how_long: str
+    why: str
+    since: tuple[str, ...]
+
+
+def answers(verdict: Verdict) -> Answers:
+    """Answer the four questions, and say what changed for good."""
+    return Answers(
+        _sentence(verdict),
+        *_of_users(verdict),
+        since=tuple(_since(verdict)),
+    )
+
+
+def _sentence(verdict: Verdict) -> str:
+    code = verdict.exit_code
+    if code == 0:
+        budgets = ", every budget is kept" if verdict.watched else ""
+        return f"The cluster serves node ports as it did before{budgets}."
+    if code == 2:
+        return "Whether the cluster serves node ports as before could not be judged in full."
+    wrong = []
+    if verdict.beyond:
+        wrong.append("users noticed more than the budgets allow")
+    if verdict.failed_steps:
+        wrong.append(f"{_count(len(verdict.failed_steps), 'change')} afterwards went wrong")
+    if verdict.changes.counting:
+        wrong.append(f"{_count(verdict.changes.counting, 'thing')} that may not change did")
+    return f"Not as before: {', '.join(wrong)}."
+
+
+def _of_users(verdict: Verdict) -> tuple[str, str, str, str]:
+    watched = verdict.watched
+    if watched is None:
+        nobody = "not known, as nobody watched"
+        return "Not known: there is no record of a watch.", nobody, nobody, nobody
+    seen = f"{watched.attempts:,} attempts over {_minutes(watched.seconds)}"
+    blind = (
+        f" For {watched.blind:.1f} s the watching machine was too busy to know."
+        if watched.blind
+        else ""
+    )
+    if not watched.outages:
+        if watched.ended:
+            return _of_conversations(watched.ended, seen + "." + blind)
+        nowhere = "nowhere, never"
+        return f"No: not one of {seen} was lost.{blind}", nowhere, "0 s", "nothing to explain"
+    outages = watched.outages
+    lost = sum(each.lost for each in outages)
+    within = "beyond the budgets" if verdict.beyond else "within the budgets"
+    noticed = f"Yes, {within}: {lost:,} of {seen} were lost.{blind}"
+    return noticed, _where(outages), _how_long(outages), _why(outages)
+
+
+def _of_conversations(ended: Sequence[EndedConversation], seen: str) -> tuple[str, str, str, str]:
+    """Where nothing was lost but kept connections, each of which could be opened again at once."""
+    nodes = Counter(each.node for each in ended)
+    reasons = Counter(each.why or "nothing is known that happened then" for each in ended)
+    return (
+        f"Hardly: {_count(len(ended), 'kept connection')} ended, and nothing else of {seen}",
+        "through " + ", ".join(f"{name} ({number})" for name, number in nodes.most_common(NAMES)),
+        "they could be opened again at once",
+        "; ".join(f"{why} ({number})" for why, number in reasons.most_common(NAMES)),
+    )
+
+
+def _where(outages: Sequence[Outage]) -> str:
+    nodes = Counter[str]()
+    paths = Counter[str]()
+    for each in outages:
+        nodes[each.node] += each.lost
+        paths[each.path] += each.lost
+    return f"through {_most(nodes)}; on {_most(paths)}"
+
+
+def _most(counts: Counter[str]) -> str:
+    names = [f"{name} ({lost} lost)" for name, lost in counts.most_common(NAMES)]
+    more = len(counts) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+
+
+def _how_long(outages: Sequence[Outage]) -> str:
+    longest = max(outages, key=lambda each: each.seconds)
+    still = sum(not each.over for each in outages)
+    end = f"; {_count(still, 'flow')} never came back" if still else ""
+    return (
+        f"at most {longest.seconds:.2f} s (±{longest.give_or_take:.2f}) at a time "
+        f"({longest.kind}, {longest.flow}), "
+        f"in {_count(len(outages), 'outage')}{end}"
+    )
+
+
+def _why(outages: Iterable[Outage]) -> str:
+    reasons = Counter[str]()
+    for each in outages:
+        reasons[each.why or "nothing was seen in the cluster at that moment"] += each.lost
+    return "; ".join(f"{why} ({lost} lost)" for why, lost in reasons.most_common(NAMES))
+
+
+def _since(verdict: Verdict) -> Iterable[str]:
+    changes = verdict.changes
+    for step in verdict.failed_steps:
+        yield f"{step.name}: {_gist(step.said)}"
+    for step in verdict.broken_steps:
+        yield f"{step.name} could not be judged: {_gist(step.said)}"
+    for behaviour in changes.behaviours:
+        if behaviour.counts:
+            yield f"{behaviour.clause} {behaviour.before}, and now it {_now(behaviour.after)}"
+    for part in (changes.allocations, changes.objects, changes.defaults, changes.setup):
+        for each in part:
+            if each.counts:
+                field = f", {each.field}" if each.field else ""
+                yield f"{each.about}{field}: {each.before}, and now {each.after}"
+    if changes.unknown:
+        yield f"{_count(changes.unknown, 'clause')} could not be judged"
+
+
+def _gist(said: str) -> str:
+    """Of a failure its reason, else the first line that is wrong, which names a node."""
+    lines = said.splitlines() or [""]
+    for sign in (WHY, "x "):
+        for line in lines:
+            if line.startswith(sign):
+                return line.removeprefix(sign)
+    return lines[0]
+
+
+def _now(ended: str) -> str:
+    return {"failed": "does not", "skipped": "is skipped", "broken": "cannot be judged"}.get(
+        ended, f"is {ended}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.0f} s"

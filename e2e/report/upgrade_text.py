@@ -1,0 +1,117 @@
+"""What `verify` and `compare` found, as text for a terminal."""
+
+from collections.abc import Iterable, Sequence
+
+from e2e.report.answers import answers
+from e2e.report.summary import WHY
+from e2e.report.verdict import Changed, ChangedTime, Changes, Verdict
+
+# So many lines of a kind are told; verdict.json has them all.
+LINES = 12
+# Of the table of one step.
+WRONG = 3
+MARKS = {True: "x", False: "-"}
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """The whole verdict, the answers first."""
+    said = answers(verdict)
+    lines = [
+        said.verdict,
+        f"  did users notice: {said.noticed}",
+        f"  where:            {said.where}",
+        f"  how long:         {said.how_long}",
+        f"  why:              {said.why}",
+    ]
+    if verdict.watched:
+        lines += _part("budgets", [
+            f"{MARKS[not each.kept]} {each.name}: {each.used}, allowed {each.allowed}"
+            for each in verdict.watched.budgets
+        ])  # fmt: skip
+        if verdict.watched.command:
+            lines.append(f"the upgrade: {verdict.watched.command}")
+    marks = {"failed": "x", "broken": "x", "left out": "-", "held": "✓"}
+    steps = []
+    for step in verdict.churn:
+        words = {"left out": f" is left out: {step.said}", "broken": " could not be judged"}
+        steps.append(f"{marks[step.ended]} {step.name}{words.get(step.ended, '')}")
+        if step.ended in {"failed", "broken"}:
+            steps += [f"    {line}" for line in _marked(step.said)]
+    lines += _part("what was done to it afterwards", steps, limit=80)
+    lines += _changes(verdict.changes)
+    if not verdict.contract:
+        lines.append("the contract was not asked both times, so behaviours are not compared")
+    return "\n".join(_plain(lines))
+
+
+def _marked(said: str) -> list[str]:
+    """Of a table the head, the lines that are wrong, and the reasons; the report has all of it."""
+    head, *lines = said.splitlines() or [""]
+    wrong = [line for line in lines if line.startswith("x ")]
+    more = [f"… and {len(wrong) - WRONG} more"] if len(wrong) > WRONG else []
+    return [head, *wrong[:WRONG], *more, *(line for line in lines if line.startswith(WHY))]
+
+
+def changes_text(changes: Changes) -> str:
+    """What a comparison found, its answer first."""
+    head = {
+        0: f"Same: {changes.asked} clauses of {changes.before} and {changes.after} are alike.",
+        1: f"Changed: {changes.counting} of what {changes.before} and {changes.after} do.",
+        2: f"Not known: {changes.unknown} clauses could not be judged, all others are alike.",
+    }[changes.exit_code]
+    return "\n".join(_plain([head, *_changes(changes)]))
+
+
+def _changes(changes: Changes) -> list[str]:
+    behaviours = []
+    for each in changes.behaviours:
+        said = each.said.splitlines()
+        mark = MARKS[each.counts or each.unknown]
+        first = f": {said[0]}" if said and said[0] else ""
+        behaviours += [f"{mark} {each.clause}: {each.before} -> {each.after}{first}"]
+        behaviours += [f"    {line}" for line in said[1:]]
+    return [
+        *_part(f"behaviours (both asked {changes.asked} clauses)", behaviours, limit=3 * LINES),
+        *_part("times", _times(changes.times)),
+        *_part("allocations", _lines(changes.allocations)),
+        *_part("Services", _lines(changes.objects)),
+        *_part("defaults of new Services", _lines(changes.defaults)),
+        *_part("versions", _lines(changes.versions)),
+        *_part("nodes and configuration", _lines(changes.setup)),
+        *_part("distributions, smallest p-value", [
+            f"  {each.clause}: {each.before:.2g} of {each.verdicts[0]} -> "
+            f"{each.after:.2g} of {each.verdicts[1]}"
+            for each in changes.spreads
+        ]),
+    ]  # fmt: skip
+
+
+def _times(times: Sequence[ChangedTime]) -> list[str]:
+    told = [each for each in times if each.counts or each.what.startswith("all clauses")]
+    return [
+        f"{MARKS[each.counts]} {each.what}: {each.before:.2f} s -> {each.after:.2f} s "
+        f"(p={each.p:.1g}{', beyond noise' if each.counts else ', noise'})"
+        for each in told
+    ]
+
+
+def _lines(changes: Iterable[Changed]) -> list[str]:
+    ranked = sorted(changes, key=lambda each: not each.counts)
+    return [
+        f"{MARKS[each.counts]} {each.about}{', ' + each.field if each.field else ''}: "
+        f"{each.before} -> {each.after}"
+        for each in ranked
+    ]
+
+
+def _part(title: str, lines: Sequence[str], limit: int = LINES) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  … and {len(lines) - limit} more"] if len(lines) > limit else []
+    return [f"{title}:", *(f"  {line}" for line in lines[:limit]), *more]
+
+
+def _plain(lines: Iterable[str]) -> Iterable[str]:
+    """Without what a terminal would take for an order, whatever an object is called."""
+    for line in lines:
+        yield "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)

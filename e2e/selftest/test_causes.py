@@ -1,0 +1,101 @@
+"""Why there was an outage: each rule fits what it is for, and nothing else."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from e2e.check.causes import cause_of, rules
+from e2e.check.outages import Outage
+from e2e.cluster.happenings import KINDS
+from e2e.probe import FOREIGN, REFUSED
+from e2e.selftest.told import NAMESPACE
+
+OUTAGE = Outage(100.0, 101.0, 0.05, {REFUSED: 20})
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event that is made up."""
+
+    kind: str
+    at: float = 100.0
+    node: str = ""
+    name: str = ""
+    said: str = ""
+    since: float | None = None
+
+
+def why(*events: Told, way: str = "new connections") -> str:
+    return cause_of(OUTAGE, events, node="worker-1", way=way, namespace=NAMESPACE).rule
+
+
+def test_rules_name_kinds_that_there_are():
+    """A rule waits for nothing that is never told."""
+    assert {need.kind for rule in rules() for need in rule.needs} <= set(KINDS)
+    assert len({rule.id for rule in rules()}) == len(rules())
+
+
+@pytest.mark.parametrize("node", ["worker-1", "worker-2"])
+def test_a_mode_switch_is_that_of_the_same_node(node):
+    """kube-proxy that starts with another mode explains the outage of its own node alone."""
+    mode = Told("proxy-mode", 60.0, name="kube-system/kube-proxy", said="iptables -> nftables")
+    start = Told("pod-started", 100.3, node, "kube-system/kube-proxy-abcde")
+
+    assert why(mode, start) == ("proxy-mode" if node == "worker-1" else "")
+    assert why(start) == ("proxy-restarted" if node == "worker-1" else "")
+
+
+def test_a_drain_without_a_controller_manager():
+    """Pods that went while nobody held the lease are told with how long that was."""
+    pod = Told("pod-terminating", 99.0, "worker-2", f"{NAMESPACE}/echo-a-0")
+    lease = Told("lease-held", 108.0, name="kube-controller-manager", since=91.0)
+
+    cause = cause_of(
+        OUTAGE, [pod, lease], node="worker-1", way="new connections", namespace=NAMESPACE
+    )
+
+    assert cause.rule == "no-controller-manager"
+    assert "for 17 s" in cause.why
+    assert "echo-a-0" in cause.why
+    assert why(lease) == ""
+    assert why(pod) == "pod-went"
+
+
+def test_the_lease_of_the_scheduler_explains_nothing():
+    """Endpoints are updated without a scheduler."""
+    pod = Told("pod-terminating", 99.0, "worker-2", f"{NAMESPACE}/echo-a-0")
+
+    assert why(pod, Told("lease-held", 108.0, name="kube-scheduler", since=91.0)) == "pod-went"
+
+
+def test_what_is_far_away_explains_nothing():
+    """What happened long before, or after, is no reason."""
+    assert why(Told("endpoints", 90.0), Told("endpoints", 104.0)) == ""
+    assert why(Told("endpoints", 98.0, name="n/web", said="-echo-a-0 (2 ready)")) == (
+        "endpoints-changed"
+    )
+
+
+def test_a_strange_answer_has_other_reasons():
+    """That pods went does not explain who answers in their place."""
+    outage = Outage(100.0, 101.0, 0.05, {FOREIGN: 20})
+    event = Told("pod-terminating", 99.0, "worker-1", f"{NAMESPACE}/echo-a-0")
+
+    cause = cause_of(outage, [event], node="worker-1", way="UDP", namespace=NAMESPACE)
+
+    assert cause.rule == ""
+
+
+def test_pods_of_others_explain_nothing():
+    """A pod that is not watched may go."""
+    assert why(Told("pod-terminating", 99.0, "worker-1", "elsewhere/echo-a-0")) == ""
+
+
+def test_hostile_words_are_only_words():
+    """What the cluster says is put into the sentence, and never read as one."""
+    said = "{0.__class__} {node} %s"
+    event = Told("endpoints", name="n/{1}", said=said)
+
+    cause = cause_of(OUTAGE, [event], node="{0}", way="UDP", namespace=NAMESPACE)
+
+    assert said in cause.why

@@ -1,0 +1,1 @@
+"""Regression-check an upgrade: prepare, watch, verify, compare."""

@@ -1,0 +1,92 @@
+"""The command `nodeport-e2e watch`."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from e2e.cluster.happenings import Happenings
+from e2e.errors import UsageError
+from e2e.provider import existing
+from e2e.upgrade.live import Screen
+from e2e.upgrade.record import RECORD, load
+from e2e.upgrade.story import as_text, story_of
+from e2e.upgrade.timeline import timeline_page
+from e2e.upgrade.watch import Until, Watcher, load_plan
+
+FOLDER = Path("out/upgrade")
+TIMELINE = "timeline.html"
+COULD_NOT_WATCH = 2
+# Of a flow, attempts a second; each of more than a thousand would begin before the last is sent.
+SLOWEST, FASTEST = 1.0, 1000.0
+
+
+@click.command()
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True,
+    envvar="E2E_FOLDER", show_envvar=True, help="What `prepare` wrote, and where the record goes.",
+)  # fmt: skip
+@click.option(
+    "--rate", type=float, default=20.0, show_default=True, envvar="E2E_RATE", show_envvar=True,
+    help="Attempts a second for every node, path and family.",
+)  # fmt: skip
+@click.option("--until", type=click.Path(path_type=Path), help="End when this file is there.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), help="End after so many seconds.")
+@click.option("--kube-context", envvar="E2E_KUBE_CONTEXT", show_envvar=True, help="The cluster's.")
+@click.option(
+    "--kubeconfig", type=click.Path(path_type=Path), envvar="E2E_KUBECONFIG", show_envvar=True,
+    help="The file that has the context.",
+)  # fmt: skip
+@click.option("--no-cluster", is_flag=True, help="Ask only; note nothing of the cluster's own.")
+@click.option("--plain", is_flag=True, help="A line for each change, also on a terminal.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+def watch(
+    *,
+    folder: Path,
+    rate: float,
+    until: Path | None,
+    seconds: float | None,
+    kube_context: str | None,
+    kubeconfig: Path | None,
+    no_cluster: bool,
+    plain: bool,
+    command: tuple[str, ...],
+) -> int:
+    """Ask all that was prepared again and again, until told to stop, and note what happens.
+
+    Ends with Ctrl-C or SIGTERM, when a file is there, after a time, or with the command, whose
+    exit code it passes on: nodeport-e2e watch -- ./upgrade.sh
+
+    Everything is appended to watch.jsonl in the folder as it happens; the same folder again
+    appends to it. timeline.html shows it.
+    """
+    if not SLOWEST <= rate <= FASTEST:
+        raise UsageError(f"--rate is {rate:g}", f"give {SLOWEST:g} to {FASTEST:g} a second")
+    if command and (until or seconds is not None):
+        raise UsageError("a command ends the watch itself", "leave out --until and --for")
+    if until and until.exists():
+        raise UsageError(f"{until} is there already", "remove it, or name another file")
+    plan = load_plan(folder)
+    console = Console(stderr=True, emoji=False, highlight=False)
+    # Beside what a command writes to the same terminal, a table would be torn.
+    live = console.is_terminal and not plain and not command
+    screen = Screen(console, live=live)
+    happenings = None
+    if not no_cluster:
+        file = Path(kubeconfig or existing.default_kubeconfig())
+        if file.exists():
+            happenings = partial(Happenings, file, kube_context, plan.cluster, plan.namespace)
+        else:
+            screen.say(f"no events of the cluster: {file} does not exist")
+    try:
+        code = Watcher(folder, plan, rate, screen).watch(Until(until, seconds, command), happenings)
+    finally:
+        screen.close()
+    story = story_of(load(folder))
+    (folder / TIMELINE).write_text(timeline_page(story))
+    click.echo(as_text(story), nl=False)
+    click.echo(f"record: {folder / RECORD}, time line: {folder / TIMELINE}")
+    if code is not None:
+        return code
+    return 0 if any(one.judged.answered for one in story.flows) else COULD_NOT_WATCH

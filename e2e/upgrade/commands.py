@@ -1,0 +1,143 @@
+"""The commands `nodeport-e2e prepare`, `verify` and `compare`; thin."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from e2e.check.budgets import read_budgets
+from e2e.cluster.api import ApiRefusedError
+from e2e.errors import CannotRunError, ProbeBrokenError
+from e2e.provider.steps import Steps
+from e2e.report.clauses import choose
+from e2e.report.upgrade_text import changes_text
+from e2e.upgrade import compare as comparing
+from e2e.upgrade import prepare as preparing
+from e2e.upgrade import verify as verifying
+from e2e.upgrade.site import Site, site
+from e2e.wait import WaitedInVainError
+
+FOLDER = "out/upgrade"
+# As `nodeport-e2e run`: most of a clause is waiting.
+PROCESSES = 8
+
+
+def _option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
+    return click.option(name, envvar=f"E2E_{variable}", show_envvar=True, show_default=True, **how)
+
+
+def _of_upgrades(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of all that wraps an upgrade: which cluster, which folder."""
+    for add in (
+        _option("--folder", "FOLDER", default=FOLDER, help="What is carried along."),
+        _option("--cluster-name", "CLUSTER_NAME", default=None, help="A cluster kept by KEEP=1."),
+        _option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context."),
+        _option("--kube-context", "KUBE_CONTEXT", default=None, help="The cluster's context."),
+    ):
+        function = add(function)
+    return function
+
+
+def _of_contract(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of asking the contract before and after."""
+    for add in (
+        _option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another."),
+        _option("--only", "ONLY", default=None, help="Only these clauses, topics, catalogue ids."),
+        click.option("--no-contract", is_flag=True, help="Do not ask the contract."),
+    ):
+        function = add(function)
+    return function
+
+
+@contextmanager
+def _site(asked: dict[str, Any], steps: Steps) -> Iterator[Site]:
+    file = Path(asked["kubeconfig"]) if asked["kubeconfig"] else None
+    try:
+        with site(file, asked["kube_context"], asked["cluster_name"], steps) as here:
+            yield here
+    except (ApiRefusedError, WaitedInVainError, ProbeBrokenError) as error:
+        raise CannotRunError(str(error)) from error
+
+
+@click.command()
+@_of_upgrades
+@_of_contract
+@click.option("--remove", is_flag=True, help="Remove what was prepared, and the plan.")
+def prepare(**asked: Any) -> int:
+    """Before an upgrade: place what is watched, and keep what the cluster is like.
+
+    The folder can be carried to another machine; nothing in it depends on this one.
+    """
+    steps, folder = Steps(), Path(asked["folder"]).absolute()
+    choose(asked["only"], None, ours=False)
+    if asked["remove"]:
+        preparing.load_plan(folder)
+    else:
+        preparing.demand_no_plan(folder)
+    with _site(asked, steps) as here:
+        if asked["remove"]:
+            preparing.remove(here, folder, steps)
+            return 0
+        preparing.prepare(
+            here,
+            folder,
+            steps,
+            contract=not asked["no_contract"],
+            only=asked["only"],
+            processes=asked["processes"],
+        )
+    click.echo(f"now upgrade, under `nodeport-e2e watch`, and then: nodeport-e2e verify ({folder})")
+    return 0
+
+
+@click.command()
+@_of_upgrades
+@_of_contract
+@_option("--budgets", "BUDGETS", default=None, help="What users may notice: a TOML file.")
+@click.option("--other-cluster", is_flag=True, help="Compare another cluster than was prepared.")
+@click.option("--restart-kube-proxy", is_flag=True, help="Also where the cluster is not ours.")
+@click.option("--no-churn", is_flag=True, help="Change nothing of what was prepared.")
+@click.option("--remove", is_flag=True, help="Remove what was prepared when all is written.")
+def verify(**asked: Any) -> int:
+    """After an upgrade: churn what was prepared, compare, and say what users noticed.
+
+    Exit codes: 0 all is as before and budgets are kept, 1 it is not, 2 that is not known,
+    3 another cluster, 4 usage.
+    """
+    steps, folder = Steps(), Path(asked["folder"]).absolute()
+    choose(asked["only"], None, ours=False)
+    wishes = verifying.Wishes(
+        budgets=read_budgets(Path(asked["budgets"]) if asked["budgets"] else None),
+        contract=not asked["no_contract"],
+        only=asked["only"],
+        processes=asked["processes"],
+        churn=not asked["no_churn"],
+        restart_proxy=asked["restart_kube_proxy"],
+        other_cluster=asked["other_cluster"],
+    )
+    preparing.load_plan(folder)
+    with _site(asked, steps) as here:
+        verdict = verifying.verify(here, folder, steps, wishes)
+        if asked["remove"] and not verdict.other_cluster:
+            preparing.remove(here, folder, steps)
+    click.echo(verifying.told(verdict, folder, is_there=not asked["remove"]))
+    return verdict.exit_code
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write it as JUnit XML too.")
+def compare(a: Path, b: Path, as_json: bool, junit: Path | None) -> int:
+    """Compare two runs: folders with a junit.xml, or fingerprints of prepare and verify.
+
+    Exit codes: 0 they are the same, 1 something is otherwise, 2 a clause could not be judged.
+    """
+    found = comparing.compare(comparing.read_run(a), comparing.read_run(b))
+    if junit:
+        junit.write_text(comparing.junit(found))
+    click.echo(found.model_dump_json(indent=1) if as_json else changes_text(found))
+    return found.exit_code

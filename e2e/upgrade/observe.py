@@ -1,0 +1,133 @@
+"""Takes the fingerprint of a cluster: what it says of itself, and what the contract sees of it."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from e2e.check.fingerprint import Behaviour, Fingerprint
+from e2e.cluster import inventory, workload
+from e2e.cluster.api import Api
+from e2e.errors import CannotRunError
+from e2e.provider.interrupts import shielded
+from e2e.provider.steps import Steps
+from e2e.report.junit import Case, read_cases
+from e2e.upgrade.site import Site
+
+FAMILIES = "core,extended"
+# The node of a flow as messages write it; what has no node has pods of some name.
+AT = re.compile(r"-> (?P<at>[^\s:]+)")
+PODS, NOWHERE = "pods", "no node"
+
+
+def take(
+    api: Api, namespace: str | None = None, behaviours: Iterable[Behaviour] | None = None
+) -> Fingerprint:
+    """Ask a cluster for everything that is compared.
+
+    Args:
+        api: the cluster.
+        namespace: where the watched Services are; without one nothing was prepared.
+        behaviours: what the contract saw; None if it was not asked.
+    """
+    mode, settings = inventory.proxy(api)
+    found = {
+        "taken": datetime.now(UTC),
+        "cluster": inventory.identity(api),
+        "version": api.version(),
+        "nodes": inventory.nodes(api),
+        "components": inventory.components(api),
+        "proxy_mode": mode,
+        "proxy": settings,
+        "flags": inventory.flags(api),
+        "defaults": inventory.defaults(api, namespace or "default"),
+        "services": inventory.services(api),
+        "prepared": workload.stored(api, namespace) if namespace else {},
+    }
+    seen = None if behaviours is None else {each.clause: each for each in behaviours}
+    return Fingerprint.model_validate(found | {"behaviours": seen})
+
+
+def ask_contract(
+    site: Site, out: Path, steps: Steps, *, only: str | None, processes: int
+) -> list[Behaviour]:
+    """Let the contract be run by a process of its own, and read what it saw of each clause.
+
+    What would name this machine is removed from `out` afterwards; evidence of failures stays.
+
+    Raises:
+        CannotRunError: it came to no end.
+    """
+    what = f"--only={only}" if only else f"--families={FAMILIES}"
+    steps.say("the contract is asked of the cluster")
+    code = _run_to_its_end(
+        [
+            *(sys.executable, "-m", "e2e.cli", "run", "--provider=existing", what),
+            *(f"--kubeconfig={site.kubeconfig}", f"--kube-context={site.context}"),
+            *(f"--processes={processes}", f"--out={out}"),
+        ],
+        steps.say,
+    )
+    junit = out / "junit.xml"
+    try:
+        cases = read_cases(junit)
+    except (OSError, ET.ParseError) as error:
+        raise CannotRunError(
+            f"the contract came to no end (exit code {code}): {error}",
+            "see above, or leave it out: --no-contract",
+        ) from error
+    for name in ("junit.xml", "summary.md"):
+        (out / name).unlink(missing_ok=True)
+    if not (out / "evidence").exists():
+        shutil.rmtree(out, ignore_errors=True)
+    if not cases:
+        raise CannotRunError("the contract has no clause that was asked", "see above")
+    return behaviours_of(cases)
+
+
+def behaviours_of(cases: Iterable[Case]) -> list[Behaviour]:
+    """What a run saw of each clause, its times by node."""
+    found = []
+    for case in cases:
+        by_node: dict[str, list[float]] = {}
+        for flow, seconds in case.converged:
+            by_node.setdefault(_node_of(flow), []).append(seconds)
+        found.append(
+            Behaviour.model_validate(
+                {
+                    "clause": case.clause,
+                    "ended": case.ended,
+                    "said": case.said,
+                    "chosen": case.chosen,
+                    "judged": case.judged,
+                    "converged": {node: sorted(times) for node, times in sorted(by_node.items())},
+                }
+            )
+        )
+    return found
+
+
+def _node_of(flow: str) -> str:
+    at = AT.search(flow)
+    if at is None:
+        return NOWHERE
+    # Pods have other names in each run.
+    return PODS if at["at"].startswith("echo-") else at["at"]
+
+
+def _run_to_its_end(argv: Sequence[str], say: Callable[[str], None]) -> int:
+    """Run a command to its end, also when somebody stops this process: it has to clean up."""
+    tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+    process = subprocess.Popen([*tied, *argv], stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        with shielded(say):
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        raise

@@ -1,0 +1,140 @@
+"""Places what is watched during an upgrade, and keeps what the cluster is like before it."""
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from e2e.check.table import NotSettledError, assert_serves
+from e2e.cluster import namespace, workload
+from e2e.cluster.namespace import RUN_LABEL
+from e2e.cluster.ports import PortBroker, find_range
+from e2e.errors import CannotRunError, UsageError
+from e2e.probe import Outside
+from e2e.provider.cache import cache_folder, file_name
+from e2e.provider.interrupts import shielded
+from e2e.provider.steps import Steps
+from e2e.report.upgrade_page import PAGE
+from e2e.report.verdict import VERDICT
+from e2e.upgrade import expected, observe
+from e2e.upgrade.plan import PLAN, Plan
+from e2e.upgrade.record import RECORD
+from e2e.upgrade.site import Site, demand_same
+
+BEFORE, AFTER = "before.json", "after.json"
+# What verify and watch write beside the plan.
+VERIFIED = (AFTER, VERDICT, PAGE)
+RESULTS = (BEFORE, *VERIFIED, RECORD, "timeline.html")
+
+
+def prepare(
+    here: Site, folder: Path, steps: Steps, *, contract: bool, only: str | None, processes: int
+) -> Plan:
+    """Place the workloads, ask the contract, and write the plan and the fingerprint.
+
+    Whatever ends it before it is done removes what it had placed.
+
+    Raises:
+        UsageError: the folder has a plan already.
+        CannotRunError: what was placed is not served.
+    """
+    demand_no_plan(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # So that nobody takes what an earlier upgrade left for that of this one.
+    for earlier in RESULTS:
+        (folder / earlier).unlink(missing_ok=True)
+    name = f"nodeport-e2e-{here.run}"
+    nodes = here.nodes()
+    try:
+        with steps.step("workloads", "they are watched while the cluster is upgraded") as step:
+            placed = _place(here, name)
+            served = expected.of_all(placed, nodes, Outside())
+            assert_serves(served)
+            step.done(f"{len(placed.services)} Services and their pods are in {name}")
+        seen = None
+        if contract:
+            seen = observe.ask_contract(
+                here, folder / "before", steps, only=only, processes=processes
+            )
+        with steps.step("fingerprint", "what is otherwise afterwards is known from it") as step:
+            placed.read_again()
+            taken = observe.take(here.api, name, seen)
+            taken.save(folder / BEFORE)
+            plan = Plan(
+                run=here.run,
+                made=datetime.now(UTC),
+                cluster=taken.cluster,
+                namespace=name,
+                flows=expected.watched(placed, nodes),
+            )
+            plan.save(folder)
+            step.done(f"{len(plan.flows)} flows, {len(taken.services)} Services, in {folder}")
+    except BaseException as error:
+        with shielded(steps.say):
+            namespace.remove(here.api, [name], wait=False)
+        if isinstance(error, NotSettledError):
+            raise CannotRunError(
+                f"what was placed is not served, so there is nothing to watch:\n{error}",
+                "mend the cluster first, and see how this machine reaches its nodes",
+            ) from error
+        raise
+    return plan
+
+
+def demand_no_plan(folder: Path) -> None:
+    """Go on only where nothing was prepared, as its folder would be all that knows of it.
+
+    Raises:
+        UsageError: the folder has a plan already.
+    """
+    if (folder / PLAN).exists():
+        raise UsageError(
+            f"{folder} has a plan already",
+            "name another --folder, or: nodeport-e2e prepare --remove",
+        )
+
+
+def _place(here: Site, name: str) -> workload.Workload:
+    """Place everything; the number that a Service asks for is lent by the broker meanwhile."""
+    nodes = here.nodes()
+    # As of clauses, so that none of them takes the same.
+    locks = cache_folder() / "ports" / file_name(here.api.server)
+    with ExitStack() as held:
+        ports = PortBroker(here.api, find_range(here.api, "default"), locks, held)
+        return workload.place(here.api, name, here.run, nodes, ports)
+
+
+def remove(here: Site, folder: Path, steps: Steps) -> None:
+    """Remove what a plan says was placed, and the plan itself; the reports stay.
+
+    Raises:
+        RefusedError: it is another cluster.
+        UsageError: there is no plan.
+    """
+    plan = load_plan(folder)
+    demand_same(here, plan)
+    with steps.step("clean-up", "it was prepared for an upgrade") as step:
+        found = here.api.find("Namespace", plan.namespace)
+        if found.get("metadata", {}).get("labels", {}).get(RUN_LABEL) == plan.run:
+            namespace.remove(here.api, [plan.namespace], wait=True)
+            step.done(f"removed {plan.namespace}")
+        else:
+            step.skip(f"{plan.namespace} is gone already")
+    (folder / PLAN).unlink()
+
+
+def load_plan(folder: Path) -> Plan:
+    """Read what was prepared.
+
+    Raises:
+        UsageError: there is no plan in the folder, or it is none.
+    """
+    try:
+        return Plan.load(folder)
+    except OSError as error:
+        raise UsageError(
+            f"no plan in {folder}: {error.strerror}", "nodeport-e2e prepare, or name its --folder"
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{folder / PLAN} is no plan: {' '.join(str(error).split())}", "prepare again"
+        ) from error

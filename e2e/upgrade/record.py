@@ -1,0 +1,249 @@
+"""The record of a watch: several processes append lines to it, and it is read back as a whole."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from e2e.errors import UsageError
+from e2e.upgrade.lines import (
+    AnyLine,
+    AttemptLine,
+    End,
+    Ended,
+    EventLine,
+    Held,
+    Late,
+    Looked,
+    Lost,
+    PodLine,
+    RecorderLine,
+    Stretch,
+    read,
+)
+from e2e.upgrade.plan import WatchedFlow
+
+RECORD = "watch.jsonl"
+# No line of ours is longer, except a stretch's with thousands of flows.
+LONGEST = 16 << 20
+
+
+class Appender:
+    """Appends whole lines to the record, beside other processes that do too."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / RECORD, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def append(self, text: str) -> None:
+        """Append lines at once, so that nobody else's come between.
+
+        Raises:
+            OSError: not all of it could be written.
+        """
+        data = text.encode()
+        written = os.write(self._file, data)
+        if written < len(data):
+            raise OSError(f"only {written} of {len(data)} bytes could be written")
+
+    def begin_anew(self, folder: Path) -> None:
+        """End a line that was torn when an earlier watch or recorder was killed."""
+        with (folder / RECORD).open("rb") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    self.append("\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+@dataclass
+class FlowRecord:
+    """What a record says of one flow, in the order of the file.
+
+    Attributes:
+        flow: which.
+        number: its place in the stretch's list.
+        attempts: those of which there is a line.
+        lost: rows of attempts that ended alike.
+        late: silent ones that were answered.
+        ended: ends of kept connections.
+        pods: who answered, and from when on.
+        looked: stretches in which it was asked: from, to.
+        held: stretches in which it was not, although it should have been: from, to, why.
+        expected: how many attempts ended as expected.
+        slowest: seconds, of those.
+    """
+
+    flow: WatchedFlow
+    number: int
+    attempts: list[AttemptLine] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    late: list[Late] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    pods: list[PodLine] = field(default_factory=list)
+    looked: list[tuple[float, float]] = field(default_factory=list)
+    held: list[tuple[float, float, str]] = field(default_factory=list)
+    expected: int = 0
+    slowest: float = 0.0
+
+    def look(self, at: float, to: float, count: int, slowest: float) -> None:
+        """Take in that it was asked; stretches that follow one another become one."""
+        if self.looked and self.looked[-1][1] == at:
+            at = self.looked.pop()[0]
+        self.looked.append((at, to))
+        self.expected += count
+        self.slowest = max(self.slowest, slowest)
+
+    def add(self, line: AttemptLine | Lost | Late | Ended | PodLine) -> None:
+        """Take in a line about it."""
+        match line:
+            case AttemptLine():
+                self.attempts.append(line)
+            case Lost():
+                self.lost.append(line)
+            case Late():
+                self.late.append(line)
+            case Ended():
+                self.ended.append(line)
+            case PodLine():
+                self.pods.append(line)
+
+
+@dataclass
+class Record:
+    """What was seen, from the first stretch to the last.
+
+    Attributes:
+        flows: by flow.
+        events: of the cluster, in the order of time.
+        stretches: when each began, and how it ended if it did not by being killed.
+        rate: attempts a second for each flow.
+        namespace: of the watched workloads.
+        began: the first moment.
+        until: the last one.
+    """
+
+    flows: dict[WatchedFlow, FlowRecord] = field(default_factory=dict)
+    events: list[EventLine] = field(default_factory=list)
+    stretches: list[tuple[float, str | None]] = field(default_factory=list)
+    rate: float = 20.0
+    namespace: str = ""
+    began: float = 0.0
+    until: float = 0.0
+
+    _now: tuple[WatchedFlow, ...] = ()
+    _recorders: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def add(self, line: AnyLine) -> None:
+        """Take in the next line of the file.
+
+        Raises:
+            ValueError: it contradicts those before it.
+        """
+        if isinstance(line, Stretch):
+            self._begin(line)
+            return
+        if not self.stretches:
+            raise ValueError("no stretch has begun before this line")
+        self.until = max(self.until, getattr(line, "to", line.at))
+        match line:
+            case RecorderLine():
+                for number in line.flows:
+                    self._flow(number)
+                self._recorders[line.recorder] = line.flows
+            case Looked():
+                for number, (count, slowest) in line.counts.items():
+                    self._flow(number).look(line.at, line.to, count, slowest / 1000)
+            case AttemptLine() | Lost() | Late() | Ended() | PodLine():
+                self._flow(line.flow).add(line)
+            case Held():
+                its = self._recorders.get(line.recorder, ())
+                for number in its if line.flow is None else (line.flow,):
+                    self._flow(number).held.append((line.at, line.to, line.why))
+            case EventLine():
+                self.events.append(line)
+            case End():
+                self.stretches[-1] = (self.stretches[-1][0], line.why)
+
+    def _begin(self, line: Stretch) -> None:
+        self.began = self.began or line.at
+        self.until = max(self.until, line.at)
+        self.stretches.append((line.at, None))
+        self.rate, self.namespace = line.rate, line.namespace
+        self._now, self._recorders = line.flows, {}
+        for number, flow in enumerate(line.flows):
+            self.flows.setdefault(flow, FlowRecord(flow, number)).number = number
+
+    def _flow(self, number: int) -> FlowRecord:
+        if not 0 <= number < len(self._now):
+            raise ValueError(f"the stretch has no flow {number}")
+        return self.flows[self._now[number]]
+
+
+def load(folder: Path) -> Record:
+    """Read the record of a folder.
+
+    The last line may be torn, also one after which another stretch or recorder began.
+
+    Raises:
+        UsageError: there is none, or a line means nothing; says which.
+    """
+    file = folder / RECORD
+    if not file.exists():
+        raise UsageError(f"{file} does not exist", "run `nodeport-e2e watch` with this folder")
+    record = Record()
+    for _ in _taken_in(record, file):
+        pass
+    if not record.stretches:
+        raise UsageError(f"{file} has not a single whole line", "run `nodeport-e2e watch` again")
+    record.events.sort(key=lambda event: event.at)
+    return record
+
+
+def _taken_in(record: Record, file: Path) -> Iterator[None]:
+    torn: tuple[int, Exception] | None = None
+    with file.open("rb") as lines:
+        number = 0
+        while text := lines.readline(LONGEST):
+            number += 1
+            if not text.strip():
+                continue
+            try:
+                line = read(text)
+                if torn and not isinstance(line, Stretch | RecorderLine):
+                    raise _damaged(file, *torn)
+                torn = None
+                record.add(line)
+            except (ValueError, RecursionError) as error:
+                if torn:
+                    raise _damaged(file, *torn) from error
+                if not _may_be_torn(text):
+                    raise _damaged(file, number, error) from error
+                torn = number, error
+            yield
+
+
+def _may_be_torn(text: bytes) -> bool:
+    """Whether a line breaks off, rather than saying what means nothing."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _damaged(file: Path, number: int, error: Exception) -> UsageError:
+    why = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        why = f"{where}: {first['msg']}" if where else str(first["msg"])
+    return UsageError(
+        f"{file}, line {number}: {why[:300]}",
+        "it is no record of a watch, or was changed since; cut that line out or watch anew",
+    )

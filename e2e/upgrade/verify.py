@@ -1,0 +1,126 @@
+"""Comes back to what was prepared: churns it, compares it with before, and says what users saw."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.check.budgets import Budgets
+from e2e.check.fingerprint import Fingerprint
+from e2e.cluster.implementation import UNKNOWN
+from e2e.errors import UsageError
+from e2e.provider.steps import Steps
+from e2e.report.clauses import choose
+from e2e.report.upgrade_page import PAGE, upgrade_page
+from e2e.report.upgrade_text import verdict_text
+from e2e.report.verdict import Verdict
+from e2e.upgrade import changes, noticed, observe
+from e2e.upgrade.churn import churn
+from e2e.upgrade.prepare import AFTER, BEFORE, VERIFIED, load_plan
+from e2e.upgrade.site import Site, demand_same, is_same
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked for beside the default.
+
+    Attributes:
+        budgets: what users may notice.
+        contract: whether the contract is asked again, if it was before.
+        only: of it only these clauses.
+        processes: that ask it.
+        churn: whether what was prepared is churned.
+        restart_proxy: whether kube-proxy may be restarted in a cluster that is not ours.
+        other_cluster: whether another cluster may be compared with the one that was prepared.
+    """
+
+    budgets: Budgets
+    contract: bool = True
+    only: str | None = None
+    processes: int = 8
+    churn: bool = True
+    restart_proxy: bool = False
+    other_cluster: bool = False
+
+
+def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
+    """Do all of it, and write after.json, verdict.json and report.html.
+
+    Raises:
+        RefusedError: it is another cluster than the one that was prepared.
+        UsageError: the folder has no plan, or a file in it means nothing.
+    """
+    plan = load_plan(folder)
+    before = Fingerprint.load(folder / BEFORE)
+    if before.cluster != plan.cluster:
+        raise UsageError(f"{folder / BEFORE} is of another cluster than the plan", "prepare again")
+    if not wishes.other_cluster:
+        demand_same(here, plan)
+    same = is_same(here, plan)
+    for name in VERIFIED:
+        (folder / name).unlink(missing_ok=True)
+    # Before the churn, which writes to the Services itself.
+    with steps.step("fingerprint", "it is compared with the one of before") as step:
+        after = observe.take(here.api, plan.namespace if same else None)
+        step.done(f"{after.version}, {len(after.services)} Services")
+    undergone = []
+    if wishes.churn and same:
+        undergone = churn(
+            here, plan.namespace, steps, proxy_stays=_proxy_stays(here, after, wishes)
+        )
+    asks = wishes.contract and before.behaviours is not None
+    if asks:
+        only = wishes.only or _those_of(before)
+        seen = observe.ask_contract(
+            here, folder / "after", steps, only=only, processes=wishes.processes
+        )
+        after = after.model_copy(update={"behaviours": {each.clause: each for each in seen}})
+    after.save(folder / AFTER)
+    watched, timeline = noticed.read(folder, plan, wishes.budgets)
+    verdict = Verdict(
+        run=plan.run,
+        cluster=after.cluster,
+        made=plan.made,
+        taken=after.taken,
+        changes=changes.of_fingerprints(
+            before if asks else before.model_copy(update={"behaviours": None}),
+            after,
+            strict=False,
+            namespace=plan.namespace,
+            may=wishes.budgets.behaviours,
+        ),
+        churn=tuple(undergone),
+        watched=watched,
+        contract=asks,
+        other_cluster=not same,
+    )
+    verdict.save(folder)
+    (folder / PAGE).write_text(upgrade_page(verdict, timeline=timeline, allowed=noticed.allowed()))
+    return verdict
+
+
+def told(verdict: Verdict, folder: Path, *, is_there: bool) -> str:
+    """The verdict for a terminal, and what can be done next.
+
+    Args:
+        verdict: what was found.
+        folder: where the rest of it is.
+        is_there: whether what was prepared is still in the cluster.
+    """
+    lines = [verdict_text(verdict), f"the report: {folder / PAGE}"]
+    if is_there:
+        lines.append("what was prepared is still there; remove it: nodeport-e2e prepare --remove")
+    return "\n".join(lines)
+
+
+def _those_of(before: Fingerprint) -> str | None:
+    """The clauses that were asked before, if they were not all that are asked by default."""
+    clauses = before.behaviours or {}
+    default = {clause.id for clause in choose(None, observe.FAMILIES, ours=False)}
+    return None if default <= clauses.keys() else ",".join(clauses)
+
+
+def _proxy_stays(here: Site, after: Fingerprint, wishes: Wishes) -> str:
+    if after.proxy_mode == UNKNOWN:
+        return "node ports are not served by kube-proxy, as far as is known"
+    if here.is_ours or wishes.restart_proxy:
+        return ""
+    return "this cluster is not ours; allow it with --restart-kube-proxy"

@@ -1,0 +1,339 @@
+"""Watches what was prepared, until it is told to stop: recorders, the cluster, and a command."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from types import FrameType
+
+import e2e
+from e2e import timing
+from e2e.cluster.happenings import Happening, Happenings
+from e2e.errors import CannotRunError, UsageError
+from e2e.probe.pulse import clock
+from e2e.upgrade.lines import (
+    End,
+    EventLine,
+    Stretch,
+    write,
+)
+from e2e.upgrade.live import Screen, State
+from e2e.upgrade.plan import PLAN, Plan, WatchedFlow
+from e2e.upgrade.record import Appender
+from e2e.upgrade.recorder import Order, shares
+from e2e.wait import WaitedInVainError, wait_until
+
+LOCK = "watch.lock"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Until:
+    """What ends a watch, beside a signal: whatever comes first.
+
+    Attributes:
+        file: it is there.
+        seconds: they have passed.
+        command: it has ended.
+    """
+
+    file: Path | None = None
+    seconds: float | None = None
+    command: Sequence[str] = ()
+
+
+@dataclass
+class _Recorder:
+    """A process that asks, and how to make it anew."""
+
+    flows: dict[int, WatchedFlow]
+    process: "subprocess.Popen[bytes]"
+    began: float = field(default_factory=time.monotonic)
+
+
+def load_plan(folder: Path) -> Plan:
+    """Read what is to be watched.
+
+    Raises:
+        UsageError: there is no plan in the folder, or what is there is none.
+        CannotRunError: it has no flow.
+    """
+    do = f"run `nodeport-e2e prepare --folder {folder}` first"
+    try:
+        plan = Plan.load(folder)
+    except OSError as error:
+        raise UsageError(f"{folder / PLAN} cannot be read: {error.strerror}", do) from error
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{folder / PLAN} is no plan: {first}", do) from error
+    if not plan.flows:
+        raise CannotRunError(f"{folder / PLAN} names nothing to watch", do)
+    return plan
+
+
+class Watcher:
+    """One stretch of watching."""
+
+    def __init__(self, folder: Path, plan: Plan, rate: float, screen: Screen) -> None:
+        """Append to the record in `folder`; nothing begins before `watch`."""
+        self._folder, self._plan, self._rate, self._screen = folder, plan, rate, screen
+        self._unix, self._monotonic = time.time(), clock()
+        self._recorders: list[_Recorder] = []
+        self._number = 0
+        self._signals: list[int] = []
+        self._command: subprocess.Popen[bytes] | None = None
+        self._writing = threading.Lock()
+        self._locked: int | None = None
+
+    def watch(self, until: Until, happenings: Callable[..., Happenings] | None) -> int | None:
+        """Watch until the end; the exit code of the command, if there is one.
+
+        Raises:
+            CannotRunError: somebody else writes to this folder, or no recorder comes up.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self._alone())
+            self._appender = Appender(self._folder)
+            stack.callback(self._appender.close)
+            self._appender.begin_anew(self._folder)
+            state = State(self._folder, self._screen.say)
+            stack.callback(state.close)
+            stack.enter_context(self._signals_noted())
+            self._begin()
+            try:
+                self._await_first(state)
+                if happenings:
+                    follower = happenings(self._happened)
+                    follower.start()
+                    stack.callback(follower.stop)
+                if until.command and not self._signals:
+                    self._run(until.command)
+                why = self._go_on(until, state)
+            finally:
+                self._end_recorders()
+            self._append(End(at=self._now(), why=why))
+            self._screen.show(state, self._now())
+            return self._exit_code()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Have the folder to oneself; recorders hold the lock too, until the last has ended."""
+        self._locked = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+
+        def taken() -> bool:
+            with suppress(BlockingIOError):
+                fcntl.flock(self._locked or 0, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            return False
+
+        try:
+            wait_until(taken, what="another watch", within=timing.RECORD_FREE_WITHIN)
+        except WaitedInVainError as error:
+            os.close(self._locked)
+            raise CannotRunError(
+                f"another watch writes to {self._folder}", "end it, or give another --folder"
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(self._locked)
+
+    @contextmanager
+    def _signals_noted(self) -> Iterator[None]:
+        def note(number: int, _: FrameType | None) -> None:
+            self._signals.append(number)
+            self._hand_on(number)
+
+        before = {number: signal.signal(number, note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hand_on(self, number: int) -> None:
+        """Hand a signal on to the command, unless the terminal has sent it to both."""
+        if self._command and self._command.poll() is None:
+            if number == signal.SIGINT and _in_foreground():
+                return
+            with suppress(ProcessLookupError):
+                self._command.send_signal(number)
+
+    def _begin(self) -> None:
+        self._append(
+            Stretch(
+                at=self._unix,
+                monotonic=self._monotonic,
+                rate=self._rate,
+                patience=timing.SYN_AGAIN,
+                run=self._plan.run,
+                namespace=self._plan.namespace,
+                flows=self._plan.flows,
+            )
+        )
+        for flows in shares(self._plan.flows, self._rate):
+            self._recorders.append(_Recorder(flows, self._start(flows)))
+
+    def _start(self, flows: dict[int, WatchedFlow]) -> "subprocess.Popen[bytes]":
+        order = Order(
+            folder=self._folder.absolute(),
+            recorder=self._number,
+            unix=self._unix,
+            monotonic=self._monotonic,
+            rate=self._rate,
+            flows=flows,
+        )
+        self._number += 1
+        root = str(Path(e2e.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "e2e.upgrade.recorder"],
+            stdin=subprocess.PIPE,
+            # What is typed into the terminal is not for it; it ends when its input does.
+            start_new_session=True,
+            pass_fds=[self._locked or 0],
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(order.model_dump_json().encode() + b"\n")
+            process.stdin.flush()
+        return process
+
+    def _await_first(self, state: State) -> None:
+        """Wait until every flow was asked, so that a change that begins now is seen."""
+
+        def asked() -> bool:
+            state.catch_up()
+            self._screen.show(state, self._now())
+            dead = [one.process.returncode for one in self._recorders if one.process.poll()]
+            if dead:
+                raise CannotRunError(f"a recorder ended with {dead[0]} at once", "see above")
+            return bool(self._signals) or len(state.asked) == len(self._plan.flows)
+
+        try:
+            wait_until(
+                asked,
+                what="recorders to ask every flow",
+                within=timing.RECORDER_STARTS_WITHIN,
+                every=timing.WATCH_POLL,
+            )
+        except WaitedInVainError as error:
+            raise CannotRunError(
+                str(error), "give this machine more time, or less to do"
+            ) from error
+
+    def _run(self, command: Sequence[str]) -> None:
+        try:
+            self._command = subprocess.Popen(command)
+        except OSError as error:
+            raise UsageError(
+                f"the command {command[0]!r} cannot be run: {error.strerror}", "see after --"
+            ) from error
+        self._happened(Happening("command-started", name=command[0]))
+
+    def _go_on(self, until: Until, state: State) -> str:
+        """Go on until something ends the watch; gives what."""
+        end = inf if until.seconds is None else time.monotonic() + until.seconds
+        next_show = 0.0
+
+        def over() -> str:
+            nonlocal next_show
+            if time.monotonic() >= next_show:
+                next_show = time.monotonic() + timing.SHOWN_EVERY
+                self._revive()
+                state.catch_up()
+                self._screen.show(state, self._now())
+            if self._command:
+                if self._command.poll() is None:
+                    return ""
+                self._happened(
+                    Happening("command-ended", said=f"exit code {self._command.returncode}")
+                )
+                return "the command ended"
+            if self._signals:
+                return signal.Signals(self._signals[0]).name
+            if until.file and until.file.exists():
+                return f"{until.file} is there"
+            return "the time is over" if time.monotonic() >= end else ""
+
+        why = wait_until(over, what="the end", within=inf, every=timing.WATCH_POLL)
+        # What was asked last may still be called silent.
+        self._end_recorders()
+        state.catch_up()
+        return why
+
+    def _revive(self) -> None:
+        """Start recorders again that died; what was not asked meanwhile shows in the record."""
+        for one in self._recorders:
+            if one.process.poll() is not None and (
+                time.monotonic() - one.began > timing.RECORDER_AGAIN
+            ):
+                self._screen.say(
+                    f"x a recorder ended with {one.process.returncode}; another starts"
+                )
+                self._close(one)
+                one.process, one.began = self._start(one.flows), time.monotonic()
+
+    def _end_recorders(self) -> None:
+        for one in self._recorders:
+            self._close(one)
+        for one in self._recorders:
+            try:
+                one.process.wait(timing.RECORDER_ENDS_WITHIN)
+            except subprocess.TimeoutExpired:
+                one.process.kill()
+                one.process.wait()
+
+    @staticmethod
+    def _close(one: _Recorder) -> None:
+        if one.process.stdin:
+            with suppress(OSError):
+                one.process.stdin.close()
+
+    def _happened(self, happening: Happening) -> None:
+        now = self._now()
+        self._append(
+            EventLine(
+                at=now,
+                since=None if happening.lasted is None else round(now - happening.lasted, 4),
+                kind=happening.kind,
+                node=happening.node,
+                name=happening.name[:200],
+                said=happening.said[:300],
+            )
+        )
+
+    def _append(self, line: Stretch | EventLine | End) -> None:
+        with self._writing:
+            try:
+                self._appender.append(write(line))
+            except OSError as error:
+                self._screen.say(f"x the record cannot be written: {error}")
+
+    def _now(self) -> float:
+        return round(self._unix + clock() - self._monotonic, 4)
+
+    def _exit_code(self) -> int | None:
+        if not self._command:
+            return None
+        code = self._command.returncode
+        # As a shell says that a signal ended it.
+        return 128 - code if code < 0 else code
+
+
+def _in_foreground() -> bool:
+    """Whether Ctrl-C of the terminal goes to this process, and to the command beside it."""
+    try:
+        with open("/dev/tty") as terminal:  # noqa: PTH123  # no file
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
