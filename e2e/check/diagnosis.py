@@ -31,6 +31,7 @@ class Facts:
         itself: whether the node port answers from the node itself.
         neighbour: whether it does from another node.
         elsewhere: whether it does from the caller's side through another node.
+        again: whether it does by now when the caller outside asks again.
         proxy: how kube-proxy is on that node.
         synced_ago: seconds since its last sync.
         changed_ago: seconds since the Service or its endpoints changed.
@@ -55,6 +56,7 @@ class Facts:
     itself: bool | None = None
     neighbour: bool | None = None
     elsewhere: bool | None = None
+    again: bool | None = None
     proxy: str | None = None
     synced_ago: float | None = None
     changed_ago: float | None = None
@@ -247,10 +249,14 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "not-from-outside",
-        lambda f: f.is_lost and f.neighbour is True and f.caller == "outside" and not f.elsewhere,
+        lambda f: f.is_lost and f.neighbour is True and f.again is False,
         lambda f: (
             f"{f.node} answers the node port to other nodes and not to {f.caller}, to whom "
-            "no other node answers either: look between this machine and the nodes"
+            + (
+                f"other nodes answer: what lies between this machine and {f.node} keeps it back"
+                if f.elsewhere
+                else "no other node answers either: look between this machine and the nodes"
+            )
         ),
     ),
 )
@@ -263,7 +269,7 @@ def reason(facts: Facts) -> tuple[str, str]:
     for rung in LADDER:
         if rung.holds(facts):
             return rung.name, rung.says(facts)
-    steps = (facts.reachable, facts.cluster_ip, facts.itself, facts.neighbour)
+    steps = (facts.reachable, facts.cluster_ip, facts.itself, facts.neighbour, facts.again)
     if facts.is_lost and all(step is not False for step in steps) and any(steps):
         return "right-now", f"{facts.caller} -> {facts.node}:{facts.port}: {RIGHT_NOW}"
     return "unexplained", f"{facts.caller} -> {facts.node}:{facts.port}: {UNEXPLAINED}"

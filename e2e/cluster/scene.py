@@ -11,7 +11,7 @@ from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.endpoints import SERVICE_LABEL
 from e2e.cluster.node import Node, is_ready
 from e2e.errors import ProbeBrokenError, StopError
-from e2e.probe import ANSWERED, NO_ROUTE, SILENT, TCP, Flow, Outside
+from e2e.probe import ANSWERED, NO_ROUTE, SILENT, TCP, UDP, Flow, Outside
 
 KUBELET, HEALTH, METRICS = 10250, 10256, 10249
 LAST_SYNC = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
@@ -114,9 +114,8 @@ class Scene:
             )
         else:
             found["ready"] = sorted(endpoint.pod or endpoint.address for endpoint in endpoints)
-        if flow.target.protocol == TCP:
-            found |= self._of_ways(service, flow, node, endpoints, is_node_port=is_node_port)
-        return found
+        ways = self._of_ways(service, flow, node, endpoints, is_node_port=is_node_port)
+        return found | ways
 
     def _of_ways(
         self,
@@ -152,7 +151,8 @@ class Scene:
                 ask(other.name, "neighbour", flow.target.address, flow.target.port)
         with ThreadPoolExecutor(len(calls) + 1) as pool:
             answers = dict[str, bool]()
-            for said in pool.map(lambda at: self._call(at, calls[at]), calls):
+            protocol = flow.target.protocol
+            for said in pool.map(lambda at: self._call(at, calls[at], protocol), calls):
                 answers |= said
         found: dict[str, Any] = {
             "dead": [e.pod for e in asked if answers.get(f"at-home {e.address}") is False],
@@ -171,19 +171,30 @@ class Scene:
                 (a for a in other.addresses.values() if (":" in a) == (family == 6)), None
             )
             if address:
-                ended = Outside(patience=STEP).call(address, flow.target.port).outcome
-                found["elsewhere"] = ended == ANSWERED
+                found["elsewhere"] = self._answers(address, flow)
+        if isinstance(flow.caller, Outside):
+            found["again"] = self._answers(flow.target.address, flow)
         return found
 
-    def _call(self, at: str, calls: Mapping[str, tuple[str, int]]) -> dict[str, bool]:
+    def _answers(self, address: str, flow: Flow) -> bool:
+        """Whether the flow's port answers this process at an address."""
+        caller = Outside(patience=STEP)
+        call = caller.call_udp if flow.target.protocol == UDP else caller.call
+        return call(address, flow.target.port).outcome == ANSWERED
+
+    def _call(
+        self, at: str, calls: Mapping[str, tuple[str, int]], protocol: str
+    ) -> dict[str, bool]:
         """Make calls in a node, all at the same time."""
         script = []
         for key, (address, port) in calls.items():
             host = f"[{address}]" if ":" in address else address
             url = f"http://{host}:{port}/hostname"
-            curl = f"curl -sgo /dev/null --noproxy '*' -m {STEP} {shlex.quote(url)}"
+            ask = f"curl -sgo /dev/null --noproxy '*' -m {STEP} {shlex.quote(url)}"
+            if protocol == UDP:
+                ask = f"printf hostname | nc -u -w {STEP} {address} {port} | grep -q ."
             said = shlex.quote(key)
-            script.append(f"({curl} && echo yes {said} || echo no {said}) &")
+            script.append(f"({ask} && echo yes {said} || echo no {said}) &")
         lines = self.shells[at](" ".join([*script, "wait"])).splitlines()
         return {key: word == "yes" for word, _, key in (line.partition(" ") for line in lines)}
 

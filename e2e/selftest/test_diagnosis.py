@@ -76,7 +76,10 @@ SCENES = {
         "worker-2 serves the ClusterIP and not the node port",
     ),
     "not-from-others": ({"neighbour": False}, "answers the node port to itself and to nobody else"),
-    "not-from-outside": ({"elsewhere": False}, "look between this machine and the nodes"),
+    "not-from-outside": (
+        {"elsewhere": False, "again": False},
+        "look between this machine and the nodes",
+    ),
 }
 
 
@@ -94,6 +97,14 @@ def test_each_rung_is_reached_by_its_facts(name):
 def test_a_sound_scene_is_called_right_by_now():
     """Where every step answers, the ladder blames nobody."""
     assert reason(SOUND)[0] == "right-now"
+
+
+def test_one_node_alone_is_kept_from_who_calls_from_outside():
+    """Where other nodes answer the caller outside, what lies before this one is blamed."""
+    name, line = reason(replace(SOUND, again=False))
+
+    assert name == "not-from-outside"
+    assert "to whom other nodes answer: what lies between this machine and worker-2" in line
 
 
 def test_what_is_not_known_is_not_blamed():
