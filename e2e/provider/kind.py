@@ -329,9 +329,9 @@ def _enter(
                 f"the cluster {name} is {record.lane}, and {words} is asked for",
                 "choose another --cluster-name, or remove it: make clean",
             )
-        problem = _problem(cluster, there, record, step)
+        problem = _problem(cluster, there, record, step, lane.family)
         if not problem:
-            _take(cluster, lane, record, keep=keep)
+            _take(cluster, record, keep=keep)
             if stopped := _stopped(there):
                 step.done(f"started {', '.join(stopped)} again")
             else:
@@ -343,7 +343,7 @@ def _enter(
         _remove(name, record)
         keep, instead = keep or record.keep, f", in place of one that {problem}"
     elif there:
-        if problem := _problem(cluster, there, None, step):
+        if problem := _problem(cluster, there, None, step, lane.family):
             raise CannotRunError(
                 f"the cluster {name}, which was not made by us, {problem}",
                 "mend it, or choose another --cluster-name",
@@ -363,7 +363,7 @@ def _enter(
     step.done(f"made {name} of {cluster.image} ({words}){instead}")
 
 
-def _take(cluster: Cluster, lane: Lane, record: Record, *, keep: bool) -> None:
+def _take(cluster: Cluster, record: Record, *, keep: bool) -> None:
     """Use a cluster of ours that is there and well."""
     file = Record.file(cluster.name)
     if _is_older(cluster.kubeconfig_path, file):
@@ -373,10 +373,11 @@ def _take(cluster: Cluster, lane: Lane, record: Record, *, keep: bool) -> None:
     record.folders = sorted({*record.folders, str(cluster.path)})
     if (record.keep, record.folders) != noted:
         record.write(cluster.name)
-    cluster.end_packets_to_documentation(lane.family)
 
 
-def _problem(cluster: Cluster, there: list[Container], record: Record | None, step: Step) -> str:
+def _problem(
+    cluster: Cluster, there: list[Container], record: Record | None, step: Step, family: str
+) -> str:
     """Why a cluster that is there cannot be used, as words that follow its name; "" if it can.
 
     What of one of ours is stopped is started. Others who use it have looked already.
@@ -396,6 +397,8 @@ def _problem(cluster: Cluster, there: list[Container], record: Record | None, st
         return f"cannot be started: {' '.join(error.said.split())}"
     except WaitedInVainError as error:
         return f"is not well ({error})"
+    if record:
+        cluster.end_packets_to_documentation(family)
     _note_well(cluster)
     return ""
 

@@ -46,6 +46,9 @@ class FakeApi:
         _merge(item, change)
         return self._completed(item)
 
+    def submit_change(self, kind, name, change, namespace=None):
+        return {"kind": kind, **self.change(kind, name, change, namespace)}
+
     def get(self, kind, name, namespace=None):
         return copy.deepcopy(self.objects[kind, namespace or "", name])
 

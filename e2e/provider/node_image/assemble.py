@@ -127,6 +127,7 @@ def _add_our_files(release: Release, root: Path) -> None:
         units / "containerd.service.d/20-withheld-capabilities.conf",
         0o644,
     )
+    _put(FILES / "20-stats.toml", root / "etc/containerd/conf.d/20-stats.toml", 0o644)
     for name in ("kubelet-on-cgroup-v1.sh", "containerd-without-sys-resource.sh"):
         _put(FILES / name, root / "kind/bin" / name, 0o755)
     manifests = root / "kind/manifests"
@@ -150,6 +151,8 @@ def _configure_containerd(ingredients: Ingredients, root: Path) -> None:
     if len(places) != 1:
         raise CannotRunError(f"kind's containerd configuration names no sandbox image: {file}")
     lines[places[0]] = f'  sandbox_image = "{pause}"'
+    # A file of this version imports none by itself.
+    lines.insert(0, 'imports = ["/etc/containerd/conf.d/*.toml"]')
     file.write_text("\n".join(lines) + "\n")
     spec = json.loads(run([str(ingredients.programs["containerd"] / "ctr"), "oci", "spec"]))
     hooks = spec.setdefault("hooks", {}).setdefault("createContainer", [])
