@@ -128,6 +128,7 @@ def run(**asked: Any) -> int:
             *(f"--k8s={lane.version}", f"--proxy={lane.proxy}", f"--family={lane.family}"),
             *(f"--shape={lane.shape}", f"--kind-bin={program}", f"--kind-image={image.reference}"),
             f"--cluster-name={name}",
+            "--leased",
             *(["--keep-cluster"] if asked["keep"] else []),
         ]
         tools = kind.Tools(engine, program, image.reference)

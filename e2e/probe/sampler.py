@@ -62,12 +62,14 @@ class Track:
             calls from a vantage that is not this process.
         samples: every attempt, by the time at which it began.
         rate: beats a second that are wanted; none where it is as often as the vantage can.
+        under_way: when each attempt began of which is not known yet how it ends.
     """
 
     flow: Flow
     kind: str
     samples: list[Sample] = field(default_factory=list)
     rate: float = 0.0
+    under_way: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.flow} ({self.kind})"
@@ -215,12 +217,14 @@ class _Sampler:
 
     async def _connect(self, track: Track) -> None:
         async with asyncio.TaskGroup() as group:
-            async for _ in beats(1 / track.rate, self._stop):
-                group.create_task(self._noted(track, self._ask_once(track)))
+            async for beat in beats(1 / track.rate, self._stop):
+                group.create_task(self._noted(track, str(beat), self._ask_once(track)))
 
-    async def _noted(self, track: Track, asking: Coroutine[Any, Any, Reply]) -> None:
-        at = self.watch.seconds
-        track.add(at, await asking)
+    async def _noted(self, track: Track, beat: str, asking: Coroutine[Any, Any, Reply]) -> None:
+        at = track.under_way[beat] = self.watch.seconds
+        reply = await asking
+        track.add(at, reply)
+        del track.under_way[beat]
 
     async def _ask_once(self, track: Track) -> Reply:
         loop, target = asyncio.get_running_loop(), track.flow.target
@@ -304,7 +308,7 @@ class _Flight:
     def __init__(self, track: Track, now: Callable[[], float]) -> None:
         self.track = track
         self._now = now
-        self.under_way: dict[str, float] = {}
+        self.under_way = track.under_way
         self._name = b""
         self._changed = asyncio.Event()
 
@@ -329,7 +333,8 @@ class _Flight:
             self._land(list(self.under_way)[-1], Reply(outcome))
 
     def _land(self, beat: str, reply: Reply) -> None:
-        self.track.add(self.under_way.pop(beat), reply)
+        self.track.add(self.under_way[beat], reply)
+        del self.under_way[beat]
         self._changed.set()
 
     async def landed(self) -> None:
