@@ -77,13 +77,13 @@ def assert_follows(
 
     def row(track: Track) -> list[Sample]:
         """The last attempts of a track that are all as wanted, and none of which is left out."""
-        open_ended = tuple(track.under_way.copy().values())
+        waiting = list(track.under_way.copy().values())
         every = [sample for sample in tuple(track.samples) if sample.at >= began]
+        if SILENT not in want.outcomes and every:
+            newest = max(sample.at for sample in every)
+            left_out = max((at for at in waiting if at < newest), default=began)
+            every = [sample for sample in every if sample.at >= left_out]
         latest_first = sorted(every, key=lambda sample: -sample.at)
-        if latest_first:
-            newest = latest_first[0].at
-            left_out = max((at for at in open_ended if at < newest), default=0.0)
-            latest_first = [sample for sample in latest_first if sample.at >= left_out]
         return list(takewhile(lambda sample: want.allows(sample.reply), latest_first))
 
     def rows() -> dict[Track, list[Sample]]:

@@ -7,15 +7,15 @@ import pytest
 from e2e.check import (
     answered_by,
     assert_all_met,
+    assert_comes_to,
     assert_keeps,
     assert_reaches,
     assert_serves,
     assert_settles,
     assert_unnoticed,
-    connections_to_meet,
     note_outages,
 )
-from e2e.probe import CLOSED, UNSERVED, draw, watching
+from e2e.probe import CLOSED, UNSERVED, watching
 
 # Of Services that are made, changed and deleted all at once.
 TRIALS = 20
@@ -110,9 +110,8 @@ def test_endpoints_are_written_by_hand(standing, expose, write_slices, nodes, ou
     to_rare = service.flows(outside, via=nodes, port=service.node_ports["rare"])
     table = dict.fromkeys(to_both, answered_by(*standing.pods))
     assert_serves(table | dict.fromkeys(to_rare, answered_by(*two.pods, *three.pods)))
-    count = connections_to_meet(len(standing.pods))
-    assert_all_met(draw(to_both, count), over=standing.pods)
-    assert_all_met(draw(to_rare, count), over=[*two.pods, *three.pods])
+    assert_comes_to(assert_all_met, to_both, over=standing.pods)
+    assert_comes_to(assert_all_met, to_rare, over=[*two.pods, *three.pods])
 
 
 @pytest.mark.clause("life.endpoint-off-the-cluster", covers=["LIF-14"])
@@ -126,8 +125,7 @@ def test_an_endpoint_is_no_pod(standing, expose, write_slices, off_cluster, node
     write_slices(service, server, ports={"": port})
 
     flows = service.flows(outside, via=nodes)
-    assert_settles(dict.fromkeys(flows, answered_by(*pod.pods, *server.pods)))
-    assert_all_met(draw(flows, connections_to_meet(2)), over=[*pod.pods, *server.pods])
+    assert_comes_to(assert_all_met, flows, over=[*pod.pods, *server.pods])
 
 
 @pytest.mark.clause("life.for-another-proxy", covers=["LIF-16"])
