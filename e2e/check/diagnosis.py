@@ -170,7 +170,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "pod-dead",
-        lambda f: bool(f.dead),
+        lambda f: f.wants_answer and bool(f.dead),
         lambda f: (
             f"{_names(f.dead)} is Ready and does not answer at its own address from its own "
             "node: not a NodePort matter"
@@ -178,7 +178,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "pod-network",
-        lambda f: bool(f.unreached),
+        lambda f: f.wants_answer and bool(f.unreached),
         lambda f: (
             f"{f.node} does not reach {_names(f.unreached)} at its own address, which its "
             "own node does: the pod network between them is broken"
