@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
 from e2e.fixtures.settings import PROVIDERS, ROOM
+from e2e.options import PROCESSES, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.engine import ensure_engine, find_engine, stop_engine
@@ -30,8 +31,6 @@ from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
 
 COULD_NOT_RUN = 2
-# More processes than cores is right: most of a clause is waiting.
-PROCESSES = 8
 
 
 @click.group(context_settings={"auto_envvar_prefix": "E2E", "help_option_names": ["-h", "--help"]})
@@ -65,31 +64,27 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
-    return click.option(name, envvar=f"E2E_{variable}", show_envvar=True, show_default=True, **how)
-
-
 @group.command()
-@_option("--k8s", "K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
-@_option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode.")
-@_option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual.")
-@_option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a kind config.")
-@_option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
-@_option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
-@_option("--keep", "KEEP", is_flag=True, help="Keep the cluster; the next run takes it.")
-@_option(
+@option("--k8s", "K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
+@option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode.")
+@option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual.")
+@option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a kind config.")
+@option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
+@option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
+@option("--keep", "KEEP", is_flag=True, help="Keep the cluster; the next run takes it.")
+@option(
     "--provider",
     "PROVIDER",
     default="kind",
     type=click.Choice(PROVIDERS),
     help="Make a cluster, or take one.",
 )
-@_option("--kube-context", "KUBE_CONTEXT", default=None, help="The existing cluster's context.")
-@_option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's kubeconfig.")
-@_option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or all.")
-@_option("--only", "ONLY", default=None, help="Only clauses of these ids, topics, catalogue ids.")
-@_option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
-@_option("--out", "OUT", default="out", help="The folder of the results.")
+@option("--kube-context", "KUBE_CONTEXT", default=None, help="The existing cluster's context.")
+@option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's kubeconfig.")
+@option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or all.")
+@option("--only", "ONLY", default=None, help="Only clauses of these ids, topics, catalogue ids.")
+@option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
+@option("--out", "OUT", default="out", help="The folder of the results.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
 def run(**asked: Any) -> int:
     """Ask the whole contract of a cluster, which is made if need be."""
@@ -138,8 +133,8 @@ def run(**asked: Any) -> int:
 
 
 @group.command(name="node-image")
-@_option("--k8s", "K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
-@_option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
+@option("--k8s", "K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
+@option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
 def make_node_image(k8s: str, node_image: str | None) -> None:
     """Find or make the node image alone, and print its name."""
     from e2e.provider.node_image import resolve  # noqa: PLC0415  # the option has its name
@@ -149,8 +144,8 @@ def make_node_image(k8s: str, node_image: str | None) -> None:
 
 
 @group.command()
-@_option("--kube-context", "KUBE_CONTEXT", default=None, help="Clean up in this cluster too.")
-@_option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context.")
+@option("--kube-context", "KUBE_CONTEXT", default=None, help="Clean up in this cluster too.")
+@option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context.")
 def clean(kube_context: str | None, kubeconfig: str | None) -> None:
     """Remove every cluster, container, namespace and folder that interrupted runs left behind."""
     steps = Steps()

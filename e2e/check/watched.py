@@ -79,6 +79,7 @@ def assert_follows(
         """The last attempts of a track that are all as wanted, and none of which is left out."""
         waiting = list(track.under_way.copy().values())
         every = [sample for sample in tuple(track.samples) if sample.at >= began]
+        # Where silence is wanted too, one that is waited for is as wanted so far.
         if SILENT not in want.outcomes and every:
             newest = max(sample.at for sample in every)
             left_out = max((at for at in waiting if at < newest), default=began)

@@ -9,8 +9,7 @@ from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.probe import ANSWERED, BLOCKED, Outside
 from e2e.selftest.clusters import HOME, NODES, RUN, TAINT, FakeApi, FakePorts
 from e2e.upgrade import expected
-from e2e.upgrade.plan import Plan
-from e2e.upgrade.prepare import load_plan
+from e2e.upgrade.plan import Plan, load_plan
 from e2e.upgrade.site import Site, demand_same
 
 

@@ -13,7 +13,7 @@ from e2e.upgrade.live import Screen
 from e2e.upgrade.record import RECORD, load
 from e2e.upgrade.story import as_text, story_of
 from e2e.upgrade.timeline import timeline_page
-from e2e.upgrade.watch import Until, Watcher, load_plan
+from e2e.upgrade.watch import Until, Watcher, load_watched
 
 FOLDER = Path("out/upgrade")
 TIMELINE = "timeline.html"
@@ -67,7 +67,7 @@ def watch(
         raise UsageError("a command ends the watch itself", "leave out --until and --for")
     if until and until.exists():
         raise UsageError(f"{until} is there already", "remove it, or name another file")
-    plan = load_plan(folder)
+    plan = load_watched(folder)
     console = Console(stderr=True, emoji=False, highlight=False)
     # Beside what a command writes to the same terminal, a table would be torn.
     live = console.is_terminal and not plain and not command

@@ -10,31 +10,27 @@ import click
 from e2e.check.budgets import read_budgets
 from e2e.cluster.api import ApiRefusedError
 from e2e.errors import CannotRunError, ProbeBrokenError
+from e2e.options import PROCESSES, option
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.upgrade_text import changes_text
 from e2e.upgrade import compare as comparing
 from e2e.upgrade import prepare as preparing
 from e2e.upgrade import verify as verifying
+from e2e.upgrade.plan import load_plan
 from e2e.upgrade.site import Site, site
 from e2e.wait import WaitedInVainError
 
 FOLDER = "out/upgrade"
-# As `nodeport-e2e run`: most of a clause is waiting.
-PROCESSES = 8
-
-
-def _option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
-    return click.option(name, envvar=f"E2E_{variable}", show_envvar=True, show_default=True, **how)
 
 
 def _of_upgrades(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of all that wraps an upgrade: which cluster, which folder."""
     for add in (
-        _option("--folder", "FOLDER", default=FOLDER, help="What is carried along."),
-        _option("--cluster-name", "CLUSTER_NAME", default=None, help="A cluster kept by KEEP=1."),
-        _option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context."),
-        _option("--kube-context", "KUBE_CONTEXT", default=None, help="The cluster's context."),
+        option("--folder", "FOLDER", default=FOLDER, help="What is carried along."),
+        option("--cluster-name", "CLUSTER_NAME", default=None, help="A cluster kept by KEEP=1."),
+        option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context."),
+        option("--kube-context", "KUBE_CONTEXT", default=None, help="The cluster's context."),
     ):
         function = add(function)
     return function
@@ -43,8 +39,8 @@ def _of_upgrades(function: Callable[..., Any]) -> Callable[..., Any]:
 def _of_contract(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of asking the contract before and after."""
     for add in (
-        _option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another."),
-        _option("--only", "ONLY", default=None, help="Only these clauses, topics, catalogue ids."),
+        option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another."),
+        option("--only", "ONLY", default=None, help="Only these clauses, topics, catalogue ids."),
         click.option("--no-contract", is_flag=True, help="Do not ask the contract."),
     ):
         function = add(function)
@@ -73,7 +69,7 @@ def prepare(**asked: Any) -> int:
     steps, folder = Steps(), Path(asked["folder"]).absolute()
     choose(asked["only"], None, ours=False)
     if asked["remove"]:
-        preparing.load_plan(folder)
+        load_plan(folder)
     else:
         preparing.demand_no_plan(folder)
     with _site(asked, steps) as here:
@@ -95,7 +91,7 @@ def prepare(**asked: Any) -> int:
 @click.command()
 @_of_upgrades
 @_of_contract
-@_option("--budgets", "BUDGETS", default=None, help="What users may notice: a TOML file.")
+@option("--budgets", "BUDGETS", default=None, help="What users may notice: a TOML file.")
 @click.option("--other-cluster", is_flag=True, help="Compare another cluster than was prepared.")
 @click.option("--restart-kube-proxy", is_flag=True, help="Also where the cluster is not ours.")
 @click.option("--no-churn", is_flag=True, help="Change nothing of what was prepared.")
@@ -117,7 +113,7 @@ def verify(**asked: Any) -> int:
         restart_proxy=asked["restart_kube_proxy"],
         other_cluster=asked["other_cluster"],
     )
-    preparing.load_plan(folder)
+    load_plan(folder)
     with _site(asked, steps) as here:
         verdict = verifying.verify(here, folder, steps, wishes)
         if asked["remove"] and not verdict.other_cluster:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from e2e.errors import UsageError
+
 PLAN = "plan.json"
 
 Way = Literal["new connections", "one connection", "UDP", "UDP from new ports"]
@@ -83,3 +85,23 @@ class Plan(Part):
             ValueError: it is no such file; says where.
         """
         return cls.model_validate_json((folder / PLAN).read_text())
+
+
+def load_plan(folder: Path) -> Plan:
+    """Read what was prepared.
+
+    Raises:
+        UsageError: there is no plan in the folder, or it is none.
+    """
+    try:
+        return Plan.load(folder)
+    except OSError as error:
+        raise UsageError(
+            f"no plan in {folder}: {PLAN}: {error.strerror}",
+            "nodeport-e2e prepare, or name its --folder",
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{folder / PLAN} is no plan: {' '.join(str(error).split())}",
+            "prepare again: nodeport-e2e prepare",
+        ) from error

@@ -16,7 +16,7 @@ from e2e.provider.steps import Steps
 from e2e.report.upgrade_page import PAGE
 from e2e.report.verdict import VERDICT
 from e2e.upgrade import expected, observe
-from e2e.upgrade.plan import PLAN, Plan
+from e2e.upgrade.plan import PLAN, Plan, load_plan
 from e2e.upgrade.record import RECORD
 from e2e.upgrade.site import Site, demand_same
 
@@ -120,21 +120,3 @@ def remove(here: Site, folder: Path, steps: Steps) -> None:
         else:
             step.skip(f"{plan.namespace} is gone already")
     (folder / PLAN).unlink()
-
-
-def load_plan(folder: Path) -> Plan:
-    """Read what was prepared.
-
-    Raises:
-        UsageError: there is no plan in the folder, or it is none.
-    """
-    try:
-        return Plan.load(folder)
-    except OSError as error:
-        raise UsageError(
-            f"no plan in {folder}: {error.strerror}", "nodeport-e2e prepare, or name its --folder"
-        ) from error
-    except ValueError as error:
-        raise UsageError(
-            f"{folder / PLAN} is no plan: {' '.join(str(error).split())}", "prepare again"
-        ) from error

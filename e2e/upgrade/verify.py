@@ -14,7 +14,8 @@ from e2e.report.upgrade_text import verdict_text
 from e2e.report.verdict import Verdict
 from e2e.upgrade import changes, noticed, observe
 from e2e.upgrade.churn import churn
-from e2e.upgrade.prepare import AFTER, BEFORE, VERIFIED, load_plan
+from e2e.upgrade.plan import load_plan
+from e2e.upgrade.prepare import AFTER, BEFORE, VERIFIED
 from e2e.upgrade.site import Site, demand_same, is_same
 
 

@@ -19,14 +19,9 @@ from e2e import timing
 from e2e.cluster.happenings import Happening, Happenings
 from e2e.errors import CannotRunError, UsageError
 from e2e.probe.pulse import clock
-from e2e.upgrade.lines import (
-    End,
-    EventLine,
-    Stretch,
-    write,
-)
+from e2e.upgrade.lines import End, EventLine, Stretch, write
 from e2e.upgrade.live import Screen, State
-from e2e.upgrade.plan import PLAN, Plan, WatchedFlow
+from e2e.upgrade.plan import PLAN, Plan, WatchedFlow, load_plan
 from e2e.upgrade.record import Appender
 from e2e.upgrade.recorder import Order, shares
 from e2e.wait import WaitedInVainError, wait_until
@@ -59,23 +54,16 @@ class _Recorder:
     began: float = field(default_factory=time.monotonic)
 
 
-def load_plan(folder: Path) -> Plan:
+def load_watched(folder: Path) -> Plan:
     """Read what is to be watched.
 
     Raises:
         UsageError: there is no plan in the folder, or what is there is none.
         CannotRunError: it has no flow.
     """
-    do = f"run `nodeport-e2e prepare --folder {folder}` first"
-    try:
-        plan = Plan.load(folder)
-    except OSError as error:
-        raise UsageError(f"{folder / PLAN} cannot be read: {error.strerror}", do) from error
-    except ValueError as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"{folder / PLAN} is no plan: {first}", do) from error
+    plan = load_plan(folder)
     if not plan.flows:
-        raise CannotRunError(f"{folder / PLAN} names nothing to watch", do)
+        raise CannotRunError(f"{folder / PLAN} names nothing to watch", "prepare again")
     return plan
 
 
