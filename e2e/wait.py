@@ -1,8 +1,7 @@
 """The one place that waits."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Generic, TypeVar
@@ -134,22 +133,3 @@ def wait_until(
 def pause(stop: Event, seconds: float) -> bool:
     """Let others go on for so many seconds, or until `stop` is set; whether it is."""
     return stop.wait(seconds)
-
-
-async def beats(every: float, stop: Event) -> AsyncIterator[int]:
-    """Count from 0 on, one number every `every` seconds, until `stop` is set.
-
-    Who is late gets the beats that were missed at once, those before the end too, so that as many
-    come as there was time for.
-    """
-    began, beat = time.monotonic(), 0
-    ended = float("inf")
-    while True:
-        if stop.is_set():
-            ended = min(ended, time.monotonic())
-        if began + beat * every > ended:
-            return
-        yield beat
-        beat += 1
-        ahead = began + beat * every - time.monotonic()
-        await asyncio.sleep(max(ahead, 0.0))  # noqa: TID251  # this module is the one that may

@@ -10,7 +10,7 @@ from e2e.check.table import Want
 from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.errors import ProbeBrokenError
 from e2e.probe import ANSWERED, SILENT, Flow, Sample, Track, Watch
-from e2e.probe.sampler import KEPT, NEW, RATES
+from e2e.probe.sampler import CALLS, KEPT, NEW, RATES
 from e2e.wait import settle
 
 # The part of the wanted rate below which nothing is called unbroken: 100 new connections a second
@@ -37,9 +37,9 @@ def assert_unnoticed(watch: Watch) -> None:
     """
     _demand_samples(watch)
     if {s.reply.outcome for track in watch.tracks for s in _failures(track)} == {SILENT}:
-        # One connection at a time is asked less often where it is silent.
+        # A vantage that waits for each answer asks less often where it is silent.
         for track in watch.tracks:
-            if track.kind == NEW:
+            if track.kind != CALLS:
                 _demand_rate(track, watch.seconds)
     lines = [(_describe(track, watch.seconds), _failures(track)) for track in watch.tracks]
     if any(failures for _, failures in lines):
@@ -77,7 +77,7 @@ def assert_follows(
 
     def row(track: Track) -> list[Sample]:
         """The last attempts of a track that are all as wanted, and none of which is left out."""
-        waiting = list(track.under_way.copy().values())
+        waiting = track.under_way.copy()
         every = [sample for sample in tuple(track.samples) if sample.at >= began]
         # Where silence is wanted too, one that is waited for is as wanted so far.
         if SILENT not in want.outcomes and every:

@@ -25,6 +25,7 @@ from e2e.probe.pulse import clock
 from e2e.probe.reply import Reply
 
 PENDING = (0, errno.EINPROGRESS)
+GIVEN_UP = "given up"
 
 
 class NewConnections(Asker):
@@ -195,7 +196,7 @@ class _Kept:
 
     def _give_up(self, beat: Beat) -> None:
         if not beat.ended:
-            self._end(None, how="given up")
+            self._end(None, how=GIVEN_UP)
 
     def _end(self, error: OSError | None, how: str = "") -> None:
         if self._over:
@@ -204,7 +205,7 @@ class _Kept:
         self._by.pulse.forget(self._open)
         self._open.close()
         self._by.lose()
-        outcome = _cut_by(error)
+        outcome = SILENT if how == GIVEN_UP else _cut_by(error)
         for beat in self._under_way:
             beat.ended = True
             if not beat.waited:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import Protocol
+from typing import Protocol, Self
 
 Do = Callable[[], None]
 
@@ -64,8 +64,31 @@ class Pulse:
         due = clock() - self._held + seconds
         self._later.setdefault(seconds, deque()).append((due, do))
 
-    def run(self, everybody: Sequence[Beaten], over: Callable[[], bool], *, drain: float) -> None:
-        """Beat until it is over, then for `drain` seconds only hear what is still under way."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what is still heeded."""
+        for key in tuple(self._selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]  # all of them are sockets
+        self._selector.close()
+
+    def run(
+        self,
+        everybody: Sequence[Beaten],
+        over: Callable[[], bool],
+        *,
+        drain: float,
+        idle: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Beat until it is over, then only hear what is still under way.
+
+        Args:
+            everybody: who has a turn within each beat, in this order.
+            over: whether it is.
+            drain: seconds for which to hear at most.
+            idle: whether nothing is under way any more.
+        """
         count, began, turn = len(everybody), clock(), 0
         step = self.every / max(count, 1)
         while not over():
@@ -81,7 +104,7 @@ class Pulse:
                 turn += 1
             self._expire()
         end = clock() + drain
-        while (now := clock()) < end:
+        while (now := clock()) < end and not idle():
             self._ready(min(end - now, self.every))
             self._expire()
 

@@ -1,37 +1,38 @@
 """The continuous sampler: new connections, kept connections and UDP flows, all on a fixed beat."""
 
-import asyncio
 import os
 import resource
-import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 from e2e import timing
 from e2e.errors import ProbeBrokenError
+from e2e.probe.asking import Asker
+from e2e.probe.connections import GIVEN_UP, NewConnections, OneConnection
+from e2e.probe.datagrams import OneSourcePort
 from e2e.probe.flow import UDP, Flow
-from e2e.probe.outcome import CUT_OFF, SILENT, outcome_of
-from e2e.probe.outside import (
-    IDENTITY_WORD,
-    KEPT_REQUEST,
-    REQUEST,
-    Outside,
-    family_for,
-    is_cut,
-    reply_of,
-)
-from e2e.probe.reply import Reply, reply_from
-from e2e.wait import beats, wait_until
+from e2e.probe.outcome import CUT_OFF
+from e2e.probe.outside import Outside, family_for
+from e2e.probe.pulse import Beaten, Pulse, clock
+from e2e.probe.reply import Reply
+from e2e.wait import wait_until
 
 NEW, KEPT, DATAGRAMS, CALLS = "new connections", "one connection", "UDP", "calls"
 # Beats a second. A little more than what is promised, so that a late beat does not break it.
 RATES = {NEW: 110.0, KEPT: 20.0, DATAGRAMS: 20.0}
+WAYS: dict[str, type[Asker]] = {
+    NEW: NewConnections,
+    KEPT: OneConnection,
+    DATAGRAMS: OneSourcePort,
+}
+# Seconds of one round, in which everybody is asked as often as the rates want. Who is held for
+# less than a round makes up for what was missed.
+ROUND = 0.5
 FILES = 65536
 # Seconds for which another thread may keep the interpreter's lock.
 SWITCH_INTERVAL = 0.0002
@@ -62,14 +63,14 @@ class Track:
             calls from a vantage that is not this process.
         samples: every attempt, by the time at which it began.
         rate: beats a second that are wanted; none where it is as often as the vantage can.
-        under_way: when each attempt began of which is not known yet how it ends.
+        under_way: when each attempt began of which is not known yet how it ends, in order.
     """
 
     flow: Flow
     kind: str
     samples: list[Sample] = field(default_factory=list)
     rate: float = 0.0
-    under_way: dict[str, float] = field(default_factory=dict)
+    under_way: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.flow} ({self.kind})"
@@ -89,17 +90,21 @@ class Watch:
     """
 
     tracks: list[Track]
-    _began: float = field(default_factory=time.monotonic)
+    _began: float = field(default_factory=clock)
     _seconds: float | None = None
 
     @property
     def seconds(self) -> float:
         """How long it was watched, or has been so far."""
-        return time.monotonic() - self._began if self._seconds is None else self._seconds
+        return self.second_of(clock()) if self._seconds is None else self._seconds
+
+    def second_of(self, moment: float) -> float:
+        """The second of the watch at a moment of `clock`."""
+        return moment - self._began
 
     def begin(self) -> None:
         """Let the clock begin."""
-        self._began = time.monotonic()
+        self._began = clock()
 
     def await_attempts(self, count: int) -> None:
         """Go on until so many attempts have been made, all tracks together."""
@@ -133,7 +138,8 @@ def watching(flows: Iterable[Flow], *, kept: Iterable[Flow] = ()) -> Iterator[Wa
     tracks = [Track(flow, _kind(flow)) for flow in flows] + [Track(flow, KEPT) for flow in kept]
     families = len({family_for(track.flow.target.address) for track in tracks})
     for track in tracks:
-        track.rate = RATES.get(track.kind, 0.0) / (families if track.kind == NEW else 1)
+        wanted = RATES.get(track.kind, 0.0) / (families if track.kind == NEW else 1)
+        track.rate = round(wanted * ROUND) / ROUND
     watch = Watch(tracks)
     sampler = _Sampler(watch)
     sampler.start()
@@ -157,17 +163,17 @@ def _kind(flow: Flow) -> str:
 
 
 class _Sampler:
-    """Runs one event loop in a thread, and a thread for each flow that this process cannot call."""
+    """Runs one pulse in a thread, and a thread for each flow that this process cannot call."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.broken: list[BaseException] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._guarded, args=(self._loop,), daemon=True)]
-        self._threads += [
-            threading.Thread(target=self._guarded, args=(self._call, track), daemon=True)
-            for track in watch.tracks
-            if track.kind == CALLS
+        here = [track for track in watch.tracks if track.kind in WAYS]
+        work: list[tuple[Callable[..., None], Any]] = [(self._beat, here)] if here else []
+        work += [(self._call, track) for track in watch.tracks if track.kind == CALLS]
+        self._threads = [
+            threading.Thread(target=self._guarded, args=each, daemon=True) for each in work
         ]
 
     def start(self) -> None:
@@ -177,7 +183,7 @@ class _Sampler:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
         _prefer(NICE)
         self._patience = sys.getswitchinterval()
-        # The loop asks for the interpreter's lock a thousand times a second.
+        # The pulse asks for the interpreter's lock a thousand times a second.
         sys.setswitchinterval(SWITCH_INTERVAL)
         self.watch.begin()
         for thread in self._threads:
@@ -205,146 +211,72 @@ class _Sampler:
             for reply in track.flow.draw(timing.CALLS_AT_ONCE):
                 track.add(at, reply)
 
-    def _loop(self) -> None:
-        asyncio.run(self._sample())
+    def _beat(self, tracks: Sequence[Track]) -> None:
+        heard = _Heard(self.watch, tracks, self.broken)
+        with Pulse(ROUND, missed=lambda _, __: None) as pulse:
+            turns = [
+                (_Turn(heard, key, _asker(key, track, pulse, heard)), round(track.rate * ROUND))
+                for key, track in enumerate(tracks)
+            ]
+            pulse.run(
+                _spread(turns),
+                lambda: self._stop.is_set() or bool(self.broken),
+                drain=timing.ATTEMPT,
+                idle=lambda: not any(track.under_way for track in tracks),
+            )
 
-    async def _sample(self) -> None:
-        ways = {NEW: self._connect, KEPT: self._keep, DATAGRAMS: self._send}
-        async with asyncio.TaskGroup() as group:
-            for track in self.watch.tracks:
-                if track.kind in ways:
-                    group.create_task(ways[track.kind](track))
 
-    async def _connect(self, track: Track) -> None:
-        async with asyncio.TaskGroup() as group:
-            async for beat in beats(1 / track.rate, self._stop):
-                group.create_task(self._noted(track, str(beat), self._ask_once(track)))
+def _asker(key: int, track: Track, pulse: Pulse, heard: "_Heard") -> Asker:
+    way = WAYS[track.kind]
+    return way(key, track.flow, pulse, heard, patience=timing.ATTEMPT, hears_late=False)
 
-    async def _noted(self, track: Track, beat: str, asking: Coroutine[Any, Any, Reply]) -> None:
-        at = track.under_way[beat] = self.watch.seconds
-        reply = await asking
+
+def _spread(turns: Iterable[tuple[Beaten, int]]) -> Sequence[Beaten]:
+    """Everybody as often as it has turns in a round, each at even distances."""
+    places = [((n + 0.5) / count, who) for who, count in turns for n in range(count)]
+    return [who for _, who in sorted(places, key=lambda place: place[0])]
+
+
+class _Turn:
+    """Notes that an attempt begins, and makes it."""
+
+    def __init__(self, heard: "_Heard", key: int, asker: Asker) -> None:
+        self._heard, self._key, self._asker = heard, key, asker
+
+    def beat(self) -> None:
+        self._heard.begins(self._key)
+        self._asker.beat()
+
+
+class _Heard:
+    """Writes down what the askers of a watch bring."""
+
+    def __init__(self, watch: Watch, tracks: Sequence[Track], broken: list[BaseException]) -> None:
+        self._watch, self._tracks, self._broken = watch, tracks, broken
+
+    def begins(self, key: int) -> None:
+        self._tracks[key].under_way.append(self._watch.second_of(clock()))
+
+    def ended(self, key: int, began: float, reply: Reply) -> None:
+        track, at = self._tracks[key], self._watch.second_of(began)
         track.add(at, reply)
-        del track.under_way[beat]
+        # It was noted just before it began.
+        if place := bisect_right(track.under_way, at):
+            del track.under_way[place - 1]
 
-    async def _ask_once(self, track: Track) -> Reply:
-        loop, target = asyncio.get_running_loop(), track.flow.target
-        began, received, opened = loop.time(), b"", 0.0
-        try:
-            with _socket(target.address, socket.SOCK_STREAM) as connection:
-                async with asyncio.timeout(timing.ATTEMPT):
-                    await loop.sock_connect(connection, (target.address, target.port))
-                    opened = loop.time() - began
-                    await loop.sock_sendall(connection, REQUEST)
-                    while chunk := await loop.sock_recv(connection, 4096):
-                        received += chunk
-        except OSError as error:
-            if is_cut(received, closed=False):
-                return Reply(outcome_of(error), loop.time() - began, opened=opened)
-        return reply_of(received, loop.time() - began, opened)
+    def closed(self, key: int, pod: str, how: str) -> None:
+        # One that is given up was silent before, and all its attempts say so.
+        if how != GIVEN_UP:
+            track = self._tracks[key]
+            track.samples.append(
+                Sample(self._watch.second_of(clock()), Reply(CUT_OFF, detail=f"kept to {pod}"))
+            )
 
-    async def _keep(self, track: Track) -> None:
-        """Open another connection only when one has ended."""
-        loop, target = asyncio.get_running_loop(), track.flow.target
-        connection: socket.socket | None = None
-        try:
-            async for _ in beats(1 / track.rate, self._stop):
-                at, began = self.watch.seconds, loop.time()
-                received = b""
-                try:
-                    async with asyncio.timeout(timing.ATTEMPT):
-                        if connection is None:
-                            connection = _socket(target.address, socket.SOCK_STREAM)
-                            await loop.sock_connect(connection, (target.address, target.port))
-                        await loop.sock_sendall(connection, KEPT_REQUEST)
-                        while is_cut(received, closed=False):
-                            chunk = await loop.sock_recv(connection, 4096)
-                            if not chunk:
-                                break
-                            received += chunk
-                    reply = reply_of(received, loop.time() - began)
-                except OSError as error:
-                    reply = Reply(outcome_of(error), loop.time() - began)
-                track.add(at, reply)
-                if reply.outcome in (CUT_OFF, SILENT) or reply.echo is None:
-                    if connection:
-                        connection.close()
-                    connection = None
-        finally:
-            if connection:
-                connection.close()
+    def came_late(self, key: int, began: float, reply: Reply, *, lost: bool) -> None:
+        """Never called, as nobody listens for longer than it takes to be called silent."""
 
-    async def _send(self, track: Track) -> None:
-        """Number the datagrams, so that each one's answer is known, and ask for the name too."""
-        loop, target = asyncio.get_running_loop(), track.flow.target
-        flight = _Flight(track, lambda: self.watch.seconds)
-        with _socket(target.address, socket.SOCK_DGRAM) as talking:
-            talking.connect((target.address, target.port))
-            listening = loop.create_task(flight.listen(talking))
-            try:
-                async for beat in beats(1 / track.rate, self._stop):
-                    # An error is that of an earlier datagram.
-                    for word in (IDENTITY_WORD, f"echo {beat}".encode()):
-                        try:
-                            talking.send(word)
-                        except OSError as error:
-                            flight.refused(error)
-                            with suppress(OSError):
-                                talking.send(word)
-                    flight.under_way[str(beat)] = self.watch.seconds
-                    flight.give_up(begun_before=self.watch.seconds - timing.ATTEMPT)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(timing.ATTEMPT):
-                        await flight.landed()
-            finally:
-                listening.cancel()
-                # The loop would take another socket of the same number for the one that is closed.
-                await asyncio.wait([listening])
-        flight.give_up()
-
-
-class _Flight:
-    """The datagrams of a track that are under way."""
-
-    def __init__(self, track: Track, now: Callable[[], float]) -> None:
-        self.track = track
-        self._now = now
-        self.under_way = track.under_way
-        self._name = b""
-        self._changed = asyncio.Event()
-
-    async def listen(self, talking: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                said = await loop.sock_recv(talking, 4096)
-            except OSError as error:
-                self.refused(error)
-                continue
-            if not said.isdigit():
-                self._name = said
-            elif said.decode() in self.under_way and self._name:
-                took = self._now() - self.under_way[said.decode()]
-                self._land(said.decode(), reply_from(self._name.decode(errors="replace"), took))
-
-    def refused(self, error: OSError) -> None:
-        """Take an ICMP error as that of the last datagram."""
-        outcome = outcome_of(error)
-        if self.under_way:
-            self._land(list(self.under_way)[-1], Reply(outcome))
-
-    def _land(self, beat: str, reply: Reply) -> None:
-        self.track.add(self.under_way[beat], reply)
-        del self.under_way[beat]
-        self._changed.set()
-
-    async def landed(self) -> None:
-        while self.under_way:
-            self._changed.clear()
-            await self._changed.wait()
-
-    def give_up(self, begun_before: float = inf) -> None:
-        for beat in [beat for beat, at in self.under_way.items() if at < begun_before]:
-            self._land(beat, Reply(SILENT))
+    def unasked(self, key: int, why: str) -> None:
+        self._broken.append(ProbeBrokenError(f"{self._tracks[key].flow}: {why}"))
 
 
 def _prefer(niceness: int) -> None:
@@ -355,12 +287,3 @@ def _prefer(niceness: int) -> None:
     with suppress(OSError):
         for thread in os.listdir("/proc/self/task"):  # noqa: PTH208  # no files of anybody
             os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
-
-
-def _socket(address: str, kind: socket.SocketKind) -> socket.socket:
-    try:
-        new = socket.socket(family_for(address), kind)
-    except OSError as error:
-        raise ProbeBrokenError(f"no socket to call from: {error}") from error
-    new.setblocking(False)
-    return new

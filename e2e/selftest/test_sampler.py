@@ -1,9 +1,9 @@
 """The sampler: every attempt is kept, at the rate that is promised, and named for how it ended."""
 
-import asyncio
 import socket
 import threading
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -34,10 +34,8 @@ from e2e.probe import (
     Target,
     Track,
     Watch,
-    sampler,
     watching,
 )
-from e2e.probe.outside import family_for
 from e2e.probe.sampler import DATAGRAMS, KEPT, NEW
 from e2e.selftest.servers import serving
 from e2e.wait import wait_until
@@ -133,7 +131,7 @@ def test_both_families_of_a_node_share_its_rate():
         with watching(flows) as watch:
             pass
 
-    assert [track.rate for track in watch.tracks] == [55.0, 55.0]
+    assert [track.rate for track in watch.tracks] == [56.0, 56.0]
 
 
 def test_datagrams_are_numbered():
@@ -145,7 +143,7 @@ def test_datagrams_are_numbered():
     assert track.kind == DATAGRAMS
     outcomes = [str(sample.reply.outcome) for sample in track.samples]
     assert outcomes.count(SILENT) == 1
-    assert outcomes.index(SILENT) == 3
+    assert outcomes.index(SILENT) == 2
 
 
 def test_a_lost_datagram_is_told_while_the_watch_goes_on(monkeypatch):
@@ -323,24 +321,34 @@ def test_an_outage_is_told_in_steps_of_five_seconds():
     assert note_failing(made_up(NEW, well, ill)) == [0.0, 0.4]
 
 
-def test_no_socket_is_closed_while_the_loop_listens_to_it(monkeypatch):
-    """The loop would take the next socket of the same number for the one that was closed."""
-    listened_to = []
-
-    class Closing(socket.socket):
-        def close(self):
-            known = asyncio.get_running_loop()._selector.get_map()
-            listened_to.append(self.fileno() in known)
-            super().close()
-
-    def opened(address, kind):
-        new = Closing(family_for(address), kind)
-        new.setblocking(False)
-        return new
-
-    monkeypatch.setattr(sampler, "_socket", opened)
+def test_a_watch_leaves_no_socket_open():
+    """All that it opened it closes, also the connection that is kept and the socket of a stream."""
+    before = sockets()
     with speaking_udp() as udp, serving(once) as new, serving(answer) as kept:
         watch_until(3, [flow(udp, UDP), flow(new.port)], kept=[flow(kept.port)])
+    # The servers' threads notice in their own time.
+    wait_until(lambda: sockets() == before, what="sockets to be closed", within=LONG)
 
-    assert listened_to
-    assert not any(listened_to)
+
+def sockets() -> int:
+    with suppress(FileNotFoundError):
+        return sum("socket" in str(each.readlink()) for each in Path("/proc/self/fd").iterdir())
+    return -1  # one was closed meanwhile
+
+
+def test_a_kept_connection_is_given_up_as_silent(monkeypatch):
+    """Where nobody answers over it any more all its attempts are silent, and none is cut off."""
+    monkeypatch.setattr(timing, "ATTEMPT", 0.5)
+
+    def twice(connection: socket.socket) -> None:
+        connection.sendall(ANSWER)
+        connection.recv(4096)
+        connection.sendall(ANSWER)
+        while connection.recv(4096):
+            pass
+
+    with serving(twice) as server:
+        watch = watch_until(20, [], kept=[flow(server.port)])
+
+    assert {sample.reply.outcome for sample in watch.tracks[0].samples} == {ANSWERED, SILENT}
+    assert len(set(server.peers)) > 1
