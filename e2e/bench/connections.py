@@ -22,7 +22,7 @@ from e2e.cluster.node import all_nodes
 from e2e.cluster.service import Service, manifest
 from e2e.errors import CannotRunError
 from e2e.probe import ANSWERED, Outside
-from e2e.probe.outside import IDENTITY_PATH
+from e2e.probe.wire import IDENTITY_PATH
 from e2e.provider.command import run
 from e2e.provider.packages import install
 from e2e.provider.steps import Step

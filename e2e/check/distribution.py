@@ -9,7 +9,7 @@ from itertools import pairwise
 from e2e import timing
 from e2e.check import journal
 from e2e.check.wrong import UNEVEN, Wrong, WrongFlowsError
-from e2e.probe import ANSWERED, Flow, Reply, draw
+from e2e.probe import ANSWERED, AT_ONCE, Flow, Reply, draw
 from e2e.wait import settle
 
 # The whole run may raise a false alarm once in a million runs. It makes fewer than a thousand
@@ -256,7 +256,9 @@ def assert_comes_to(
 
     # Where one pod is wanted, another one that gets half of all has to be met.
     count = connections_to_meet(max(len(over), 2))
-    looked = settle(lambda: draw(every, count), agrees, within=within, times=1)
+    # A pick that affinity makes depends on the one before.
+    at_once = 1 if judge is assert_one_each else AT_ONCE
+    looked = settle(lambda: draw(every, count, at_once), agrees, within=within, times=1)
     if not looked.settled:
         raise UnevenError(f"not within {within:g} s: {said}", wrong)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from e2e import timing
 from e2e.check import journal
 from e2e.check.wrong import Wrong, WrongFlowsError
-from e2e.probe import ANSWERED, REFUSED, SILENT, Flow, Outcome, Reply, draw, look
+from e2e.probe import ANSWERED, AT_ONCE, REFUSED, SILENT, Flow, Outcome, Reply, draw, look
 from e2e.wait import Settled, settle
 
 # Of each flow that has settled. Where one connection of twenty goes wrong, three flows miss it
@@ -95,7 +95,7 @@ def assert_serves(
     """
     assert_settles(table, times=times, within=within)
     answering = {flow: want for flow, want in table.items() if as_want(want).outcomes == {ANSWERED}}
-    assert_only(draw(answering, SAMPLE), answering)
+    assert_only(draw(answering, SAMPLE, AT_ONCE), answering)
 
 
 def assert_keeps(table: Table, *, during: float = timing.WATCH_FOR) -> None:

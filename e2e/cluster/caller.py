@@ -15,8 +15,8 @@ from e2e.cluster import curl
 from e2e.cluster.node import Node, family_of
 from e2e.errors import ProbeBrokenError
 from e2e.probe import SILENT, Crowd, Reply
-from e2e.probe.outside import CLIENT_PATH, IDENTITY_PATH
 from e2e.probe.reply import reply_from
+from e2e.probe.wire import CLIENT_PATH, IDENTITY_PATH
 from e2e.provider.cache import cache_folder, only_one
 from e2e.provider.engine import Engine
 
@@ -45,11 +45,12 @@ class CallerVantage:
         """Ask once, with curl."""
         return self.draw(address, port, 1)[0]
 
-    def draw(self, address: str, port: int, times: int) -> list[Reply]:
+    def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
         """Ask `times` times in a row, over fresh connections, in one run of curl.
 
         Ends with the first connection that fails.
         """
+        del at_once
         paths = [IDENTITY_PATH] * times
         argv = curl.command(address, port, paths, source=self.source)
         said = curl.read(self.name, self.container.execute(*argv))

@@ -11,7 +11,7 @@ from e2e.cluster import curl
 from e2e.cluster.caller import Caller, CallerVantage
 from e2e.errors import ProbeBrokenError
 from e2e.probe import NO_ROUTE, SILENT, Reply
-from e2e.probe.outside import IDENTITY_PATH
+from e2e.probe.wire import IDENTITY_PATH
 
 # curl's log of a thousand calls is a megabyte, of which only this is read.
 _BRIEFLY = 'log=/tmp/crowd.$$; "$0" "$@" 2>$log; grep -e " fail" -e "^curl:" $log >&2; rm $log'

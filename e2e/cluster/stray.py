@@ -6,8 +6,8 @@ from pathlib import Path
 from e2e.cluster.caller import CallerVantage
 from e2e.errors import ProbeBrokenError
 from e2e.probe import CUT_OFF, NO_ROUTE, REFUSED, SILENT, Reply
-from e2e.probe.outside import IDENTITY_PATH
 from e2e.probe.reply import reply_from
+from e2e.probe.wire import IDENTITY_PATH
 
 SCRIPT = (Path(__file__).parent / "stray.pl").read_text()
 # So many requests of one connection, each followed by a packet that is astray.

@@ -11,8 +11,8 @@ from e2e.cluster import curl
 from e2e.cluster.api import Api
 from e2e.errors import ProbeBrokenError
 from e2e.probe import CUT_OFF, FOREIGN, NO_ROUTE, REFUSED, SILENT, Outcome, Reply
-from e2e.probe.outside import CLIENT_PATH, IDENTITY_PATH
 from e2e.probe.reply import is_enough, reply_from
+from e2e.probe.wire import CLIENT_PATH, IDENTITY_PATH
 
 # The words of Go's net package, in which agnhost reports how a call ended.
 BY_WORDS: Sequence[tuple[str, Outcome]] = (
@@ -54,11 +54,12 @@ class PodVantage:
         """Let the pod ask once; it gives up after 5 s, which is agnhost's own limit."""
         return self._dial(address, port, 1)[0]
 
-    def draw(self, address: str, port: int, times: int) -> list[Reply]:
+    def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
         """Let the pod ask `times` times in a row.
 
         Ends after three in a row that brought no answer.
         """
+        del at_once
         replies: list[Reply] = []
         while len(replies) < times and not is_enough(replies):
             replies += self._dial(address, port, min(TRIES, times - len(replies)))

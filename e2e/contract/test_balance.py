@@ -16,7 +16,7 @@ from e2e.check import (
     connections_needed,
     connections_to_meet,
 )
-from e2e.probe import draw, draw_kept
+from e2e.probe import AT_ONCE, draw, draw_kept
 
 # What a change may bring is a pod that is left out or starved, and not one that is off by a little.
 AFTER_CHANGE = 0.5
@@ -43,7 +43,7 @@ def test_every_pod_gets_its_share_from_every_node(standing, expose, nodes, outsi
     flows = service.flows(outside, via=nodes)
     assert_settles(dict.fromkeys(flows, answered_by(*standing.pods)))
 
-    replies = draw(flows, max(MANY, connections_needed(len(standing.pods))))
+    replies = draw(flows, max(MANY, connections_needed(len(standing.pods))), AT_ONCE)
 
     assert_spread_evenly(replies, over=standing.pods)
     assert_none_delayed(replies)
@@ -86,7 +86,7 @@ def test_local_pods_share_evenly(standing, expose, nodes, outside, chosen):
     for node in nodes:
         own, flows = standing.on(node).pods, service.flows(outside, via=[node])
         if len(own) > 1:
-            assert_spread_evenly(draw(flows, connections_needed(len(own))), over=own)
+            assert_spread_evenly(draw(flows, connections_needed(len(own)), AT_ONCE), over=own)
         elif own:
             assert_comes_to(assert_all_met, flows, over=own)
 
@@ -184,7 +184,7 @@ def test_every_one_of_many_endpoints_is_met(
     # Its own slice reaches a node after all of these.
     assert_serves(later())
 
-    met = draw(service.flows(outside, via=nodes), connections_to_meet(len(endpoints)))
+    met = draw(service.flows(outside, via=nodes), connections_to_meet(len(endpoints)), AT_ONCE)
     assert_only(met, dict.fromkeys(met, answered_by(*crowd.pods)))
     for flow, replies in met.items():
         missed = endpoints - {(reply.echo, reply.port) for reply in replies}
@@ -195,4 +195,4 @@ def assert_shared_evenly(flows, echo):
     """Each flow comes to reach exactly the pods that there are now, each as often as the others."""
     assert_comes_to(assert_all_met, flows, over=echo.pods)
     count = connections_needed(len(echo.pods), unevenness=AFTER_CHANGE)
-    assert_spread_evenly(draw(flows, count), over=echo.pods, unevenness=AFTER_CHANGE)
+    assert_spread_evenly(draw(flows, count, AT_ONCE), over=echo.pods, unevenness=AFTER_CHANGE)

@@ -9,12 +9,12 @@ from e2e.check import (
     assert_serves,
     assert_settles,
 )
-from e2e.probe import CUT_OFF, draw, draw_kept
+from e2e.probe import AT_ONCE, CUT_OFF, draw, draw_kept
 
 # Requests over one connection, the answer to each of which is followed by a stray packet.
 STRAYS = 20
-# Of one address, so many of them at the same time.
-SHORT_ONES, AT_ONCE = 20_000, 8
+# Of one address.
+SHORT_ONES = 20_000
 
 
 @pytest.mark.clause("path.foreign-hosts-left-alone", covers=["DP-18"])
@@ -156,8 +156,8 @@ def test_many_short_connections_lose_none(standing, expose, nodes, outside):
     service = expose(echo)
     assert_serves(dict.fromkeys(service.flows(outside, via=away), answered_by(*echo.pods)))
 
-    flows = [flow for _ in range(AT_ONCE) for flow in service.flows(outside, via=away)]
-    replies = draw(flows, SHORT_ONES // AT_ONCE)
+    flows = service.flows(outside, via=away)
+    replies = draw(flows, SHORT_ONES, AT_ONCE)
 
     assert_only(replies, dict.fromkeys(flows, answered_by(*echo.pods)))
     assert_none_delayed(replies)

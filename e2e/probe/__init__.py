@@ -1,7 +1,7 @@
 """Looks: one attempt gives one reply, and the reply names how the attempt ended."""
 
 from e2e.probe.arrival import arrivals
-from e2e.probe.flow import TCP, UDP, Crowd, Flow, Owner, Target, Vantage, draw, look
+from e2e.probe.flow import AT_ONCE, TCP, UDP, Crowd, Flow, Owner, Target, Vantage, draw, look
 from e2e.probe.health import Health, HealthPort
 from e2e.probe.outcome import (
     ANSWERED,
@@ -24,6 +24,7 @@ from e2e.probe.talk import carry, draw_kept
 
 __all__ = [
     "ANSWERED",
+    "AT_ONCE",
     "BLOCKED",
     "CLOSED",
     "CUT_OFF",

@@ -2,18 +2,20 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from e2e import timing
 from e2e.errors import ProbeBrokenError
-from e2e.probe.flow import Flow
 from e2e.probe.outcome import outcome_of
-from e2e.probe.outside import family_for
 from e2e.probe.pulse import Pulse, clock
 from e2e.probe.reply import Reply
+from e2e.probe.wire import family_for
 
 # Of a reply, so much at once.
 LARGEST = 4096
+# Ports from which something was lost, and until when each is avoided, the earliest first.
+Stale = dict[int, float]
 
 
 class Listener(Protocol):
@@ -37,11 +39,11 @@ class Listener(Protocol):
 
 
 class Asker:
-    """One flow that is asked in one way.
+    """An address and port that is asked in one way.
 
     Attributes:
-        key: what the listener knows the flow by.
-        flow: who calls whom.
+        key: what the listener knows it by.
+        address: the address and the port.
         patience: seconds after which an attempt is called silent.
         hears_late: whether it is listened for longer, as a late answer is no lost one.
     """
@@ -49,18 +51,32 @@ class Asker:
     def __init__(
         self,
         key: int,
-        flow: Flow,
+        address: tuple[str, int],
         pulse: Pulse,
         listener: Listener,
         *,
         patience: float = timing.SYN_AGAIN,
         hears_late: bool = True,
+        stale: Stale | None = None,
+        checked: Callable[[Reply], Reply] = lambda reply: reply,
     ) -> None:
-        self.key, self.flow, self.pulse, self.listener = key, flow, pulse, listener
+        """Ask on the beats of a pulse, and tell the listener.
+
+        Args:
+            key: what the listener knows it by.
+            address: the address and the port.
+            pulse: calls `beat`.
+            listener: who is told.
+            patience: seconds after which an attempt is called silent.
+            hears_late: whether it is listened for longer.
+            stale: ports that are avoided already; those that come to be are added.
+            checked: whose answer it is.
+        """
+        self.key, self.address, self.pulse, self.listener = key, address, pulse, listener
         self.patience, self.hears_late = patience, hears_late
-        self.address = (flow.target.address, flow.target.port)
-        self.family = family_for(flow.target.address)
-        self._stale: dict[int, float] = {}
+        self.family = family_for(address[0])
+        self._stale = {} if stale is None else stale
+        self._checked = checked
 
     def beat(self) -> None:
         """Make an attempt."""
@@ -87,11 +103,11 @@ class Asker:
 
     def tell(self, began: float, reply: Reply) -> None:
         """Tell how an attempt ended."""
-        self.listener.ended(self.key, began, self.flow.checked(reply))
+        self.listener.ended(self.key, began, self._checked(reply))
 
     def tell_late(self, began: float, reply: Reply, *, lost: bool = False) -> None:
         """Tell that a silent one was answered after all."""
-        self.listener.came_late(self.key, began, self.flow.checked(reply), lost=lost)
+        self.listener.came_late(self.key, began, self._checked(reply), lost=lost)
 
     def fresh(self, kind: socket.SocketKind) -> socket.socket:
         """Open a socket at a port from which nothing was lost lately.
@@ -108,7 +124,8 @@ class Asker:
             if not self._stale:
                 return new
             now = clock()
-            self._stale = {port: until for port, until in self._stale.items() if until > now}
+            while self._stale and next(iter(self._stale.values())) < now:
+                del self._stale[next(iter(self._stale))]
             try:
                 new.bind(("", 0))
             except OSError as error:
@@ -120,7 +137,9 @@ class Asker:
 
     def avoid(self, used: socket.socket) -> None:
         """Do not call from this socket's port again until nodes have forgotten it."""
-        self._stale[used.getsockname()[1]] = clock() + timing.NODES_FORGET_CALLER
+        port = used.getsockname()[1]
+        self._stale.pop(port, None)
+        self._stale[port] = clock() + timing.NODES_FORGET_CALLER
 
 
 class Beat:

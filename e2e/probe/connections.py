@@ -5,13 +5,16 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from e2e import timing
 from e2e.errors import ProbeBrokenError
 from e2e.probe.asking import LARGEST, Asker, Beat
 from e2e.probe.outcome import CUT_OFF, SILENT, Outcome, outcome_of
-from e2e.probe.outside import (
+from e2e.probe.pulse import clock
+from e2e.probe.reply import Reply
+from e2e.probe.wire import (
     CONTENT_LENGTH,
     END_OF_HEAD,
     KEPT_REQUEST,
@@ -21,8 +24,6 @@ from e2e.probe.outside import (
     reply_of,
     waited_for,
 )
-from e2e.probe.pulse import clock
-from e2e.probe.reply import Reply
 
 PENDING = (0, errno.EINPROGRESS)
 GIVEN_UP = "given up"
@@ -62,7 +63,17 @@ class OneConnection(Asker):
 class _Call:
     """An attempt over a new connection."""
 
-    __slots__ = ("_began", "_by", "_keep", "_open", "_opened", "_received", "_request", "_waited")
+    __slots__ = (
+        "_began",
+        "_by",
+        "_keep",
+        "_open",
+        "_opened",
+        "_received",
+        "_repeated",
+        "_request",
+        "_waited",
+    )
 
     def __init__(
         self,
@@ -72,6 +83,7 @@ class _Call:
     ) -> None:
         self._by, self._request, self._keep = by, request, keep
         self._received, self._opened = b"", 0.0
+        self._repeated: float | None = None
         # True once patience is over.
         self._waited = False
         new = by.fresh(socket.SOCK_STREAM)
@@ -88,6 +100,7 @@ class _Call:
     def _connected(self) -> None:
         assert self._open is not None
         self._opened = clock() - self._began
+        self._repeated = waited_for(self._open, self._opened)
         try:
             self._open.send(self._request)
         except OSError as error:
@@ -111,12 +124,16 @@ class _Call:
         assert used is not None
         by.pulse.forget(used)
         took = clock() - self._began
-        reply = None if error else reply_of(self._received, took, self._opened)
+        reply = None
+        if not error:
+            reply = replace(reply_of(self._received, took, self._opened), waited=self._repeated)
         if self._waited:
             if reply and reply.outcome != CUT_OFF:
                 by.tell_late(self._began, reply, lost=bool(waited_for(used, self._opened)))
         elif reply is None:
             assert error is not None
+            if not isinstance(error, ConnectionRefusedError):
+                by.avoid(used)
             by.failed(self._began, error, self._opened)
         else:
             by.tell(self._began, reply)

@@ -7,9 +7,9 @@ from functools import partial
 from e2e import timing
 from e2e.probe.asking import LARGEST, Asker, Beat
 from e2e.probe.outcome import FOREIGN, SILENT
-from e2e.probe.outside import IDENTITY_WORD
 from e2e.probe.pulse import clock
 from e2e.probe.reply import Reply, reply_from
+from e2e.probe.wire import IDENTITY_WORD
 
 
 class NewSourcePorts(Asker):

@@ -10,6 +10,8 @@ from e2e.probe.outcome import ANSWERED, FOREIGN
 from e2e.probe.reply import Reply, is_enough
 
 TCP, UDP = "TCP", "UDP"
+# So many connections of one flow may be under way where none depends on the one before.
+AT_ONCE = 8
 # More callers at the same time are in one another's way.
 SIDE_BY_SIDE = 256
 
@@ -38,9 +40,10 @@ class Vantage(Protocol):
         """Ask once, from a socket of its own, who answers there over UDP."""
         ...
 
-    def draw(self, address: str, port: int, times: int) -> list[Reply]:
-        """Ask `times` times one after another, each time over a fresh connection.
+    def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
+        """Ask `times` times, each time over a fresh connection, and give the replies in that order.
 
+        At most `at_once` are under way together; a vantage may take that as one after another.
         Ends early, with what there is, where going on would ask a dead target in vain.
         """
         ...
@@ -125,10 +128,10 @@ class Flow:
             ask = caller.call_udp
         return self.checked(ask(target.address, target.port))
 
-    def draw(self, times: int) -> list[Reply]:
-        """Ask `times` times in a row, over fresh connections, each answer checked as in `call`."""
+    def draw(self, times: int, at_once: int = 1) -> list[Reply]:
+        """Ask `times` times, over fresh connections, each answer checked as in `call`."""
         if not self.is_close and self.target.protocol == TCP:
-            replies = self.caller.draw(self.target.address, self.target.port, times)
+            replies = self.caller.draw(self.target.address, self.target.port, times, at_once)
             return [self.checked(reply) for reply in replies]
         replies = []
         while len(replies) < times and not is_enough(replies):
@@ -151,9 +154,15 @@ def look(flows: Iterable[Flow]) -> dict[Flow, Reply]:
     return {flow: replies[0] for flow, replies in looked.items()}
 
 
-def draw(flows: Iterable[Flow], times: int) -> dict[Flow, list[Reply]]:
-    """Draw `times` replies from every flow; one after another in a flow, flows side by side."""
-    return _each(flows, lambda flow: flow.draw(times), times)
+def draw(flows: Iterable[Flow], times: int, at_once: int = 1) -> dict[Flow, list[Reply]]:
+    """Draw `times` replies from every flow, flows side by side.
+
+    Args:
+        flows: what to draw from.
+        times: how often, from each.
+        at_once: how many connections of a flow may be under way together.
+    """
+    return _each(flows, lambda flow: flow.draw(times, at_once), times)
 
 
 def _each(

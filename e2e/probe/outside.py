@@ -1,30 +1,18 @@
 """The vantage of this process: a caller outside the cluster."""
 
-import re
 import socket
-import struct
 import time
-from dataclasses import replace
 
 import requests
 
 from e2e import timing
 from e2e.errors import ProbeBrokenError
-from e2e.probe.outcome import CUT_OFF, FOREIGN, outcome_of
-from e2e.probe.reply import Reply, is_enough, reply_from
-
-IDENTITY_PATH, CLIENT_PATH = "/hostname", "/clientip"
-IDENTITY_WORD = b"hostname"
-REQUEST = f"GET {IDENTITY_PATH} HTTP/1.0\r\nHost: echo\r\n\r\n".encode()
-KEPT_REQUEST = f"GET {IDENTITY_PATH} HTTP/1.1\r\nHost: echo\r\n\r\n".encode()
-END_OF_HEAD = b"\r\n\r\n"
-# End with a reset when all has been read. A pod remembers each connection that it closed for a
-# minute, and of thousands of those some are in the way of new ones; see docs/findings.md.
-WITHOUT_LINGERING = struct.pack("ii", 1, 0)
-# Of what Linux tells of a connection: microseconds from the packet that was answered to the
-# answer, and how many packets were sent again.
-TCP_INFO = struct.Struct("68xI28xI")
-CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+from e2e.probe.asking import Stale
+from e2e.probe.connections import NewConnections
+from e2e.probe.outcome import FOREIGN, outcome_of
+from e2e.probe.pulse import Pulse
+from e2e.probe.reply import NO_ANSWERS_IN_A_ROW, Reply, is_enough, reply_from
+from e2e.probe.wire import CLIENT_PATH, IDENTITY_PATH, IDENTITY_WORD, family_for, url
 
 
 class Outside:
@@ -35,7 +23,7 @@ class Outside:
     def __init__(self, *, patience: float = timing.ATTEMPT) -> None:
         """Wait at most `patience` seconds for a connection, and as long again for the reply."""
         self.patience = patience
-        self._unanswered: set[tuple[str, int, int]] = set()
+        self._stale: dict[tuple[str, int], Stale] = {}
 
     def call(self, address: str, port: int) -> Reply:
         """Ask once with a real HTTP client, over a connection of its own."""
@@ -89,96 +77,64 @@ class Outside:
             asking.connect((address, 9))
             return str(asking.getsockname()[0])
 
-    def draw(self, address: str, port: int, times: int) -> list[Reply]:
-        """Ask `times` times in a row over bare sockets: thousands of connections in seconds.
+    def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
+        """Ask `times` times over bare sockets: thousands of connections in seconds.
 
         Ends after three in a row that brought no answer.
         """
-        replies: list[Reply] = []
-        while len(replies) < times and not is_enough(replies):
-            replies.append(self._ask_bare((address, port)))
-        return replies
-
-    def _ask_bare(self, target: tuple[str, int]) -> Reply:
-        began, opened = time.monotonic(), 0.0
-        received, waited = b"", None
-        connection = self._new_socket(target)
-        source = connection.getsockname()[1]
-        try:
-            with connection:
-                connection.settimeout(self.patience)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, WITHOUT_LINGERING)
-                connection.connect(target)
-                opened = time.monotonic() - began
-                waited = waited_for(connection, opened)
-                connection.sendall(REQUEST)
-                while chunk := connection.recv(4096):
-                    received += chunk
-        except OSError as error:
-            # A reply that came whole counts, whatever becomes of its connection afterwards.
-            if is_cut(received, closed=False):
-                self._unanswered.add((*target, source))
-                return Reply(outcome_of(error), time.monotonic() - began, opened=opened)
-        return replace(reply_of(received, time.monotonic() - began, opened), waited=waited)
-
-    def _new_socket(self, target: tuple[str, int]) -> socket.socket:
-        """Open a socket at a port from which no call to this target has gone unanswered.
-
-        A node sends what comes from such a port to the same pod again for two minutes, though it
-        be gone (nf_conntrack_tcp_timeout_syn_sent), and so the port would not be a new client.
-        """
-        while True:
-            try:
-                new = socket.socket(family_for(target[0]), socket.SOCK_STREAM)
-                new.bind(("", 0))
-            except OSError as error:
-                raise ProbeBrokenError(f"no socket to call from: {error}") from error
-            if (*target, new.getsockname()[1]) not in self._unanswered:
-                return new
-            new.close()
+        drawing = _Drawing()
+        stale = self._stale.setdefault((address, port), {})
+        with Pulse(self.patience) as pulse:
+            asker = NewConnections(
+                *(0, (address, port), pulse, drawing),
+                patience=self.patience,
+                hears_late=False,
+                stale=stale,
+            )
+            begun = 0
+            while drawing.count < times:
+                while (
+                    begun < times
+                    and begun - drawing.count < at_once
+                    and not is_enough(drawing.lately)
+                ):
+                    begun += 1
+                    asker.beat()
+                if begun == drawing.count:
+                    break
+                pulse.hear()
+        return drawing.replies()
 
 
-def waited_for(connection: socket.socket, opened: float) -> float | None:
-    """How long after its first packet the one was sent that opened a connection.
+class _Drawing:
+    """Gathers what is drawn."""
 
-    None where no system tells. On a slow machine the answer is late, and still one to the first.
-    """
-    if not hasattr(socket, "TCP_INFO"):
-        return None
-    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
-    if len(told) < TCP_INFO.size:
-        return None
-    answered_in, repeats = TCP_INFO.unpack(told)
-    return max(opened - answered_in / 1e6, 0.0) if repeats else 0.0
+    def __init__(self) -> None:
+        self._drawn: list[tuple[float, Reply]] = []
 
+    @property
+    def count(self) -> int:
+        return len(self._drawn)
 
-def url(address: str, port: int) -> str:
-    """How HTTP is asked of an address, without a path."""
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    @property
+    def lately(self) -> list[Reply]:
+        return [reply for _, reply in self._drawn[-NO_ANSWERS_IN_A_ROW:]]
 
+    def replies(self) -> list[Reply]:
+        """In the order in which they were asked for."""
+        return [reply for _, reply in sorted(self._drawn, key=lambda drawn: drawn[0])]
 
-def family_for(address: str) -> socket.AddressFamily:
-    """The kind of socket that reaches an address."""
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
+    def ended(self, _: int, began: float, reply: Reply) -> None:
+        self._drawn.append((began, reply))
 
+    def unasked(self, _: int, why: str) -> None:
+        raise ProbeBrokenError(why)
 
-def reply_of(received: bytes, took: float, opened: float = 0.0) -> Reply:
-    """Read all that came over a connection until it ended."""
-    if is_cut(received, closed=True):
-        return Reply(CUT_OFF, took, detail=f"after {len(received)} bytes" if received else "")
-    if not received.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")):
-        return Reply(FOREIGN, took, detail=f"said {received[:60]!r}")
-    body = received.partition(END_OF_HEAD)[2].decode(errors="replace")
-    return replace(reply_from(body, took), opened=opened)
+    def came_late(self, key: int, began: float, reply: Reply, *, lost: bool) -> None:
+        """Never called, as nobody listens for longer than it takes to be called silent."""
 
-
-def is_cut(received: bytes, *, closed: bool) -> bool:
-    """Whether a reply lacks something; one that promised no length ends with its connection."""
-    if not received.startswith(b"HTTP/1."):
-        return not received
-    head, _, body = received.partition(END_OF_HEAD)
-    promised = CONTENT_LENGTH.search(head)
-    return len(body) < int(promised[1]) if promised else not closed
+    def closed(self, key: int, pod: str, how: str) -> None:
+        """Never called, as no connection is kept."""
 
 
 def _why(error: requests.RequestException, outcome: object) -> str:

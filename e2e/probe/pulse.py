@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import Protocol, Self
 
+from e2e.errors import ProbeBrokenError
+
 Do = Callable[[], None]
 
 _SUSPEND_COUNTS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -30,19 +32,34 @@ class Pulse:
     """Calls everybody once a beat, and those whose sockets are ready or whose time is over.
 
     Everybody has a place of their own within the beat, so that the work is spread evenly.
-    A beat that comes more than a whole one late is left out: the loop was held (a starved or
-    stopped process, a suspended machine), nobody was asked meanwhile, and the time does not count
-    for anybody's patience.
+    A beat that comes too late is left out: the loop was held (a starved or stopped process, a
+    suspended machine), nobody was asked meanwhile, and the time does not count for anybody's
+    patience.
 
     Attributes:
         every: seconds from one beat to the next.
         missed: is told of each stretch in which the loop was held, by its two ends.
+        late: seconds by which a beat may be late, and all that were missed are made up for.
     """
 
-    def __init__(self, every: float, missed: Callable[[float, float], None]) -> None:
+    def __init__(
+        self,
+        every: float,
+        missed: Callable[[float, float], None] = lambda _, __: None,
+        late: float | None = None,
+    ) -> None:
+        """Prepare; a beat may be late by a whole one if `late` does not say otherwise.
+
+        Raises:
+            ProbeBrokenError: this process may open no more files.
+        """
         self.every = every
         self.missed = missed
-        self._selector = selectors.DefaultSelector()
+        self.late = every if late is None else late
+        try:
+            self._selector = selectors.DefaultSelector()
+        except OSError as error:
+            raise ProbeBrokenError(f"nothing to wait with: {error.strerror}") from error
         self._held = 0.0
         # By how long they wait, so that each queue is in the order in which time is over.
         self._later: dict[float, deque[tuple[float, Do]]] = {}
@@ -73,6 +90,12 @@ class Pulse:
             key.fileobj.close()  # type: ignore[union-attr]  # all of them are sockets
         self._selector.close()
 
+    def hear(self) -> None:
+        """Wait for the first socket that is ready, or the first whose time is over."""
+        due = min((queue[0][0] for queue in self._later.values() if queue), default=0.0)
+        self._ready(due - (clock() - self._held))
+        self._expire()
+
     def run(
         self,
         everybody: Sequence[Beaten],
@@ -95,7 +118,7 @@ class Pulse:
             due = began + turn * step
             self._ready(due - clock())
             now = clock()
-            if now - due > self.every:
+            if now - due > self.late:
                 self._held += now - due
                 self.missed(due, now)
                 turn += int((now - due) / step)

@@ -17,9 +17,10 @@ from e2e.probe.connections import GIVEN_UP, NewConnections, OneConnection
 from e2e.probe.datagrams import OneSourcePort
 from e2e.probe.flow import UDP, Flow
 from e2e.probe.outcome import CUT_OFF
-from e2e.probe.outside import Outside, family_for
+from e2e.probe.outside import Outside
 from e2e.probe.pulse import Beaten, Pulse, clock
 from e2e.probe.reply import Reply
+from e2e.probe.wire import family_for
 from e2e.wait import wait_until
 
 NEW, KEPT, DATAGRAMS, CALLS = "new connections", "one connection", "UDP", "calls"
@@ -30,8 +31,7 @@ WAYS: dict[str, type[Asker]] = {
     KEPT: OneConnection,
     DATAGRAMS: OneSourcePort,
 }
-# Seconds of one round, in which everybody is asked as often as the rates want. Who is held for
-# less than a round makes up for what was missed.
+# Seconds of one round, in which everybody is asked as often as the rates want.
 ROUND = 0.5
 FILES = 65536
 # Seconds for which another thread may keep the interpreter's lock.
@@ -213,7 +213,7 @@ class _Sampler:
 
     def _beat(self, tracks: Sequence[Track]) -> None:
         heard = _Heard(self.watch, tracks, self.broken)
-        with Pulse(ROUND, missed=lambda _, __: None) as pulse:
+        with Pulse(ROUND, late=timing.BLIND_FOR_AT_MOST) as pulse:
             turns = [
                 (_Turn(heard, key, _asker(key, track, pulse, heard)), round(track.rate * ROUND))
                 for key, track in enumerate(tracks)
@@ -228,7 +228,8 @@ class _Sampler:
 
 def _asker(key: int, track: Track, pulse: Pulse, heard: "_Heard") -> Asker:
     way = WAYS[track.kind]
-    return way(key, track.flow, pulse, heard, patience=timing.ATTEMPT, hears_late=False)
+    address = track.flow.target.address, track.flow.target.port
+    return way(key, address, pulse, heard, patience=timing.ATTEMPT, hears_late=False)
 
 
 def _spread(turns: Iterable[tuple[Beaten, int]]) -> Sequence[Beaten]:

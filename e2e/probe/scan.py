@@ -10,7 +10,7 @@ from itertools import islice
 from e2e import timing
 from e2e.errors import ProbeBrokenError
 from e2e.probe.outcome import BY_ERRNO
-from e2e.probe.outside import family_for
+from e2e.probe.wire import family_for
 
 # Each needs a descriptor, and a process may have 1024 of them.
 AT_ONCE = 400

@@ -11,17 +11,17 @@ import requests
 
 from e2e.probe.flow import UDP, Flow
 from e2e.probe.outcome import ANSWERED, FOREIGN, outcome_of
-from e2e.probe.outside import (
+from e2e.probe.outside import Outside
+from e2e.probe.reply import Reply, reply_from
+from e2e.probe.wire import (
     IDENTITY_PATH,
     IDENTITY_WORD,
     KEPT_REQUEST,
-    Outside,
     family_for,
     is_cut,
     reply_of,
     url,
 )
-from e2e.probe.reply import Reply, reply_from
 
 ECHO_PATH, ECHO_WORD = "/echo", b"echo "
 # All that agnhost reads of a datagram; it gives back what comes after the word.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from e2e.probe.outside import END_OF_HEAD, WITHOUT_LINGERING
+from e2e.probe.wire import END_OF_HEAD, WITHOUT_LINGERING
 from e2e.upgrade.plan import Plan, WatchedFlow
 from e2e.upgrade.recorder import go_first
 

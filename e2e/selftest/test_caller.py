@@ -24,7 +24,7 @@ from e2e.probe import (
     SILENT,
     Reply,
 )
-from e2e.probe.outside import REQUEST, reply_of
+from e2e.probe.wire import REQUEST, reply_of
 from e2e.provider.command import run
 from e2e.selftest.programs import only_path, put
 from e2e.selftest.servers import (

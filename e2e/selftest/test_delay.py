@@ -7,7 +7,7 @@ import pytest
 from e2e.check import assert_none_delayed, journal
 from e2e.check.delay import DelayedError, is_delayed
 from e2e.probe import ANSWERED, SILENT, Reply
-from e2e.probe.outside import waited_for
+from e2e.probe.wire import waited_for
 from e2e.selftest.servers import full_backlog, says, serving
 
 QUICK = Reply(ANSWERED, 0.002, "echo-0", opened=0.001, waited=0.0)

@@ -304,7 +304,7 @@ class Switched:
     name: str = "outside"
     draws: int = 0
 
-    def draw(self, address, port, times):
+    def draw(self, address, port, times, at_once):
         self.draws += 1
         return replies(
             [0] * times if self.draws <= self.draws_before else [0, 1] * (times // 2 + 1)

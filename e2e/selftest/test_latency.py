@@ -32,7 +32,7 @@ class Late:
     name: str = "outside"
     calls: int = 0
 
-    def draw(self, address: str, port: int, times: int) -> list[Reply]:
+    def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
         assert (address, port, times) == ("192.0.2.1", 30081, 1)
         self.calls += 1
         return [ECHO if self.calls > self.refused else NOBODY]

@@ -5,6 +5,7 @@ import http.client
 import os
 import resource
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -26,6 +27,7 @@ from e2e.probe import (
     Reply,
 )
 from e2e.probe.outcome import outcome_of
+from e2e.probe.pulse import clock
 from e2e.probe.reply import reply_from
 from e2e.selftest.servers import (
     Server,
@@ -183,18 +185,39 @@ def test_a_reply_is_read_before_the_next_request_of_a_draw():
 
 def test_a_source_port_without_an_answer_is_not_used_again():
     """A call that went unanswered spends its source port, for that target and for no other."""
-    outside = Outside(patience=LONG)
-    with closed_port() as at:
+    outside = Outside(patience=0.2)
+    with full_backlog() as at:
         outside.draw(at.address, at.port, 3)
-    spent = {source for address, port, source in outside._unanswered}
-    assert spent
-    assert {(address, port) for address, port, _ in outside._unanswered} == {(at.address, at.port)}
+        stale = outside._stale[at.address, at.port]
+        assert len(stale) == 3
+        assert all(until > clock() + 100 for until in stale.values())
 
     half = set(range(32768, 61000, 2)) | set(range(32769, 61000, 4))
-    outside._unanswered = {(at.address, at.port, source) for source in half}
-    for _ in range(200):
-        with outside._new_socket((at.address, at.port)) as fresh:
-            assert fresh.getsockname()[1] not in half
+    with serving(says(http_reply("echo-a"))) as at:
+        outside._stale[at.address, at.port] = dict.fromkeys(half, clock() + 10 * LONG)
+        for _ in range(200):
+            outside.draw(at.address, at.port, 1)
+    assert len(at.peers) == 200
+    assert half.isdisjoint(port for _, port in at.peers)
+
+
+def test_a_draw_keeps_the_order_of_its_connections():
+    """Two that are under way together are told in the order in which they were begun."""
+    second = [threading.Event() for _ in range(5)]
+
+    def behave(connection):
+        # A port may be used again.
+        number = max(n for n, peer in enumerate(at.peers) if peer == connection.getpeername())
+        # The first of each two is answered only after the other one.
+        if number % 2 == 0:
+            assert second[number // 2].wait(LONG)
+        connection.sendall(http_reply(f"echo-{number}").encode())
+        second[number // 2].set()
+
+    with serving(behave) as at:
+        replies = Outside(patience=LONG).draw(at.address, at.port, 10, 2)
+
+    assert [reply.echo for reply in replies] == [f"echo-{number}" for number in range(10)]
 
 
 @pytest.mark.parametrize("body", ["", " ", "Echo-A", "echo_a", "-echo", "echo-", "a b", "e@", "@1"])

@@ -66,7 +66,7 @@ class Scripted:
             raise reply
         return reply
 
-    def draw(self, address: str, port: int, times: int) -> list[Reply]:
+    def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
         return [self.call(address, port) for _ in range(times)]
 
 

@@ -119,7 +119,11 @@ class Recorder:
         target = Target(watched.node, watched.address, watched.port, owner, protocol)
         expects_answer = watched.expects == "answered"
         flow = Flow(Outside(), target)
-        return WAYS[watched.way](number, flow, pulse, self._ledger, hears_late=expects_answer)
+        return WAYS[watched.way](
+            *(number, (watched.address, watched.port), pulse, self._ledger),
+            hears_late=expects_answer,
+            checked=flow.checked,
+        )
 
     def _step(self) -> bool:
         now = clock()
