@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from e2e.errors import UsageError
+from e2e.report.upgrade_junit import changes_junit
 from e2e.selftest.fingerprints import content, fingerprint
 from e2e.selftest.programs import environment, only_path, python
-from e2e.upgrade.compare import compare, junit, read_run
+from e2e.upgrade.compare import compare, read_run
 
 CASE = """<testcase classname="e2e.contract.test_a" name="test_{0}" time="1"><properties>
 <property name="clause" value="{0}"/><property name="lane" value="lane: x"/>
@@ -110,7 +111,7 @@ def test_a_clause_that_could_not_be_judged_is_no_verdict(tmp_path):
     found = compare(read_run(a), read_run(b))
 
     assert found.exit_code == 2
-    suite = ET.fromstring(junit(found))[0]  # noqa: S314  # ours
+    suite = ET.fromstring(changes_junit(found))[0]  # noqa: S314  # ours
     assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
 
 

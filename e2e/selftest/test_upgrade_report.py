@@ -1,12 +1,14 @@
 """The report of an upgrade: its first screen answers, and nothing in it can act."""
 
 import re
+import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
 
 from e2e.report.answers import answers
+from e2e.report.upgrade_junit import verdict_junit
 from e2e.report.upgrade_page import upgrade_page
 from e2e.report.upgrade_text import changes_text, verdict_text
 from e2e.report.verdict import (
@@ -226,6 +228,55 @@ def test_the_text_says_the_same():
         "x Service shop/shop, node port of 80/TCP: 31000 -> nothing",
     ):
         assert line in text, text
+
+
+BROKEN_STEP = ChurnStep(name="a rollout", ended="broken", said="in vain", seconds=1.5)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        verdict(watched=watched()),
+        verdict(watched=watched(outage(), kept=False)),
+        verdict(changes={"behaviours": (WORSE,)}),
+        verdict(changes={"behaviours": (UNKNOWN,)}),
+        verdict(churn=(BROKEN_STEP,)),
+        verdict(churn=(BROKEN_STEP,), watched=watched(outage(), kept=False)),
+    ],
+)
+def test_as_junit_it_ends_as_verify_does(found):
+    suite = ET.fromstring(verdict_junit(found))[0]  # noqa: S314  # ours
+    failures, errors = int(suite.attrib["failures"]), int(suite.attrib["errors"])
+
+    assert (1 if failures else 2 if errors else 0) == found.exit_code
+    assert suite.get("tests") == str(len(suite))
+
+
+def test_as_junit_every_budget_step_and_change_is_a_case_and_what_was_not_looked_at_is_skipped():
+    left_out = ChurnStep(name="a restart", ended="left out", said="not ours")
+    found = verdict(
+        churn=(BROKEN_STEP, left_out), contract=False, changes={"allocations": (LOST_NUMBER,)}
+    )
+    suite = ET.fromstring(verdict_junit(found))[0]  # noqa: S314  # ours
+
+    assert [
+        (case.get("classname"), case.get("name"), case[0].tag, case[0].get("message"))
+        for case in suite
+    ] == [
+        ("budget", "what users noticed", "skipped", "there is no record of a watch"),
+        ("churn", "a rollout", "error", "in vain"),
+        ("churn", "a restart", "skipped", "not ours"),
+        ("behaviour", "every clause", "skipped", "the contract was not asked both times"),
+        ("allocations", "Service shop/shop node port of 80/TCP", "failure", "31000 -> nothing"),
+    ]
+    assert suite[1].get("time") == "1.500"
+
+
+def test_whatever_an_object_is_called_the_junit_file_is_xml():
+    (suite,) = ET.fromstring(verdict_junit(full()))  # noqa: S314  # ours
+
+    assert "alert(1)" in suite.attrib["name"] + suite[0].attrib["name"]
+    assert len(suite) == 10
 
 
 def test_a_verdict_is_read_back_as_it_was(tmp_path):

@@ -13,6 +13,7 @@ from e2e.errors import CannotRunError, ProbeBrokenError
 from e2e.options import PROCESSES, option
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
+from e2e.report.upgrade_junit import changes_junit
 from e2e.report.upgrade_text import changes_text
 from e2e.upgrade import compare as comparing
 from e2e.upgrade import prepare as preparing
@@ -134,6 +135,6 @@ def compare(a: Path, b: Path, as_json: bool, junit: Path | None) -> int:
     """
     found = comparing.compare(comparing.read_run(a), comparing.read_run(b))
     if junit:
-        junit.write_text(comparing.junit(found))
+        junit.write_text(changes_junit(found))
     click.echo(found.model_dump_json(indent=1) if as_json else changes_text(found))
     return found.exit_code

@@ -13,6 +13,7 @@ from e2e.probe import Outside
 from e2e.provider.cache import cache_folder, file_name
 from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
+from e2e.report.upgrade_junit import JUNIT
 from e2e.report.upgrade_page import PAGE
 from e2e.report.verdict import VERDICT
 from e2e.upgrade import expected, observe
@@ -20,9 +21,9 @@ from e2e.upgrade.plan import PLAN, Plan, load_plan
 from e2e.upgrade.record import RECORD
 from e2e.upgrade.site import Site, demand_same
 
-BEFORE, AFTER = "before.json", "after.json"
+BEFORE, AFTER, SUMMARY = "before.json", "after.json", "summary.md"
 # What verify and watch write beside the plan.
-VERIFIED = (AFTER, VERDICT, PAGE)
+VERIFIED = (AFTER, VERDICT, JUNIT, PAGE, SUMMARY)
 RESULTS = (BEFORE, *VERIFIED, RECORD, "timeline.html")
 
 

@@ -9,13 +9,14 @@ from e2e.cluster.implementation import UNKNOWN
 from e2e.errors import UsageError
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
+from e2e.report.upgrade_junit import JUNIT, verdict_junit
 from e2e.report.upgrade_page import PAGE, upgrade_page
 from e2e.report.upgrade_text import verdict_text
 from e2e.report.verdict import Verdict
 from e2e.upgrade import changes, noticed, observe
 from e2e.upgrade.churn import churn
 from e2e.upgrade.plan import load_plan
-from e2e.upgrade.prepare import AFTER, BEFORE, VERIFIED
+from e2e.upgrade.prepare import AFTER, BEFORE, SUMMARY, VERIFIED
 from e2e.upgrade.site import Site, demand_same, is_same
 
 
@@ -43,7 +44,7 @@ class Wishes:
 
 
 def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
-    """Do all of it, and write after.json, verdict.json and report.html.
+    """Do all of it, and write after.json and the verdict: as data, as JUnit, page and summary.
 
     Raises:
         RefusedError: it is another cluster than the one that was prepared.
@@ -94,7 +95,9 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
         other_cluster=not same,
     )
     verdict.save(folder)
+    (folder / JUNIT).write_text(verdict_junit(verdict))
     (folder / PAGE).write_text(upgrade_page(verdict, timeline=timeline, allowed=noticed.allowed()))
+    (folder / SUMMARY).write_text(f"```text\n{verdict_text(verdict)}\n```\n")
     return verdict
 
 
@@ -106,7 +109,7 @@ def told(verdict: Verdict, folder: Path, *, is_there: bool) -> str:
         folder: where the rest of it is.
         is_there: whether what was prepared is still in the cluster.
     """
-    lines = [verdict_text(verdict), f"the report: {folder / PAGE}"]
+    lines = [verdict_text(verdict), f"the report: {folder / PAGE}, as JUnit: {folder / JUNIT}"]
     if is_there:
         lines.append("what was prepared is still there; remove it: nodeport-e2e prepare --remove")
     return "\n".join(lines)
