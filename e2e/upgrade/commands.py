@@ -15,6 +15,7 @@ from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.upgrade_junit import changes_junit
 from e2e.report.upgrade_text import changes_text
+from e2e.report.verdict import Comparison
 from e2e.upgrade import compare as comparing
 from e2e.upgrade import prepare as preparing
 from e2e.upgrade import verify as verifying
@@ -136,5 +137,6 @@ def compare(a: Path, b: Path, as_json: bool, junit: Path | None) -> int:
     found = comparing.compare(comparing.read_run(a), comparing.read_run(b))
     if junit:
         junit.write_text(changes_junit(found))
-    click.echo(found.model_dump_json(indent=1) if as_json else changes_text(found))
+    as_data = Comparison(**vars(found))
+    click.echo(as_data.model_dump_json(indent=1) if as_json else changes_text(found))
     return found.exit_code
