@@ -21,6 +21,7 @@ from e2e.upgrade import prepare as preparing
 from e2e.upgrade import verify as verifying
 from e2e.upgrade.plan import load_plan
 from e2e.upgrade.site import Site, site
+from e2e.upgrade.watch import alone
 from e2e.wait import WaitedInVainError
 
 FOLDER = "out/upgrade"
@@ -116,7 +117,8 @@ def verify(**asked: Any) -> int:
         other_cluster=asked["other_cluster"],
     )
     load_plan(folder)
-    with _site(asked, steps) as here:
+    # A watch that goes on would tell the churn as outages.
+    with _site(asked, steps) as here, alone(folder):
         verdict = verifying.verify(here, folder, steps, wishes)
         if asked["remove"] and not verdict.other_cluster:
             preparing.remove(here, folder, steps)
