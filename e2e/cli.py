@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -62,6 +63,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _say(str(StoppedError()))
         code = StoppedError.exit_code
+    except Exception:  # noqa: BLE001  # whatever it is, it is no verdict, as Python's own 1 would be
+        traceback.print_exc()
+        code = COULD_NOT_RUN
     sys.exit(code or 0)
 
 
