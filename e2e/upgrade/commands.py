@@ -9,7 +9,7 @@ import click
 
 from e2e.check.budgets import read_budgets
 from e2e.cluster.api import ApiRefusedError
-from e2e.errors import CannotRunError, ProbeBrokenError
+from e2e.errors import CannotRunError, ProbeBrokenError, UsageError
 from e2e.options import PROCESSES, option
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
@@ -138,7 +138,10 @@ def compare(a: Path, b: Path, as_json: bool, junit: Path | None) -> int:
     """
     found = comparing.compare(comparing.read_run(a), comparing.read_run(b))
     if junit:
-        junit.write_text(changes_junit(found))
+        try:
+            junit.write_text(changes_junit(found))
+        except OSError as error:
+            raise UsageError(f"{junit} cannot be written: {error.strerror}") from error
     as_data = Comparison(**vars(found))
     click.echo(as_data.model_dump_json(indent=1) if as_json else changes_text(found))
     return found.exit_code
