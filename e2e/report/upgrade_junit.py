@@ -75,6 +75,8 @@ def verdict_junit(found: Verdict) -> str:
     suite = _Suite(found.changes)
     if found.watched is None:
         suite.case("budget", "what users noticed", "there is no record of a watch", "skipped")
+    elif not found.watched.attempts:
+        suite.case("budget", "what users noticed", "the watch saw nothing", "error")
     for budget in found.watched.budgets if found.watched else ():
         said = "\n".join([f"{budget.used}, allowed {budget.allowed}", *budget.where])
         suite.case("budget", budget.name, said, _failure(not budget.kept))

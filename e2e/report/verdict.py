@@ -242,7 +242,9 @@ class Watched(Part):
         outages: every one of them, in order.
         ended: kept connections that ended and could be opened again at once.
         budgets: each with what came of it.
-        blind: seconds for which the watching machine itself was too busy to know.
+        blind: seconds in which nobody looked, as the watching machine was too busy, or between two
+            watches.
+        killed: whether the watch was, so that nothing is known of what came after it.
         command: what the upgrade was, and how it ended, if it ran under `watch`.
     """
 
@@ -254,6 +256,7 @@ class Watched(Part):
     ended: tuple[EndedConversation, ...] = ()
     budgets: tuple[KeptBudget, ...] = ()
     blind: float = 0.0
+    killed: bool = False
     command: str = ""
 
 
@@ -305,7 +308,8 @@ class Verdict(Part):
         """0 if all is as it was, 1 if something is not, 2 if that is not known."""
         if self.beyond or self.failed_steps or self.changes.counting:
             return 1
-        return 2 if self.broken_steps or self.changes.unknown else 0
+        saw_nothing = self.watched is not None and not self.watched.attempts
+        return 2 if self.broken_steps or self.changes.unknown or saw_nothing else 0
 
     def save(self, folder: Path) -> None:
         """Write it into a folder."""

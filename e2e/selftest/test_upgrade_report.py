@@ -1,6 +1,7 @@
 """The report of an upgrade: its first screen answers, and nothing in it can act."""
 
 import re
+import time
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -97,6 +98,26 @@ def test_an_outage_within_the_budgets_is_told_and_does_not_make_the_verdict():
     assert answers(within).noticed.startswith("Yes, within the budgets")
     assert answers(within).how_long.endswith("in 1 outage; 1 flow never came back")
     assert within.exit_code == 0
+
+
+def test_what_nobody_saw_is_not_said_to_be_well():
+    """Neither of a watch that was killed, nor of one that saw nothing at all."""
+    killed = answers(verdict(watched=watched(killed=True, blind=3.0)))
+    nothing = verdict(watched=watched(attempts=0))
+
+    assert killed.noticed.endswith(
+        "was lost. For 3.0 s nobody looked. The watch was killed, and what came after is not known."
+    )
+    assert answers(nothing).noticed.startswith("Not known")
+    assert answers(nothing).verdict.endswith("could not be judged in full.")
+    assert nothing.exit_code == 2
+
+
+def test_where_no_node_port_was_asked_nothing_is_claimed_of_them():
+    left_out = (ChurnStep(name="a restart", ended="left out", said="not ours"),)
+    found = answers(verdict(contract=False, churn=left_out))
+
+    assert found.verdict.endswith("is as before; no node port was asked now.")
 
 
 def test_without_a_record_nothing_is_claimed_of_users():
@@ -216,6 +237,18 @@ def test_the_first_screen_answers_before_anything_else():
     assert told == sorted(told)
 
 
+def test_all_clocks_of_the_page_are_that_of_this_machine(monkeypatch):
+    """As that of the time line is; two of them an hour apart would hide what belongs together."""
+    monkeypatch.setenv("TZ", "XXX-5")
+    time.tzset()
+    page = upgrade_page(verdict(watched=watched(outage())))
+    monkeypatch.undo()
+    time.tzset()
+
+    assert "06:30:00.00" in page
+    assert "2026-11-28 06:30:00 XXX" in page
+
+
 def test_the_text_says_the_same():
     said = {"behaviours": (WORSE,), "allocations": (LOST_NUMBER,)}
     text = verdict_text(verdict(changes=said, watched=watched(outage(), kept=False)))
@@ -241,6 +274,7 @@ BROKEN_STEP = ChurnStep(name="a rollout", ended="broken", said="in vain", second
         verdict(changes={"behaviours": (WORSE,)}),
         verdict(changes={"behaviours": (UNKNOWN,)}),
         verdict(churn=(BROKEN_STEP,)),
+        verdict(watched=watched(attempts=0)),
         verdict(churn=(BROKEN_STEP,), watched=watched(outage(), kept=False)),
     ],
 )
