@@ -57,6 +57,8 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
     if not wishes.other_cluster:
         demand_same(here, plan)
     same = is_same(here, plan)
+    # Before anything that takes long: it may be of another plan.
+    watched, timeline = noticed.read(folder, plan, wishes.budgets)
     for name in VERIFIED:
         (folder / name).unlink(missing_ok=True)
     # Before the churn, which writes to the Services itself.
@@ -68,30 +70,29 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
         undergone = churn(
             here, plan.namespace, steps, proxy_stays=_proxy_stays(here, after, wishes)
         )
-    asks = wishes.contract and before.behaviours is not None
-    if asks:
+    if wishes.contract and before.behaviours is not None:
         only = wishes.only or _those_of(before)
         seen = observe.ask_contract(
             here, folder / "after", steps, only=only, processes=wishes.processes
         )
         after = after.model_copy(update={"behaviours": {each.clause: each for each in seen}})
     after.save(folder / AFTER)
-    watched, timeline = noticed.read(folder, plan, wishes.budgets)
+    found = changes.of_fingerprints(
+        _asked_again(before, wishes.only),
+        after,
+        strict=False,
+        namespace=plan.namespace,
+        may=wishes.budgets.behaviours,
+    )
     verdict = Verdict(
         run=plan.run,
         cluster=after.cluster,
         made=plan.made,
         taken=after.taken,
-        changes=changes.of_fingerprints(
-            before if asks else before.model_copy(update={"behaviours": None}),
-            after,
-            strict=False,
-            namespace=plan.namespace,
-            may=wishes.budgets.behaviours,
-        ),
+        changes=found,
         churn=tuple(undergone),
         watched=watched,
-        contract=asks,
+        contract=found.asked > 0,
         other_cluster=not same,
     )
     verdict.save(folder)
@@ -120,6 +121,15 @@ def _those_of(before: Fingerprint) -> str | None:
     clauses = before.behaviours or {}
     default = {clause.id for clause in choose(None, observe.FAMILIES, ours=False)}
     return None if default <= clauses.keys() else ",".join(clauses)
+
+
+def _asked_again(before: Fingerprint, only: str | None) -> Fingerprint:
+    """Before, without the clauses that somebody chose not to ask again: they are not missing."""
+    if not only or before.behaviours is None:
+        return before
+    chosen = {clause.id for clause in choose(only, None, ours=False)}
+    seen = {name: each for name, each in before.behaviours.items() if name in chosen}
+    return before.model_copy(update={"behaviours": seen})
 
 
 def _proxy_stays(here: Site, after: Fingerprint, wishes: Wishes) -> str:
