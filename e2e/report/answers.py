@@ -45,6 +45,8 @@ def _sentence(verdict: Verdict) -> str:
     code = verdict.exit_code
     if code == 0:
         budgets = ", every budget is kept" if verdict.watched else ""
+        if verdict.watched and verdict.watched.killed:
+            budgets += " as far as was watched"
         if verdict.contract or any(step.ended == "held" for step in verdict.churn):
             return f"The cluster serves node ports as it did before{budgets}."
         return f"What the cluster says of itself is as before{budgets}; no node port was asked now."

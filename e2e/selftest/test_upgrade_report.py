@@ -108,6 +108,7 @@ def test_what_nobody_saw_is_not_said_to_be_well():
     assert killed.noticed.endswith(
         "was lost. For 3.0 s nobody looked. The watch was killed, and what came after is not known."
     )
+    assert killed.verdict.endswith("every budget is kept as far as was watched.")
     assert answers(nothing).noticed.startswith("Not known")
     assert answers(nothing).verdict.endswith("could not be judged in full.")
     assert nothing.exit_code == 2
