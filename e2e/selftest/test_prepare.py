@@ -33,8 +33,9 @@ class Before:
         self.api, self.done, self.wrong = FakeApi(), [], None
         self.site = Site(self.api, "kubeconfig", "any", None, is_ours=False, run=RUN)
 
-    def ask(self, *_, **__):
+    def ask(self, *_, only, families, **__):
         self.done.append("contract")
+        self.asked = only, families
         if self.wrong:
             raise self.wrong
         return [behaviour("reach.all")]
@@ -66,6 +67,7 @@ def test_what_is_placed_is_served_before_it_is_watched(tmp_path, before):
     before.prepare(tmp_path / "new")
 
     assert before.done == ["served", "contract", "fingerprint"]
+    assert before.asked == (None, "core,extended")
     plan = load_plan(tmp_path / "new")
     assert (plan.run, plan.cluster) == (RUN, "4b1d")
     assert {flow.service for flow in plan.flows} == set(SPECS)

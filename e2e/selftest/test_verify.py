@@ -5,17 +5,19 @@ import pytest
 from e2e.check.budgets import read_budgets
 from e2e.errors import RefusedError, UsageError
 from e2e.provider.steps import Steps
+from e2e.report.clauses import choose, read_clauses
 from e2e.report.verdict import ChurnStep
 from e2e.selftest.clusters import HOME, RUN, FakeApi
 from e2e.selftest.fingerprints import behaviour, content, fingerprint
 from e2e.upgrade import verify as verifying
+from e2e.upgrade.observe import FAMILIES
 from e2e.upgrade.plan import Plan
 from e2e.upgrade.prepare import AFTER, BEFORE, VERIFIED
 from e2e.upgrade.record import RECORD
 from e2e.upgrade.site import Site
 from e2e.upgrade.verify import Wishes, verify
 
-CLAUSES = ("reach.pods-on-one-node", "object.created")
+CLAUSES = ("reach.pods-on-one-node", "objects.rehearsed")
 HELD = ChurnStep(name="a rollout", ended="held")
 STALE = ChurnStep(name="a rollout", ended="failed", said="not settled\nx worker: refused")
 
@@ -43,10 +45,12 @@ class After:
         undergone: what came of the churn.
         ends: how clauses end that do not hold.
         done: what was done to it, in that order.
+        only: the clauses that were asked, if not those of the default.
     """
 
     def __init__(self) -> None:
         self.found, self.undergone, self.ends, self.done = said(), [HELD], {}, []
+        self.only = ""
 
     def take(self, *_):
         self.done.append("fingerprint")
@@ -58,6 +62,7 @@ class After:
 
     def ask(self, *_, only, **__):
         self.done.append("contract")
+        self.only = only
         names = [name for name in CLAUSES if only is None or name in only]
         return [behaviour(name, self.ends.get(name, "held")) for name in names]
 
@@ -129,6 +134,22 @@ def test_clauses_that_somebody_chose_not_to_ask_again_are_not_missing(folder, af
     verdict = after.verify(folder, only="reach.pods-on-one-node")
 
     assert (verdict.exit_code, verdict.changes.asked, verdict.contract) == (0, 1, True)
+
+
+def test_the_clauses_of_before_are_asked_again(folder, after):
+    """Also those of families that nobody asks by default, and not those that are no more."""
+    slow = next(clause.id for clause in read_clauses() if "slow" in clause.families)
+    default = [clause.id for clause in choose(None, FAMILIES, ours=False)]
+    for names, only in (
+        (default, None),
+        ([*default, slow], ",".join(sorted([*default, slow]))),
+        ([slow, "reach.no-more"], slow),
+    ):
+        seen = {name: {"clause": name, "ended": "held"} for name in names}
+        fingerprint(said() | {"behaviours": seen}).save(folder / BEFORE)
+        after.verify(folder)
+
+        assert after.only == only
 
 
 def test_what_was_not_looked_at_is_not_said_to_be_well(folder, after):

@@ -17,6 +17,7 @@ from e2e.report.upgrade_junit import changes_junit
 from e2e.report.upgrade_text import changes_text
 from e2e.report.verdict import Comparison
 from e2e.upgrade import compare as comparing
+from e2e.upgrade import observe
 from e2e.upgrade import prepare as preparing
 from e2e.upgrade import verify as verifying
 from e2e.upgrade.plan import load_plan
@@ -63,6 +64,12 @@ def _site(asked: dict[str, Any], steps: Steps) -> Iterator[Site]:
 @click.command()
 @_of_upgrades
 @_of_contract
+@option(
+    "--families",
+    "FAMILIES",
+    default=observe.FAMILIES,
+    help="Of clauses: core, extended, disruptive, slow, or all; verify asks them again.",
+)
 @click.option("--remove", is_flag=True, help="Remove what was prepared, and the plan.")
 def prepare(**asked: Any) -> int:
     """Before an upgrade: place what is watched, and keep what the cluster is like.
@@ -70,7 +77,7 @@ def prepare(**asked: Any) -> int:
     The folder can be carried to another machine; nothing in it depends on this one.
     """
     steps, folder = Steps(), Path(asked["folder"]).absolute()
-    choose(asked["only"], None, ours=False)
+    choose(asked["only"], asked["families"], ours=False)
     if asked["remove"]:
         load_plan(folder)
     else:
@@ -85,6 +92,7 @@ def prepare(**asked: Any) -> int:
             steps,
             contract=not asked["no_contract"],
             only=asked["only"],
+            families=asked["families"],
             processes=asked["processes"],
         )
     click.echo(f"now upgrade, under `nodeport-e2e watch`, and then: nodeport-e2e verify ({folder})")

@@ -28,7 +28,14 @@ RESULTS = (BEFORE, *VERIFIED, RECORD, "timeline.html")
 
 
 def prepare(
-    here: Site, folder: Path, steps: Steps, *, contract: bool, only: str | None, processes: int
+    here: Site,
+    folder: Path,
+    steps: Steps,
+    *,
+    contract: bool,
+    only: str | None,
+    families: str = observe.FAMILIES,
+    processes: int,
 ) -> Plan:
     """Place the workloads, ask the contract, and write the plan and the fingerprint.
 
@@ -54,7 +61,12 @@ def prepare(
         seen = None
         if contract:
             seen = observe.ask_contract(
-                here, folder / "before", steps, only=only, processes=processes
+                here,
+                folder / "before",
+                steps,
+                only=only,
+                families=families,
+                processes=processes,
             )
         with steps.step("fingerprint", "what is otherwise afterwards is known from it") as step:
             placed.read_again()

@@ -51,7 +51,7 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
         UsageError: the folder has no plan, or a file in it means nothing.
     """
     plan = load_plan(folder)
-    before = Fingerprint.load(folder / BEFORE)
+    before = _asked_again(Fingerprint.load(folder / BEFORE), wishes.only)
     if before.cluster != plan.cluster:
         raise UsageError(f"{folder / BEFORE} is of another cluster than the plan", "prepare again")
     if not wishes.other_cluster:
@@ -78,7 +78,7 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
         after = after.model_copy(update={"behaviours": {each.clause: each for each in seen}})
     after.save(folder / AFTER)
     found = changes.of_fingerprints(
-        _asked_again(before, wishes.only),
+        before,
         after,
         strict=False,
         namespace=plan.namespace,
@@ -117,17 +117,17 @@ def told(verdict: Verdict, folder: Path, *, is_there: bool) -> str:
 
 
 def _those_of(before: Fingerprint) -> str | None:
-    """The clauses that were asked before, if they were not all that are asked by default."""
-    clauses = before.behaviours or {}
+    """The clauses that were asked before, if they are not just those of the default."""
+    asked = set(before.behaviours or ())
     default = {clause.id for clause in choose(None, observe.FAMILIES, ours=False)}
-    return None if default <= clauses.keys() else ",".join(clauses)
+    return None if asked == default else ",".join(sorted(asked))
 
 
 def _asked_again(before: Fingerprint, only: str | None) -> Fingerprint:
-    """Before, without the clauses that somebody chose not to ask again: they are not missing."""
-    if not only or before.behaviours is None:
+    """Before, without the clauses that are no more or that somebody chose not to ask again."""
+    if before.behaviours is None:
         return before
-    chosen = {clause.id for clause in choose(only, None, ours=False)}
+    chosen = {clause.id for clause in choose(only, "all", ours=False)}
     seen = {name: each for name, each in before.behaviours.items() if name in chosen}
     return before.model_copy(update={"behaviours": seen})
 
