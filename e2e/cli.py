@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +28,7 @@ from e2e.provider.lane import FAMILIES, PROXIES, Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
+from e2e.upgrade import schemas
 from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
 
@@ -61,6 +63,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _say(str(StoppedError()))
         code = StoppedError.exit_code
+    except Exception:  # noqa: BLE001  # whatever it is, it is no verdict, as Python's own 1 would be
+        traceback.print_exc()
+        code = COULD_NOT_RUN
     sys.exit(code or 0)
 
 
@@ -204,13 +209,16 @@ def stop_the_engine() -> None:
     help="Keep which clauses held in this junit.xml.",
 )
 def document(check: bool, seen: tuple[Path, ...]) -> None:
-    """Write docs/contract.md from the clauses."""
+    """Write docs/contract.md from the clauses, and docs/schemas from what files hold."""
     for junit in seen:
         click.echo(f"kept what held on {contract_document.record(junit)}")
-    text, file = contract_document.text(), contract_document.DOCUMENT
-    if check and (not file.exists() or file.read_text() != text):
-        raise UsageError(f"{file.name} is stale", "make docs")
-    file.write_text(text)
+    made = {contract_document.DOCUMENT: contract_document.text()}
+    made |= {schemas.SCHEMAS / name: text for name, text in schemas.documents().items()}
+    for file, text in made.items():
+        if check and (not file.exists() or file.read_text() != text):
+            raise UsageError(f"{file.name} is stale", "make docs")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
 
 
 def _remove_results(out: Path) -> None:

@@ -33,7 +33,8 @@ class NewFlows(Table):
         lost_on_other_nodes: attempts, in the whole upgrade, through nodes on which nobody worked.
         single_datagrams_while_pods_go: those of them that do not count, each alone and under way to
             a pod that went.
-        longest_on_worked_node: seconds of each outage of a node that was being worked on.
+        longest_on_worked_node: seconds of each outage of a node that was being worked on, of
+            conversations too.
     """
 
     lost_on_other_nodes: Count
@@ -184,7 +185,7 @@ def judge(outages: Iterable[Lost], budgets: Budgets) -> list[Budget]:
         ),
         _longest(
             "longest outage of a node that was being worked on",
-            [each for each in new if each.worked_on],
+            [each for each in every if each.worked_on],
             budgets.new.longest_on_worked_node,
         ),
         _longest(

@@ -45,7 +45,11 @@ def _sentence(verdict: Verdict) -> str:
     code = verdict.exit_code
     if code == 0:
         budgets = ", every budget is kept" if verdict.watched else ""
-        return f"The cluster serves node ports as it did before{budgets}."
+        if verdict.watched and verdict.watched.killed:
+            budgets += " as far as was watched"
+        if verdict.contract or any(step.ended == "held" for step in verdict.churn):
+            return f"The cluster serves node ports as it did before{budgets}."
+        return f"What the cluster says of itself is as before{budgets}; no node port was asked now."
     if code == 2:
         return "Whether the cluster serves node ports as before could not be judged in full."
     wrong = []
@@ -63,21 +67,22 @@ def _of_users(verdict: Verdict) -> tuple[str, str, str, str]:
     if watched is None:
         nobody = "not known, as nobody watched"
         return "Not known: there is no record of a watch.", nobody, nobody, nobody
+    if not watched.attempts:
+        nothing = "not known, as the watch saw nothing"
+        return "Not known: the watch ended before it saw anything.", nothing, nothing, nothing
     seen = f"{watched.attempts:,} attempts over {_minutes(watched.seconds)}"
-    blind = (
-        f" For {watched.blind:.1f} s the watching machine was too busy to know."
-        if watched.blind
-        else ""
-    )
+    unknown = f" For {watched.blind:.1f} s nobody looked." if watched.blind else ""
+    if watched.killed:
+        unknown += " The watch was killed, and what came after is not known."
     if not watched.outages:
         if watched.ended:
-            return _of_conversations(watched.ended, seen + "." + blind)
+            return _of_conversations(watched.ended, f"{seen}.{unknown}")
         nowhere = "nowhere, never"
-        return f"No: not one of {seen} was lost.{blind}", nowhere, "0 s", "nothing to explain"
+        return f"No: not one of {seen} was lost.{unknown}", nowhere, "0 s", "nothing to explain"
     outages = watched.outages
     lost = sum(each.lost for each in outages)
     within = "beyond the budgets" if verdict.beyond else "within the budgets"
-    noticed = f"Yes, {within}: {lost:,} of {seen} were lost.{blind}"
+    noticed = f"Yes, {within}: {lost:,} of {seen} were lost.{unknown}"
     return noticed, _where(outages), _how_long(outages), _why(outages)
 
 

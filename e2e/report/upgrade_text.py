@@ -54,8 +54,9 @@ def _marked(said: str) -> list[str]:
 
 def changes_text(changes: Changes) -> str:
     """What a comparison found, its answer first."""
+    alike = f"{changes.asked} clauses" if changes.asked else "all but clauses, which are not known,"
     head = {
-        0: f"Same: {changes.asked} clauses of {changes.before} and {changes.after} are alike.",
+        0: f"Same: {alike} of {changes.before} and {changes.after} are alike.",
         1: f"Changed: {changes.counting} of what {changes.before} and {changes.after} do.",
         2: f"Not known: {changes.unknown} clauses could not be judged, all others are alike.",
     }[changes.exit_code]

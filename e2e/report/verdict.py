@@ -57,7 +57,15 @@ class ChangedBehaviour(Part):
 
 
 class ChangedTime(Part):
-    """How long something took to converge, in seconds, and whether chance explains it."""
+    """How long something took to converge, and whether chance explains the difference.
+
+    Attributes:
+        what: of all clauses or of one, at all nodes or at one.
+        before: seconds.
+        after: likewise.
+        p: the probability of such a difference, or a larger one, by chance.
+        counts: whether it is beyond noise, and by itself makes the verdict.
+    """
 
     what: str
     before: float
@@ -67,7 +75,14 @@ class ChangedTime(Part):
 
 
 class ChangedSpread(Part):
-    """The smallest p-values of a clause's statistical verdicts, and how many there were."""
+    """The smallest p-values of a clause's statistical verdicts.
+
+    Attributes:
+        clause: its id.
+        before: the p-value.
+        after: likewise.
+        verdicts: how many there were, before and after.
+    """
 
     clause: str
     before: float
@@ -122,6 +137,16 @@ class Changes(Part):
     def exit_code(self) -> int:
         """0 if nothing counts, 1 if something does, 2 if that is not known."""
         return 1 if self.counting else 2 if self.unknown else 0
+
+
+class Comparison(Changes):
+    """What `compare --json` prints.
+
+    Attributes:
+        format: of this document.
+    """
+
+    format: Literal[1] = 1
 
 
 class ChurnStep(Part):
@@ -189,7 +214,15 @@ class EndedConversation(Part):
 
 
 class KeptBudget(Part):
-    """One budget, and what came of it."""
+    """One budget, and what came of it.
+
+    Attributes:
+        name: what it limits.
+        allowed: how much.
+        used: how much it was.
+        kept: whether that is within.
+        where: the flows that went beyond, the worst first.
+    """
 
     name: str
     allowed: str
@@ -209,7 +242,9 @@ class Watched(Part):
         outages: every one of them, in order.
         ended: kept connections that ended and could be opened again at once.
         budgets: each with what came of it.
-        blind: seconds for which the watching machine itself was too busy to know.
+        blind: seconds in which nobody looked, as the watching machine was too busy, or between two
+            watches.
+        killed: whether the watch was, so that nothing is known of what came after it.
         command: what the upgrade was, and how it ended, if it ran under `watch`.
     """
 
@@ -221,6 +256,7 @@ class Watched(Part):
     ended: tuple[EndedConversation, ...] = ()
     budgets: tuple[KeptBudget, ...] = ()
     blind: float = 0.0
+    killed: bool = False
     command: str = ""
 
 
@@ -272,7 +308,8 @@ class Verdict(Part):
         """0 if all is as it was, 1 if something is not, 2 if that is not known."""
         if self.beyond or self.failed_steps or self.changes.counting:
             return 1
-        return 2 if self.broken_steps or self.changes.unknown else 0
+        saw_nothing = self.watched is not None and not self.watched.attempts
+        return 2 if self.broken_steps or self.changes.unknown or saw_nothing else 0
 
     def save(self, folder: Path) -> None:
         """Write it into a folder."""

@@ -16,10 +16,11 @@ TAINT = {"key": CONTROL_PLANE, "effect": "NoSchedule"}
 class FakeApi:
     """A cluster in which every pod of a Deployment is Ready at once."""
 
-    def __init__(self, *, taints=((TAINT,), (), ()), cordoned=()):
+    def __init__(self, *, nodes=NODES, taints=((TAINT,), (), ()), cordoned=()):
+        self.nodes = nodes
         self.objects = {("Namespace", "", "kube-system"): {"metadata": {"uid": "4b1d"}}}
         self.numbers = iter(range(30100, 30200))
-        for node, tainted in zip(NODES, taints, strict=True):
+        for node, tainted in zip(nodes, taints, strict=False):
             spec = {"taints": list(tainted), "unschedulable": node.name in cordoned}
             said = {"metadata": {"name": node.name}, "spec": spec}
             self.objects["Node", "", node.name] = said
@@ -32,7 +33,8 @@ class FakeApi:
     def _completed(self, item):
         """As stored, with what is picked for a Service; a copy, as whoever reads gets one."""
         if item["kind"] == "Service":
-            item["spec"].setdefault("ipFamilies", ["IPv4"])
+            dual = item["spec"].get("ipFamilyPolicy") == "PreferDualStack"
+            item["spec"].setdefault("ipFamilies", ["IPv4", "IPv6"] if dual else ["IPv4"])
             item["spec"].setdefault("externalTrafficPolicy", "Cluster")
             for port in item["spec"]["ports"]:
                 port.setdefault("protocol", "TCP")
@@ -74,7 +76,8 @@ class FakeApi:
         spec = self.objects["Deployment", HOME, name]["spec"]
         count = spec["replicas"]
         made = spec["template"]["metadata"].get("annotations", {}).get("rolled-out", "1a2b")
-        at = [node.name for node in NODES if not node.is_control_plane]
+        at = [node.name for node in self.nodes if not node.is_control_plane]
+        at = at or [node.name for node in self.nodes]
         return [
             {
                 "metadata": {"name": f"{name}-{made}-{n}"},

@@ -44,6 +44,7 @@ def test_the_default_bears_what_a_careful_upgrade_does():
         (lost("UDP from new ports"), 0),
         (lost("UDP from new ports", lost=2, went=True), 0),
         (lost(seconds=301.0, worked_on=True), 2),
+        (lost("UDP", seconds=301.0, worked_on=True), 2),
         (lost("UDP", seconds=5.1, went=True), 3),
         (lost(KEPT), 4),
     ],

@@ -5,6 +5,7 @@ import pytest
 from e2e.check.table import NotSettledError
 from e2e.check.wrong import Wrong
 from e2e.cluster import workload as workloads
+from e2e.cluster.node import Node
 from e2e.cluster.workload import SPECS, place
 from e2e.errors import CannotRunError
 from e2e.probe import ANSWERED, REFUSED, Flow, Outside, Target
@@ -66,6 +67,23 @@ def test_everything_is_done_and_everything_is_asked_after_it(churn, asked):
     steps = by_step(churn, asked)
     for name in ("everything as it was found", "everything once more"):
         assert steps[name][0] == numbers(churn)
+
+
+def test_over_two_families_each_step_asks_both(asked):
+    nodes = tuple(
+        Node(n.name, n.addresses | {"IPv6": f"fd00::{at}"}, n.is_control_plane)
+        for at, n in enumerate(NODES)
+    )
+    api = FakeApi(nodes=nodes)
+    site = Site(api, "", "a", None, is_ours=False, run=RUN)
+    churn = Churn(
+        site, place(api, HOME, RUN, nodes, FakePorts()), nodes, "not ours", Steps(quiet=True)
+    )
+
+    assert {step.ended for step in churn.run()} == {"held", "left out"}
+    assert all(
+        sum(":" in flow.target.address for flow in table) == len(table) / 2 for table in asked
+    )
 
 
 def test_where_nobody_is_left_nobody_may_answer_and_others_still_do(churn, asked):

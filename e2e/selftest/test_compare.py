@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from e2e.errors import UsageError
+from e2e.report.upgrade_junit import changes_junit
+from e2e.report.upgrade_text import changes_text
 from e2e.selftest.fingerprints import content, fingerprint
 from e2e.selftest.programs import environment, only_path, python
-from e2e.upgrade.compare import compare, junit, read_run
+from e2e.upgrade.compare import compare, read_run
 
 CASE = """<testcase classname="e2e.contract.test_a" name="test_{0}" time="1"><properties>
 <property name="clause" value="{0}"/><property name="lane" value="lane: x"/>
@@ -53,6 +55,14 @@ def test_two_runs_are_compared_in_every_form(tmp_path, variables):
     ]
 
 
+def test_a_file_that_cannot_be_written_is_named_and_no_verdict(tmp_path, variables):
+    a = run(tmp_path / "a", one=HELD)
+    done = python("e2e.cli", "compare", str(a), str(a), "--junit=/nowhere/x.xml", env=variables)
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "/nowhere/x.xml cannot be written: No such file" in done.stderr
+
+
 @pytest.mark.parametrize("what", ["nowhere", "empty", "text", "no-clause"])
 def test_what_is_no_run_is_named_and_ends_with_4(tmp_path, variables, what):
     (tmp_path / "empty").mkdir()
@@ -91,6 +101,13 @@ def test_fingerprints_of_one_cluster_are_compared_in_full(tmp_path):
     assert found.exit_code == 1
 
 
+def test_without_clauses_none_is_said_to_be_alike(tmp_path):
+    fingerprint(content() | {"behaviours": None}).save(tmp_path / "a.json")
+    taken = read_run(tmp_path / "a.json")
+
+    assert changes_text(compare(taken, taken)).startswith("Same: all but clauses, which are not ")
+
+
 def test_of_two_clusters_no_services_are_compared(tmp_path):
     said = content()
     said |= {"cluster": "another", "services": {}, "prepared": {}}
@@ -110,7 +127,7 @@ def test_a_clause_that_could_not_be_judged_is_no_verdict(tmp_path):
     found = compare(read_run(a), read_run(b))
 
     assert found.exit_code == 2
-    suite = ET.fromstring(junit(found))[0]  # noqa: S314  # ours
+    suite = ET.fromstring(changes_junit(found))[0]  # noqa: S314  # ours
     assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
 
 

@@ -11,6 +11,7 @@ from e2e.probe import ANSWERED, REFUSED
 from e2e.selftest.clusters import HOME, RUN
 from e2e.upgrade.lines import (
     AttemptLine,
+    End,
     Ended,
     EventLine,
     Looked,
@@ -21,7 +22,8 @@ from e2e.upgrade.lines import (
 )
 from e2e.upgrade.noticed import read
 from e2e.upgrade.plan import Plan, WatchedFlow
-from e2e.upgrade.record import RECORD
+from e2e.upgrade.record import RECORD, load
+from e2e.upgrade.story import as_text, story_of
 
 BEGAN = 1_800_000_000.0
 
@@ -195,6 +197,16 @@ def test_the_command_is_told_with_its_end(tmp_path):
     )
 
     assert budgets(tmp_path)[0].command == "./upgrade.sh, exit code 0"
+
+
+def test_a_watch_that_was_killed_is_told_from_one_that_was_ended(tmp_path):
+    recorded(tmp_path)
+    assert budgets(tmp_path)[0].killed
+    assert "the watch was killed at" in as_text(story_of(load(tmp_path)))
+
+    recorded(tmp_path, End(at=BEGAN + 60, why="the command ended"))
+    assert not budgets(tmp_path)[0].killed
+    assert "killed" not in as_text(story_of(load(tmp_path)))
 
 
 def test_without_a_record_nobody_watched(tmp_path):

@@ -1,12 +1,15 @@
 """The report of an upgrade: its first screen answers, and nothing in it can act."""
 
 import re
+import time
+import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
 
 from e2e.report.answers import answers
+from e2e.report.upgrade_junit import verdict_junit
 from e2e.report.upgrade_page import upgrade_page
 from e2e.report.upgrade_text import changes_text, verdict_text
 from e2e.report.verdict import (
@@ -95,6 +98,27 @@ def test_an_outage_within_the_budgets_is_told_and_does_not_make_the_verdict():
     assert answers(within).noticed.startswith("Yes, within the budgets")
     assert answers(within).how_long.endswith("in 1 outage; 1 flow never came back")
     assert within.exit_code == 0
+
+
+def test_what_nobody_saw_is_not_said_to_be_well():
+    """Neither of a watch that was killed, nor of one that saw nothing at all."""
+    killed = answers(verdict(watched=watched(killed=True, blind=3.0)))
+    nothing = verdict(watched=watched(attempts=0))
+
+    assert killed.noticed.endswith(
+        "was lost. For 3.0 s nobody looked. The watch was killed, and what came after is not known."
+    )
+    assert killed.verdict.endswith("every budget is kept as far as was watched.")
+    assert answers(nothing).noticed.startswith("Not known")
+    assert answers(nothing).verdict.endswith("could not be judged in full.")
+    assert nothing.exit_code == 2
+
+
+def test_where_no_node_port_was_asked_nothing_is_claimed_of_them():
+    left_out = (ChurnStep(name="a restart", ended="left out", said="not ours"),)
+    found = answers(verdict(contract=False, churn=left_out))
+
+    assert found.verdict.endswith("is as before; no node port was asked now.")
 
 
 def test_without_a_record_nothing_is_claimed_of_users():
@@ -214,6 +238,18 @@ def test_the_first_screen_answers_before_anything_else():
     assert told == sorted(told)
 
 
+def test_all_clocks_of_the_page_are_that_of_this_machine(monkeypatch):
+    """As that of the time line is; two of them an hour apart would hide what belongs together."""
+    monkeypatch.setenv("TZ", "XXX-5")
+    time.tzset()
+    page = upgrade_page(verdict(watched=watched(outage())))
+    monkeypatch.undo()
+    time.tzset()
+
+    assert "06:30:00.00" in page
+    assert "2026-11-28 06:30:00 XXX" in page
+
+
 def test_the_text_says_the_same():
     said = {"behaviours": (WORSE,), "allocations": (LOST_NUMBER,)}
     text = verdict_text(verdict(changes=said, watched=watched(outage(), kept=False)))
@@ -226,6 +262,56 @@ def test_the_text_says_the_same():
         "x Service shop/shop, node port of 80/TCP: 31000 -> nothing",
     ):
         assert line in text, text
+
+
+BROKEN_STEP = ChurnStep(name="a rollout", ended="broken", said="in vain", seconds=1.5)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        verdict(watched=watched()),
+        verdict(watched=watched(outage(), kept=False)),
+        verdict(changes={"behaviours": (WORSE,)}),
+        verdict(changes={"behaviours": (UNKNOWN,)}),
+        verdict(churn=(BROKEN_STEP,)),
+        verdict(watched=watched(attempts=0)),
+        verdict(churn=(BROKEN_STEP,), watched=watched(outage(), kept=False)),
+    ],
+)
+def test_as_junit_it_ends_as_verify_does(found):
+    suite = ET.fromstring(verdict_junit(found))[0]  # noqa: S314  # ours
+    failures, errors = int(suite.attrib["failures"]), int(suite.attrib["errors"])
+
+    assert (1 if failures else 2 if errors else 0) == found.exit_code
+    assert suite.get("tests") == str(len(suite))
+
+
+def test_as_junit_every_budget_step_and_change_is_a_case_and_what_was_not_looked_at_is_skipped():
+    left_out = ChurnStep(name="a restart", ended="left out", said="not ours")
+    found = verdict(
+        churn=(BROKEN_STEP, left_out), contract=False, changes={"allocations": (LOST_NUMBER,)}
+    )
+    suite = ET.fromstring(verdict_junit(found))[0]  # noqa: S314  # ours
+
+    assert [
+        (case.get("classname"), case.get("name"), case[0].tag, case[0].get("message"))
+        for case in suite
+    ] == [
+        ("budget", "what users noticed", "skipped", "there is no record of a watch"),
+        ("churn", "a rollout", "error", "in vain"),
+        ("churn", "a restart", "skipped", "not ours"),
+        ("behaviour", "every clause", "skipped", "the contract was not asked both times"),
+        ("allocations", "Service shop/shop node port of 80/TCP", "failure", "31000 -> nothing"),
+    ]
+    assert suite[1].get("time") == "1.500"
+
+
+def test_whatever_an_object_is_called_the_junit_file_is_xml():
+    (suite,) = ET.fromstring(verdict_junit(full()))  # noqa: S314  # ours
+
+    assert "alert(1)" in suite.attrib["name"] + suite[0].attrib["name"]
+    assert len(suite) == 10
 
 
 def test_a_verdict_is_read_back_as_it_was(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2e import cli
 from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
 from e2e.provider.lane import FAMILIES, PROXIES, SHAPES, Lane
 from e2e.provider.pins import read_pins
@@ -32,6 +33,18 @@ def ended(done: "subprocess.CompletedProcess[str]") -> str:
     assert "Traceback" not in said
     assert "internal error" not in said.lower()
     return said
+
+
+def test_what_nobody_foresaw_is_no_verdict(monkeypatch, capsys):
+    """Python itself would end with 1, which says that a clause did not hold."""
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(cli.group, "main", lambda **_: 1 / 0)
+
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+
+    assert caught.value.code == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 BAD = {

@@ -5,9 +5,11 @@ import sys
 
 import pytest
 
+from e2e.errors import CannotRunError
 from e2e.selftest.echoes import echoing, planned, watched
 from e2e.selftest.servers import closed_port
 from e2e.selftest.watched import LONG, lines_of, looks, start, watching
+from e2e.upgrade.watch import alone
 from e2e.wait import wait_until
 
 pytestmark = pytest.mark.timeout(400)
@@ -96,6 +98,29 @@ def test_one_watch_at_a_time(folder):
     assert "Traceback" not in err
 
 
+def test_it_says_when_every_flow_was_asked(folder):
+    """Whoever begins an upgrade in the background waits for that file, and sees all of it."""
+    process = start(folder, "--ready", folder / "ready", "--until", folder / "stop")
+    wait_until((folder / "ready").exists, what="the file", within=LONG)
+    asked = lines_of(folder)
+    (folder / "stop").touch()
+    ended(process, 0)
+
+    assert any(line["line"] == "looked" for line in asked)
+
+
+def test_nobody_verifies_while_it_goes_on(folder):
+    """What verify does to what was prepared would be told as outages of the upgrade."""
+    process = start(folder, "--until", folder / "stop")
+    wait_until(lambda: looks(folder), what="looks", within=LONG)
+    with pytest.raises(CannotRunError, match="another watch writes to"), alone(folder):
+        pass
+    (folder / "stop").touch()
+    ended(process, 0)
+    with alone(folder):
+        pass
+
+
 def test_where_nobody_answers_nothing_was_watched(tmp_path):
     """A watch that was never answered proves nothing about anything."""
     with closed_port() as nobody:
@@ -112,6 +137,7 @@ def test_where_nobody_answers_nothing_was_watched(tmp_path):
         (("--rate", "nan"), "--rate is nan"),
         (("--for", "1", *python("")), "a command ends the watch itself"),
         (("--until", "/"), "/ is there already"),
+        (("--ready", "/"), "/ is there already"),
         (("--", "/no/such/program"), "'/no/such/program' cannot be run"),
     ],
 )

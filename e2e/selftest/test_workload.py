@@ -61,14 +61,33 @@ def test_every_kind_of_service_is_there(api, placed):
     assert all("ipFamilyPolicy" not in spec for spec in specs.values())
 
 
-def test_where_nodes_have_two_families_so_have_services(api):
-    nodes = [Node(n.name, n.addresses | {"IPv6": "fd00::1"}, n.is_control_plane) for n in NODES]
+def test_where_nodes_have_two_families_everything_is_asked_over_both(api):
+    nodes = [
+        Node(n.name, n.addresses | {"IPv6": f"fd00::{at}"}, n.is_control_plane)
+        for at, n in enumerate(NODES)
+    ]
+    placed = place(api, HOME, RUN, nodes, FakePorts())
+    flows = expected.watched(placed, nodes)
 
-    place(api, HOME, RUN, nodes, FakePorts())
-
-    assert all(
-        item["spec"]["ipFamilyPolicy"] == "PreferDualStack" for item in stored(api, HOME).values()
+    assert {(flow.node, flow.address) for flow in flows} == {
+        (node.name, address) for node in nodes for address in node.addresses.values()
+    }
+    assert len(flows) == 2 * len(
+        expected.watched(place(FakeApi(), HOME, RUN, NODES, FakePorts()), NODES)
     )
+    assert len(expected.of_all(placed, nodes, Outside())) == 2 * 8 * len(nodes)
+
+
+@pytest.mark.parametrize("taints", [(TAINT,), ()])
+def test_on_one_node_everything_stands_on_it(taints):
+    """Also where it keeps other pods away; and nothing has to be blocked there."""
+    nodes = NODES[:1]
+    placed = place(FakeApi(nodes=nodes, taints=(taints,)), HOME, RUN, nodes, FakePorts())
+
+    assert (len(placed.evenly.pods), len(placed.one_a_node.pods)) == (3, 1)
+    flows = expected.watched(placed, nodes)
+    assert {(flow.node, flow.expects) for flow in flows} == {("control-plane", "answered")}
+    assert len(flows) == 8
 
 
 def test_a_control_plane_is_used_only_where_there_is_nothing_else():

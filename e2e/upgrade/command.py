@@ -32,6 +32,7 @@ SLOWEST, FASTEST = 1.0, 1000.0
     help="Attempts a second for every node, path and family.",
 )  # fmt: skip
 @click.option("--until", type=click.Path(path_type=Path), help="End when this file is there.")
+@click.option("--ready", type=click.Path(path_type=Path), help="Make this file when all is asked.")
 @click.option("--for", "seconds", type=click.FloatRange(min=0), help="End after so many seconds.")
 @click.option("--kube-context", envvar="E2E_KUBE_CONTEXT", show_envvar=True, help="The cluster's.")
 @click.option(
@@ -46,6 +47,7 @@ def watch(
     folder: Path,
     rate: float,
     until: Path | None,
+    ready: Path | None,
     seconds: float | None,
     kube_context: str | None,
     kubeconfig: Path | None,
@@ -65,8 +67,9 @@ def watch(
         raise UsageError(f"--rate is {rate:g}", f"give {SLOWEST:g} to {FASTEST:g} a second")
     if command and (until or seconds is not None):
         raise UsageError("a command ends the watch itself", "leave out --until and --for")
-    if until and until.exists():
-        raise UsageError(f"{until} is there already", "remove it, or name another file")
+    for file in filter(None, (until, ready)):
+        if file.exists():
+            raise UsageError(f"{file} is there already", "remove it, or name another file")
     plan = load_watched(folder)
     console = Console(stderr=True, emoji=False, highlight=False)
     # Beside what a command writes to the same terminal, a table would be torn.
@@ -80,7 +83,8 @@ def watch(
         else:
             screen.say(f"no events of the cluster: {file} does not exist")
     try:
-        code = Watcher(folder, plan, rate, screen).watch(Until(until, seconds, command), happenings)
+        ends = Until(until, seconds, command)
+        code = Watcher(folder, plan, rate, screen).watch(ends, happenings, ready)
     finally:
         screen.close()
     story = story_of(load(folder))

@@ -9,16 +9,20 @@ import click
 
 from e2e.check.budgets import read_budgets
 from e2e.cluster.api import ApiRefusedError
-from e2e.errors import CannotRunError, ProbeBrokenError
+from e2e.errors import CannotRunError, ProbeBrokenError, UsageError
 from e2e.options import PROCESSES, option
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
+from e2e.report.upgrade_junit import changes_junit
 from e2e.report.upgrade_text import changes_text
+from e2e.report.verdict import Comparison
 from e2e.upgrade import compare as comparing
+from e2e.upgrade import observe
 from e2e.upgrade import prepare as preparing
 from e2e.upgrade import verify as verifying
 from e2e.upgrade.plan import load_plan
 from e2e.upgrade.site import Site, site
+from e2e.upgrade.watch import alone
 from e2e.wait import WaitedInVainError
 
 FOLDER = "out/upgrade"
@@ -60,6 +64,12 @@ def _site(asked: dict[str, Any], steps: Steps) -> Iterator[Site]:
 @click.command()
 @_of_upgrades
 @_of_contract
+@option(
+    "--families",
+    "FAMILIES",
+    default=observe.FAMILIES,
+    help="Of clauses: core, extended, disruptive, slow, or all; verify asks them again.",
+)
 @click.option("--remove", is_flag=True, help="Remove what was prepared, and the plan.")
 def prepare(**asked: Any) -> int:
     """Before an upgrade: place what is watched, and keep what the cluster is like.
@@ -67,7 +77,7 @@ def prepare(**asked: Any) -> int:
     The folder can be carried to another machine; nothing in it depends on this one.
     """
     steps, folder = Steps(), Path(asked["folder"]).absolute()
-    choose(asked["only"], None, ours=False)
+    choose(asked["only"], asked["families"], ours=False)
     if asked["remove"]:
         load_plan(folder)
     else:
@@ -82,6 +92,7 @@ def prepare(**asked: Any) -> int:
             steps,
             contract=not asked["no_contract"],
             only=asked["only"],
+            families=asked["families"],
             processes=asked["processes"],
         )
     click.echo(f"now upgrade, under `nodeport-e2e watch`, and then: nodeport-e2e verify ({folder})")
@@ -114,7 +125,8 @@ def verify(**asked: Any) -> int:
         other_cluster=asked["other_cluster"],
     )
     load_plan(folder)
-    with _site(asked, steps) as here:
+    # A watch that goes on would tell the churn as outages.
+    with _site(asked, steps) as here, alone(folder):
         verdict = verifying.verify(here, folder, steps, wishes)
         if asked["remove"] and not verdict.other_cluster:
             preparing.remove(here, folder, steps)
@@ -134,6 +146,10 @@ def compare(a: Path, b: Path, as_json: bool, junit: Path | None) -> int:
     """
     found = comparing.compare(comparing.read_run(a), comparing.read_run(b))
     if junit:
-        junit.write_text(comparing.junit(found))
-    click.echo(found.model_dump_json(indent=1) if as_json else changes_text(found))
+        try:
+            junit.write_text(changes_junit(found))
+        except OSError as error:
+            raise UsageError(f"{junit} cannot be written: {error.strerror}") from error
+    as_data = Comparison(**vars(found))
+    click.echo(as_data.model_dump_json(indent=1) if as_json else changes_text(found))
     return found.exit_code

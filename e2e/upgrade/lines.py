@@ -30,6 +30,7 @@ class Line(Part):
 
     Attributes:
         at: when, or from when on.
+        line: which of them it is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -58,6 +58,7 @@ def watched(record: Record, budgets: Budgets) -> Watched:
         ended=tuple(sorted((each for each, _ in endings), key=lambda each: each.at)),
         budgets=tuple(KeptBudget(**vars(each)) for each in judge(lost, budgets)),
         blind=story.not_looked,
+        killed=story.was_killed,
         command=_command(story),
     )
 

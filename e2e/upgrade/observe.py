@@ -54,7 +54,13 @@ def take(
 
 
 def ask_contract(
-    site: Site, out: Path, steps: Steps, *, only: str | None, processes: int
+    site: Site,
+    out: Path,
+    steps: Steps,
+    *,
+    only: str | None,
+    families: str = FAMILIES,
+    processes: int,
 ) -> list[Behaviour]:
     """Let the contract be run by a process of its own, and read what it saw of each clause.
 
@@ -63,7 +69,7 @@ def ask_contract(
     Raises:
         CannotRunError: it came to no end.
     """
-    what = f"--only={only}" if only else f"--families={FAMILIES}"
+    what = f"--only={only}" if only else f"--families={families}"
     steps.say("the contract is asked of the cluster")
     code = _run_to_its_end(
         [

@@ -13,6 +13,7 @@ from e2e.probe import Outside
 from e2e.provider.cache import cache_folder, file_name
 from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
+from e2e.report.upgrade_junit import JUNIT
 from e2e.report.upgrade_page import PAGE
 from e2e.report.verdict import VERDICT
 from e2e.upgrade import expected, observe
@@ -20,14 +21,21 @@ from e2e.upgrade.plan import PLAN, Plan, load_plan
 from e2e.upgrade.record import RECORD
 from e2e.upgrade.site import Site, demand_same
 
-BEFORE, AFTER = "before.json", "after.json"
+BEFORE, AFTER, SUMMARY = "before.json", "after.json", "summary.md"
 # What verify and watch write beside the plan.
-VERIFIED = (AFTER, VERDICT, PAGE)
+VERIFIED = (AFTER, VERDICT, JUNIT, PAGE, SUMMARY)
 RESULTS = (BEFORE, *VERIFIED, RECORD, "timeline.html")
 
 
 def prepare(
-    here: Site, folder: Path, steps: Steps, *, contract: bool, only: str | None, processes: int
+    here: Site,
+    folder: Path,
+    steps: Steps,
+    *,
+    contract: bool,
+    only: str | None,
+    families: str = observe.FAMILIES,
+    processes: int,
 ) -> Plan:
     """Place the workloads, ask the contract, and write the plan and the fingerprint.
 
@@ -53,7 +61,12 @@ def prepare(
         seen = None
         if contract:
             seen = observe.ask_contract(
-                here, folder / "before", steps, only=only, processes=processes
+                here,
+                folder / "before",
+                steps,
+                only=only,
+                families=families,
+                processes=processes,
             )
         with steps.step("fingerprint", "what is otherwise afterwards is known from it") as step:
             placed.read_again()

@@ -75,6 +75,11 @@ class Story:
         )
 
     @property
+    def was_killed(self) -> bool:
+        """Whether the last watch was, so that nothing is known of what came after it."""
+        return bool(self.stretches) and self.stretches[-1][1] is None
+
+    @property
     def noticed(self) -> bool:
         """Whether there was any outage."""
         return bool(self.troubles)
@@ -198,6 +203,9 @@ def besides(story: Story) -> list[str]:
         )
     if any(how is None for _, how in story.stretches[:-1]):
         lines.append("the watch was killed in between, and went on later")
+    if story.was_killed:
+        at = clock_time(story.until)
+        lines.append(f"the watch was killed at {at}, and what came after is not known")
     return lines
 
 

@@ -9,13 +9,14 @@ from e2e.cluster.implementation import UNKNOWN
 from e2e.errors import UsageError
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
+from e2e.report.upgrade_junit import JUNIT, verdict_junit
 from e2e.report.upgrade_page import PAGE, upgrade_page
 from e2e.report.upgrade_text import verdict_text
 from e2e.report.verdict import Verdict
 from e2e.upgrade import changes, noticed, observe
 from e2e.upgrade.churn import churn
 from e2e.upgrade.plan import load_plan
-from e2e.upgrade.prepare import AFTER, BEFORE, VERIFIED
+from e2e.upgrade.prepare import AFTER, BEFORE, SUMMARY, VERIFIED
 from e2e.upgrade.site import Site, demand_same, is_same
 
 
@@ -43,19 +44,21 @@ class Wishes:
 
 
 def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
-    """Do all of it, and write after.json, verdict.json and report.html.
+    """Do all of it, and write after.json and the verdict: as data, as JUnit, page and summary.
 
     Raises:
         RefusedError: it is another cluster than the one that was prepared.
         UsageError: the folder has no plan, or a file in it means nothing.
     """
     plan = load_plan(folder)
-    before = Fingerprint.load(folder / BEFORE)
+    before = _asked_again(Fingerprint.load(folder / BEFORE), wishes.only)
     if before.cluster != plan.cluster:
         raise UsageError(f"{folder / BEFORE} is of another cluster than the plan", "prepare again")
     if not wishes.other_cluster:
         demand_same(here, plan)
     same = is_same(here, plan)
+    # Before anything that takes long: it may be of another plan.
+    watched, timeline = noticed.read(folder, plan, wishes.budgets)
     for name in VERIFIED:
         (folder / name).unlink(missing_ok=True)
     # Before the churn, which writes to the Services itself.
@@ -67,34 +70,35 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
         undergone = churn(
             here, plan.namespace, steps, proxy_stays=_proxy_stays(here, after, wishes)
         )
-    asks = wishes.contract and before.behaviours is not None
-    if asks:
+    if wishes.contract and before.behaviours is not None:
         only = wishes.only or _those_of(before)
         seen = observe.ask_contract(
             here, folder / "after", steps, only=only, processes=wishes.processes
         )
         after = after.model_copy(update={"behaviours": {each.clause: each for each in seen}})
     after.save(folder / AFTER)
-    watched, timeline = noticed.read(folder, plan, wishes.budgets)
+    found = changes.of_fingerprints(
+        before,
+        after,
+        strict=False,
+        namespace=plan.namespace,
+        may=wishes.budgets.behaviours,
+    )
     verdict = Verdict(
         run=plan.run,
         cluster=after.cluster,
         made=plan.made,
         taken=after.taken,
-        changes=changes.of_fingerprints(
-            before if asks else before.model_copy(update={"behaviours": None}),
-            after,
-            strict=False,
-            namespace=plan.namespace,
-            may=wishes.budgets.behaviours,
-        ),
+        changes=found,
         churn=tuple(undergone),
         watched=watched,
-        contract=asks,
+        contract=found.asked > 0,
         other_cluster=not same,
     )
     verdict.save(folder)
+    (folder / JUNIT).write_text(verdict_junit(verdict))
     (folder / PAGE).write_text(upgrade_page(verdict, timeline=timeline, allowed=noticed.allowed()))
+    (folder / SUMMARY).write_text(f"```text\n{verdict_text(verdict)}\n```\n")
     return verdict
 
 
@@ -106,17 +110,26 @@ def told(verdict: Verdict, folder: Path, *, is_there: bool) -> str:
         folder: where the rest of it is.
         is_there: whether what was prepared is still in the cluster.
     """
-    lines = [verdict_text(verdict), f"the report: {folder / PAGE}"]
+    lines = [verdict_text(verdict), f"the report: {folder / PAGE}, as JUnit: {folder / JUNIT}"]
     if is_there:
         lines.append("what was prepared is still there; remove it: nodeport-e2e prepare --remove")
     return "\n".join(lines)
 
 
 def _those_of(before: Fingerprint) -> str | None:
-    """The clauses that were asked before, if they were not all that are asked by default."""
-    clauses = before.behaviours or {}
+    """The clauses that were asked before, if they are not just those of the default."""
+    asked = set(before.behaviours or ())
     default = {clause.id for clause in choose(None, observe.FAMILIES, ours=False)}
-    return None if default <= clauses.keys() else ",".join(clauses)
+    return None if asked == default else ",".join(sorted(asked))
+
+
+def _asked_again(before: Fingerprint, only: str | None) -> Fingerprint:
+    """Before, without the clauses that are no more or that somebody chose not to ask again."""
+    if before.behaviours is None:
+        return before
+    chosen = {clause.id for clause in choose(only, "all", ours=False)}
+    seen = {name: each for name, each in before.behaviours.items() if name in chosen}
+    return before.model_copy(update={"behaviours": seen})
 
 
 def _proxy_stays(here: Site, after: Fingerprint, wishes: Wishes) -> str:

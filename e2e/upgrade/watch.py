@@ -67,6 +67,33 @@ def load_watched(folder: Path) -> Plan:
     return plan
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[int]:
+    """Have a folder to oneself; recorders hold the lock too, until the last has ended.
+
+    Raises:
+        CannotRunError: a watch writes to it, and does not end.
+    """
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def taken() -> bool:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    try:
+        try:
+            wait_until(taken, what="another watch", within=timing.RECORD_FREE_WITHIN)
+        except WaitedInVainError as error:
+            raise CannotRunError(
+                f"another watch writes to {folder}", "end it, or give another --folder"
+            ) from error
+        yield lock
+    finally:
+        os.close(lock)
+
+
 class Watcher:
     """One stretch of watching."""
 
@@ -81,14 +108,24 @@ class Watcher:
         self._writing = threading.Lock()
         self._locked: int | None = None
 
-    def watch(self, until: Until, happenings: Callable[..., Happenings] | None) -> int | None:
+    def watch(
+        self,
+        until: Until,
+        happenings: Callable[..., Happenings] | None,
+        ready: Path | None = None,
+    ) -> int | None:
         """Watch until the end; the exit code of the command, if there is one.
+
+        Args:
+            until: what ends it.
+            happenings: follows what happens in the cluster, if that is wanted.
+            ready: a file to make when every flow was asked.
 
         Raises:
             CannotRunError: somebody else writes to this folder, or no recorder comes up.
         """
         with ExitStack() as stack:
-            stack.enter_context(self._alone())
+            self._locked = stack.enter_context(alone(self._folder))
             self._appender = Appender(self._folder)
             stack.callback(self._appender.close)
             self._appender.begin_anew(self._folder)
@@ -102,6 +139,8 @@ class Watcher:
                     follower = happenings(self._happened)
                     follower.start()
                     stack.callback(follower.stop)
+                if ready:
+                    ready.touch()
                 if until.command and not self._signals:
                     self._run(until.command)
                 why = self._go_on(until, state)
@@ -110,29 +149,6 @@ class Watcher:
             self._append(End(at=self._now(), why=why))
             self._screen.show(state, self._now())
             return self._exit_code()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Have the folder to oneself; recorders hold the lock too, until the last has ended."""
-        self._locked = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-
-        def taken() -> bool:
-            with suppress(BlockingIOError):
-                fcntl.flock(self._locked or 0, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            return False
-
-        try:
-            wait_until(taken, what="another watch", within=timing.RECORD_FREE_WITHIN)
-        except WaitedInVainError as error:
-            os.close(self._locked)
-            raise CannotRunError(
-                f"another watch writes to {self._folder}", "end it, or give another --folder"
-            ) from error
-        try:
-            yield
-        finally:
-            os.close(self._locked)
 
     @contextmanager
     def _signals_noted(self) -> Iterator[None]:

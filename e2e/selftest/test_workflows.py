@@ -1,0 +1,30 @@
+"""What runs on GitHub leaves nothing out."""
+
+from itertools import pairwise, product
+
+import yaml
+
+from e2e.provider.lane import PROXIES
+from e2e.provider.pins import read_pins
+from e2e.selftest.programs import CHECKOUT
+
+
+def newest_of_each_minor() -> list[str]:
+    """Versions, oldest first."""
+    found: dict[str, str] = {}
+    for version in read_pins().releases:
+        found.setdefault(version.rpartition(".")[0], version)
+    return list(reversed(found.values()))
+
+
+def test_every_supported_pair_is_upgraded_in_every_mode_of_kube_proxy():
+    workflow = yaml.safe_load((CHECKOUT / ".github/workflows/upgrade.yaml").read_text())
+    done = workflow["jobs"]["upgrade"]["strategy"]["matrix"]["do"]
+    pairs = list(product(pairwise(newest_of_each_minor()), PROXIES))
+
+    assert len(pairs) == 6
+    assert [
+        (pair, mode)
+        for pair, mode in pairs
+        if f"upgrade FROM={pair[0]} TO={pair[1]} PROXY={mode} DRAIN=1" not in done
+    ] == []
