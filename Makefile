@@ -36,6 +36,10 @@ e2e: environment ## everything from a bare machine, then remove the cluster; KEE
 e2e-here: environment ## the contract on a cluster that exists: CONTEXT=name
 	@$(RUN) run --provider=existing -- $(ARGS)
 
+.PHONY: plan
+plan: environment ## what a run would ask, and why not the rest; touches nothing: K8S= PROXY= FAMILY= SHAPE= FAMILIES= ONLY= CONTEXT=
+	@$(RUN) plan $(if $(E2E_KUBE_CONTEXT),--provider=existing)
+
 .PHONY: node-image
 node-image: environment ## find or build the node image alone: K8S=v1.36.3
 	@$(RUN) node-image

@@ -14,16 +14,17 @@ from typing import Any
 import click
 from rich.console import Console
 
+from e2e.before.commands import plan
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
-from e2e.fixtures.settings import PROVIDERS, ROOM
-from e2e.options import PROCESSES, option
+from e2e.fixtures.settings import ROOM
+from e2e.options import PROCESSES, of_choice, of_cluster, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.engine import ensure_engine, find_engine, stop_engine
 from e2e.provider.kind_binary import ensure_kind
-from e2e.provider.lane import FAMILIES, PROXIES, Lane
+from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
@@ -41,7 +42,7 @@ def group() -> None:
     """
 
 
-for command in (prepare, watch, verify, compare):
+for command in (plan, prepare, watch, verify, compare):
     group.add_command(command)
 
 
@@ -65,24 +66,10 @@ def main() -> None:
 
 
 @group.command()
-@option("--k8s", "K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
-@option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode.")
-@option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual.")
-@option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a kind config.")
+@of_cluster
 @option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
-@option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
 @option("--keep", "KEEP", is_flag=True, help="Keep the cluster; the next run takes it.")
-@option(
-    "--provider",
-    "PROVIDER",
-    default="kind",
-    type=click.Choice(PROVIDERS),
-    help="Make a cluster, or take one.",
-)
-@option("--kube-context", "KUBE_CONTEXT", default=None, help="The existing cluster's context.")
-@option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's kubeconfig.")
-@option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or all.")
-@option("--only", "ONLY", default=None, help="Only clauses of these ids, topics, catalogue ids.")
+@of_choice
 @option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
