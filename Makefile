@@ -21,6 +21,7 @@ export E2E_FAMILIES := $(or $(FAMILIES),$(E2E_FAMILIES))
 export E2E_ONLY := $(or $(ONLY),$(E2E_ONLY))
 # By variable, not by option: no shell reads what a context is called.
 export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
+export CLAUSE
 # Further options for pytest, such as ARGS="-k affinity".
 ARGS ?=
 
@@ -39,6 +40,10 @@ e2e-here: environment ## the contract on a cluster that exists: CONTEXT=name
 .PHONY: plan
 plan: environment ## what a run would ask, and why not the rest; touches nothing: K8S= PROXY= FAMILY= SHAPE= FAMILIES= ONLY= CONTEXT=
 	@$(RUN) plan $(if $(E2E_KUBE_CONTEXT),--provider=existing)
+
+.PHONY: explain
+explain: environment ## what a clause says, what it proves, where it held, how to ask it alone: CLAUSE=reach.control-plane
+	@$(RUN) explain "$${CLAUSE:?say which: CLAUSE=reach.control-plane}"
 
 .PHONY: node-image
 node-image: environment ## find or build the node image alone: K8S=v1.36.3

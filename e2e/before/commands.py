@@ -1,11 +1,13 @@
-"""The commands `nodeport-e2e plan`, `explain` and `doctor`; thin."""
+"""The commands `nodeport-e2e plan` and `explain`; thin."""
 
 from typing import Any
 
 import click
 
 from e2e.before import plan as planning
+from e2e.before.explain import explain as explained
 from e2e.options import of_choice, of_cluster
+from e2e.report.clauses import names_beginning
 
 
 @click.command()
@@ -20,3 +22,18 @@ def plan(**asked: Any) -> int:
     found = planning.plan(asked)
     click.echo(planning.plan_json(found) if asked["as_json"] else planning.plan_text(found))
     return found.exit_code
+
+
+def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return names_beginning(incomplete)
+
+
+@click.command()
+@click.argument("clause", shell_complete=_complete)
+def explain(clause: str) -> None:
+    """Say what a clause is: its statement, what it proves, where it held, how to ask it alone.
+
+    CLAUSE is an id such as reach.control-plane, a topic such as reach, or an id of the catalogue
+    such as N-04 or DP-06.
+    """
+    click.echo(explained(clause))

@@ -17,7 +17,7 @@ from e2e.errors import CannotRunError, RefusedError
 from e2e.provider import existing, kind
 from e2e.provider.engine import find_engine
 from e2e.provider.lane import Lane
-from e2e.report.clauses import Clause, choose, read_clauses
+from e2e.report.clauses import Clause, choose, contract
 
 READ_ONLY = "this plan only read: it made, changed and removed nothing"
 # Why clauses may be skipped all the same.
@@ -90,7 +90,7 @@ def plan(asked: Mapping[str, Any]) -> Plan:
     with tempfile.TemporaryDirectory() as secrets:
         place = _of_kind(asked, Path(secrets)) if ours else _existing(asked, Path(secrets))
     have = capabilities(place.facts)
-    return Plan(place, tuple(_planned(each, chosen, have, place.facts) for each in read_clauses()))
+    return Plan(place, tuple(_planned(each, chosen, have, place.facts) for each in contract()))
 
 
 def _of_kind(asked: Mapping[str, Any], secrets: Path) -> Place:
@@ -142,11 +142,12 @@ def _planned(
 ) -> Planned:
     if clause.id not in chosen:
         return Planned(clause.id, clause.families, "left out")
-    why = next(_reasons(clause, have, facts), "")
+    why = next(reasons(clause, have, facts), "")
     return Planned(clause.id, clause.families, "skipped" if why else "asked", why)
 
 
-def _reasons(clause: Clause, have: Mapping[str, str], facts: Facts) -> Iterator[str]:
+def reasons(clause: Clause, have: Mapping[str, str], facts: Facts) -> Iterator[str]:
+    """Why a run would skip a clause there."""
     here = facts.implementation
     yield from (f"needs {need}: {have[need]}" for need in clause.needs if have[need])
     for what in clause.left_open:

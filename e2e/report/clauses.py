@@ -3,7 +3,7 @@
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -136,6 +136,12 @@ def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> lis
     return clauses
 
 
+@cache
+def contract() -> tuple[Clause, ...]:
+    """Every clause of this contract, whose source does not change while it is asked."""
+    return tuple(read_clauses())
+
+
 def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Clause, ...]:
     """The clauses that are asked for.
 
@@ -148,10 +154,9 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
     Raises:
         UsageError: something is asked for that nothing is called.
     """
-    clauses = read_clauses()
+    clauses = contract()
     names, wanted = _words(only), _words(families)
-    known = {name for clause in clauses for name in clause.names}
-    known |= catalogue().notes.keys() | catalogue().behaviours.keys()
+    known = _known(clauses)
     if unknown := sorted(names - known):
         near = [each for name in unknown for each in get_close_matches(name, sorted(known))]
         do = f"did you mean {', '.join(near)}? " if near else ""
@@ -164,9 +169,19 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
     if names:
         return tuple(clause for clause in clauses if clause.names & names)
     if "all" in wanted:
-        return tuple(clauses)
+        return clauses
     wanted = wanted or {"core", "extended", *(["disruptive"] if ours else [])}
     return tuple(clause for clause in clauses if wanted.issuperset(clause.families))
+
+
+def names_beginning(with_: str) -> list[str]:
+    """All that clauses can be asked for by and that begins so."""
+    return sorted(name for name in _known(contract()) if name.startswith(with_))
+
+
+def _known(clauses: Iterable[Clause]) -> set[str]:
+    names = {name for clause in clauses for name in clause.names}
+    return names | catalogue().notes.keys() | catalogue().behaviours.keys()
 
 
 def _words(said: str | None) -> set[str]:
