@@ -37,6 +37,10 @@ e2e: environment ## everything from a bare machine, then remove the cluster; KEE
 e2e-here: environment ## the contract on a cluster that exists: CONTEXT=name
 	@$(RUN) run --provider=existing -- $(ARGS)
 
+.PHONY: doctor
+doctor: environment ## whether a run can begin here, and what to do if not; changes nothing: K8S= PROXY= FAMILY= SHAPE= CONTEXT=
+	@$(RUN) doctor $(if $(E2E_KUBE_CONTEXT),--provider=existing)
+
 .PHONY: plan
 plan: environment ## what a run would ask, and why not the rest; touches nothing: K8S= PROXY= FAMILY= SHAPE= FAMILIES= ONLY= CONTEXT=
 	@$(RUN) plan $(if $(E2E_KUBE_CONTEXT),--provider=existing)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from e2e.before.commands import explain, plan
+from e2e.before.commands import doctor, explain, plan
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
@@ -42,7 +42,7 @@ def group() -> None:
     """
 
 
-for command in (plan, explain, prepare, watch, verify, compare):
+for command in (plan, explain, doctor, prepare, watch, verify, compare):
     group.add_command(command)
 
 

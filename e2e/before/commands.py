@@ -1,12 +1,14 @@
-"""The commands `nodeport-e2e plan` and `explain`; thin."""
+"""The commands `nodeport-e2e plan`, `explain` and `doctor`; thin."""
 
 from typing import Any
 
 import click
 
 from e2e.before import plan as planning
+from e2e.before.doctor import examine
 from e2e.before.explain import explain as explained
-from e2e.options import of_choice, of_cluster
+from e2e.before.rows import exit_code, rows_json, rows_text
+from e2e.options import of_choice, of_cluster, option
 from e2e.report.clauses import names_beginning
 
 
@@ -37,3 +39,19 @@ def explain(clause: str) -> None:
     such as N-04 or DP-06.
     """
     click.echo(explained(clause))
+
+
+@click.command()
+@of_cluster
+@option("--out", "OUT", default="out", help="The folder of the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def doctor(**asked: Any) -> int:
+    """Say whether a run can begin here, and what to do if not; changes nothing.
+
+    Looks at this machine and the kept cluster of the lane, or at a cluster that exists.
+
+    Exit codes: 0 a run may begin, 2 it cannot run, 3 it would be refused for safety, 4 usage.
+    """
+    found = examine(asked)
+    click.echo(rows_json(found) if asked["as_json"] else rows_text(found))
+    return exit_code(found)

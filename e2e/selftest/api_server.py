@@ -62,6 +62,10 @@ class FakeServer:
     requests: list[tuple[str, str]] = field(default_factory=list)
 
     @property
+    def port(self) -> str:
+        return self.kubeconfig.read_text().partition("127.0.0.1:")[2].split()[0]
+
+    @property
     def methods(self) -> set[str]:
         return {method for method, _ in self.requests}
 
@@ -135,6 +139,7 @@ def _write_kubeconfig(file: Path, server: str) -> None:
     content = {
         "apiVersion": "v1",
         "kind": "Config",
+        "current-context": CONTEXT,
         "clusters": [{"name": CONTEXT, "cluster": {"server": server}}],
         "users": [{"name": CONTEXT, "user": {}}],
         "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT}}],
