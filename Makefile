@@ -17,6 +17,7 @@ export E2E_FAMILY := $(or $(FAMILY),$(E2E_FAMILY))
 export E2E_SHAPE := $(or $(SHAPE),$(E2E_SHAPE))
 export E2E_NODE_IMAGE := $(or $(NODE_IMAGE),$(E2E_NODE_IMAGE))
 export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
+export E2E_QUIET := $(or $(QUIET),$(E2E_QUIET))
 export E2E_FAMILIES := $(or $(FAMILIES),$(E2E_FAMILIES))
 export E2E_ONLY := $(or $(ONLY),$(E2E_ONLY))
 # By variable, not by option: no shell reads what a context is called.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import click
 from rich.console import Console
@@ -28,6 +28,7 @@ from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
+from e2e.screen import Screen
 from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
 
@@ -72,6 +73,8 @@ def main() -> None:
 @of_choice
 @option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
+@option("--quiet", "QUIET", is_flag=True, help="Tell what went wrong, and the last screen alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print the last screen as JSON, no more.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
 def run(**asked: Any) -> int:
     """Ask the whole contract of a cluster, which is made if need be."""
@@ -87,17 +90,18 @@ def run(**asked: Any) -> int:
           if asked["processes"] else []),
         *asked["more"],
     ]  # fmt: skip
+    screen = Screen(quiet=asked["quiet"], as_json=asked["as_json"])
     if asked["provider"] == "existing":
         file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
         existing.check_allowed(file, asked["kube_context"], find_engine())
         _remove_results(out)
         arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
-        return _pytest(arguments)
+        return _pytest(arguments, screen)
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
     _remove_results(out)
     name = asked["cluster_name"] or lane.cluster_name
-    steps = Steps()
+    steps = Steps(quiet=asked["quiet"])
     with _told_what_is_left(name, steps):
         engine = ensure_engine(steps)
         # Before it is missed, and the cluster taken for one that is broken.
@@ -116,7 +120,7 @@ def run(**asked: Any) -> int:
         tools = kind.Tools(engine, program, image.reference)
         evidence = out / "evidence" / "cluster"
         with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
-            return _pytest(arguments)
+            return _pytest(arguments, screen)
 
 
 @group.command(name="node-image")
@@ -218,8 +222,13 @@ def _told_what_is_left(name: str, steps: Steps) -> Iterator[None]:
         raise StoppedError(steps.results.get("clean-up", "no cluster had been made")) from None
 
 
-def _pytest(arguments: list[str]) -> int:
+def _pytest(arguments: list[str], screen: Screen) -> int:
     """Run pytest to its end as a process of its own, and hand Ctrl-C on to it once."""
+    with screen.shown() as (more, output):
+        return _run_pytest([*arguments, *more], output)
+
+
+def _run_pytest(arguments: list[str], output: IO[bytes] | None) -> int:
     # Should this process be killed, the kernel interrupts pytest, which then cleans up.
     tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
     argv = [*tied, sys.executable, "-m", "pytest", *arguments]
@@ -237,7 +246,13 @@ def _pytest(arguments: list[str]) -> int:
     # Before it starts: what is ignored here, as in the background of a script, it would ignore.
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,
+        )
         if asked and not handed:
             handed += 1
             process.send_signal(signal.SIGINT)
