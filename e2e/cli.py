@@ -12,6 +12,7 @@ from types import FrameType
 from typing import IO, Any
 
 import click
+from click.shell_completion import get_completion_class
 from rich.console import Console
 
 from e2e.before.commands import doctor, explain, plan
@@ -33,6 +34,7 @@ from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
 
 COULD_NOT_RUN = 2
+PROGRAM = "nodeport-e2e"
 
 
 @click.group(context_settings={"auto_envvar_prefix": "E2E", "help_option_names": ["-h", "--help"]})
@@ -202,6 +204,17 @@ def document(check: bool, seen: tuple[Path, ...]) -> None:
     if check and (not file.exists() or file.read_text() != text):
         raise UsageError(f"{file.name} is stale", "make docs")
     file.write_text(text)
+
+
+@group.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what completes commands, options and clauses in a shell, to be read by it."""
+    complete = get_completion_class(shell)
+    assert complete is not None
+    click.echo(
+        complete(group, {}, PROGRAM, f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE").source()
+    )
 
 
 def _remove_results(out: Path) -> None:

@@ -7,6 +7,7 @@ import click
 
 from e2e.provider.lane import FAMILIES, PROVIDERS, PROXIES
 from e2e.provider.node_image import DEFAULT
+from e2e.report.clauses import names_beginning
 
 # More processes than cores is right: most of a clause is waiting.
 PROCESSES = 8
@@ -15,6 +16,11 @@ PROCESSES = 8
 def option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
     """An option that is an environment variable too, and whose help says so."""
     return click.option(name, envvar=f"E2E_{variable}", show_envvar=True, show_default=True, **how)
+
+
+def complete_clause(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell may complete the beginning of a clause's name to."""
+    return names_beginning(incomplete)
 
 
 def of_cluster(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +47,12 @@ def of_cluster(function: Callable[..., Any]) -> Callable[..., Any]:
 def of_choice(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which clauses are meant."""
     for add in (
-        option("--only", "ONLY", default=None, help="Clauses of these ids, topics, catalogue ids."),
+        option(
+            *("--only", "ONLY"),
+            default=None,
+            shell_complete=complete_clause,
+            help="Clauses of these ids, topics, catalogue ids.",
+        ),
         option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or "
                "all."),
     ):  # fmt: skip

@@ -8,8 +8,7 @@ from e2e.before import plan as planning
 from e2e.before.doctor import examine
 from e2e.before.explain import explain as explained
 from e2e.before.rows import exit_code, rows_json, rows_text
-from e2e.options import of_choice, of_cluster, option
-from e2e.report.clauses import names_beginning
+from e2e.options import complete_clause, of_choice, of_cluster, option
 
 
 @click.command()
@@ -26,12 +25,8 @@ def plan(**asked: Any) -> int:
     return found.exit_code
 
 
-def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    return names_beginning(incomplete)
-
-
 @click.command()
-@click.argument("clause", shell_complete=_complete)
+@click.argument("clause", shell_complete=complete_clause)
 def explain(clause: str) -> None:
     """Say what a clause is: its statement, what it proves, where it held, how to ask it alone.
 

@@ -60,9 +60,7 @@ def test_a_failure_is_told_when_it_happens(tmp_path):
     assert text.getvalue() == ""
     said = "reach.x\nnot settled in 30 s\nwhy: it is cut off"
     progress.ids["test_reach.py::test_the_control_plane_answers"] = "reach.x"
-    progress.pytest_runtest_logreport(
-        report(longrepr=said, user_properties=[("ended", "failed")])
-    )
+    progress.pytest_runtest_logreport(report(longrepr=said, user_properties=[("ended", "failed")]))
     progress.pytest_runtest_logreport(report(longrepr="[red]no pod[/]"))
 
     assert text.getvalue() == (
