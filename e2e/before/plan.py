@@ -21,7 +21,10 @@ from e2e.report.clauses import Clause, choose, contract
 
 READ_ONLY = "this plan only read: it made, changed and removed nothing"
 # Why clauses may be skipped all the same.
-SHOWS_LATER = "only asking shows whether a node port is taken, or a network policy is enforced"
+SHOWS_LATER = (
+    "only asking shows whether a node port is taken, a network policy is enforced, and what nodes "
+    "let pass of a connection's strays"
+)
 
 
 @dataclass(frozen=True)

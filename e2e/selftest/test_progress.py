@@ -31,7 +31,7 @@ def test_wrong():
 
 def test_waits():
     with pytest.raises(WaitedInVainError):
-        wait_until(lambda: False, what="pods of echo-x", within=4, every=0.1)
+        wait_until(lambda: False, what="pods of echo-x", within=3, every=0.1)
 """
 
 SHARED = """
