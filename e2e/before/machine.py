@@ -111,7 +111,8 @@ def _disk(engine: Engine | None, out: Path) -> Iterator[Row]:
         ("cache", cache_folder(), ROOM, "E2E_CACHE"),
     ]
     if engine and engine.command == "docker":
-        root = Path(_of_engine(engine).get("DockerRootDir", ""))
+        root = Path(_of_engine(engine).get("DockerRootDir") or "/nowhere")
+        # In the virtual machine of an engine it is no folder of this one.
         wanted += [("images", root, PULLED, "")] if root.is_dir() else []
     for name, folder, gigabytes, variable in wanted:
         what = f"disk: {name}"
