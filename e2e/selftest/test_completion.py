@@ -38,7 +38,7 @@ def test_bash_completes(tmp_path: Path, words, completed):
     done = subprocess.run(
         ["bash", "-c", ASK, "bash", "nodeport-e2e", *words],
         env=os.environ | {"PATH": path, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
 
     assert done.stdout == f"{completed}\n", done.stderr

@@ -123,7 +123,7 @@ def test_a_log_gets_plain_lines(tmp_path, processes):
     """In a log there is no letter a test and no colour: a failure once, and how all ended."""
     done = subprocess.run(
         argv(tmp_path, "--progress=plain", f"--numprocesses={processes}", "-rN"),
-        cwd=tmp_path, env=env(tmp_path), capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, env=env(tmp_path), capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
 
     assert done.returncode == 1, done.stdout + done.stderr
