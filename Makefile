@@ -17,10 +17,12 @@ export E2E_FAMILY := $(or $(FAMILY),$(E2E_FAMILY))
 export E2E_SHAPE := $(or $(SHAPE),$(E2E_SHAPE))
 export E2E_NODE_IMAGE := $(or $(NODE_IMAGE),$(E2E_NODE_IMAGE))
 export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
+export E2E_QUIET := $(or $(QUIET),$(E2E_QUIET))
 export E2E_FAMILIES := $(or $(FAMILIES),$(E2E_FAMILIES))
 export E2E_ONLY := $(or $(ONLY),$(E2E_ONLY))
 # By variable, not by option: no shell reads what a context is called.
 export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
+export CLAUSE
 # Further options for pytest, such as ARGS="-k affinity".
 ARGS ?=
 
@@ -35,6 +37,18 @@ e2e: environment ## everything from a bare machine, then remove the cluster; KEE
 .PHONY: e2e-here
 e2e-here: environment ## the contract on a cluster that exists: CONTEXT=name
 	@$(RUN) run --provider=existing -- $(ARGS)
+
+.PHONY: doctor
+doctor: environment ## whether a run can begin here, and what to do if not; changes nothing: K8S= PROXY= FAMILY= SHAPE= CONTEXT=
+	@$(RUN) doctor $(if $(E2E_KUBE_CONTEXT),--provider=existing)
+
+.PHONY: plan
+plan: environment ## what a run would ask, and why not the rest; touches nothing: K8S= PROXY= FAMILY= SHAPE= FAMILIES= ONLY= CONTEXT=
+	@$(RUN) plan $(if $(E2E_KUBE_CONTEXT),--provider=existing)
+
+.PHONY: explain
+explain: environment ## what a clause says, what it proves, where it held, how to ask it alone: CLAUSE=reach.control-plane
+	@$(RUN) explain "$${CLAUSE:?say which: CLAUSE=reach.control-plane}"
 
 .PHONY: node-image
 node-image: environment ## find or build the node image alone: K8S=v1.36.3

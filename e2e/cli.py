@@ -10,29 +10,33 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import click
+from click.shell_completion import get_completion_class
 from rich.console import Console
 
+from e2e.before.commands import doctor, explain, plan
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
-from e2e.fixtures.settings import PROVIDERS, ROOM
-from e2e.options import PROCESSES, option
+from e2e.fixtures.settings import ROOM
+from e2e.options import PROCESSES, of_choice, of_cluster, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.engine import ensure_engine, find_engine, stop_engine
 from e2e.provider.kind_binary import ensure_kind
-from e2e.provider.lane import FAMILIES, PROXIES, Lane
+from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
+from e2e.screen import Screen
 from e2e.upgrade import schemas
 from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
 
 COULD_NOT_RUN = 2
+PROGRAM = "nodeport-e2e"
 
 
 @click.group(context_settings={"auto_envvar_prefix": "E2E", "help_option_names": ["-h", "--help"]})
@@ -43,7 +47,7 @@ def group() -> None:
     """
 
 
-for command in (prepare, watch, verify, compare):
+for command in (plan, explain, doctor, prepare, watch, verify, compare):
     group.add_command(command)
 
 
@@ -70,26 +74,14 @@ def main() -> None:
 
 
 @group.command()
-@option("--k8s", "K8S", default=node_image.DEFAULT, help="Version of Kubernetes.")
-@option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode.")
-@option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual.")
-@option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a kind config.")
+@of_cluster
 @option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
-@option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
 @option("--keep", "KEEP", is_flag=True, help="Keep the cluster; the next run takes it.")
-@option(
-    "--provider",
-    "PROVIDER",
-    default="kind",
-    type=click.Choice(PROVIDERS),
-    help="Make a cluster, or take one.",
-)
-@option("--kube-context", "KUBE_CONTEXT", default=None, help="The existing cluster's context.")
-@option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's kubeconfig.")
-@option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or all.")
-@option("--only", "ONLY", default=None, help="Only clauses of these ids, topics, catalogue ids.")
+@of_choice
 @option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
+@option("--quiet", "QUIET", is_flag=True, help="Tell what went wrong, and the last screen alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print the last screen as JSON, no more.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
 def run(**asked: Any) -> int:
     """Ask the whole contract of a cluster, which is made if need be."""
@@ -105,17 +97,18 @@ def run(**asked: Any) -> int:
           if asked["processes"] else []),
         *asked["more"],
     ]  # fmt: skip
+    screen = Screen(quiet=asked["quiet"], as_json=asked["as_json"])
     if asked["provider"] == "existing":
         file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
         existing.check_allowed(file, asked["kube_context"], find_engine())
         _remove_results(out)
         arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
-        return _pytest(arguments)
+        return _pytest(arguments, screen)
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
     _remove_results(out)
     name = asked["cluster_name"] or lane.cluster_name
-    steps = Steps()
+    steps = Steps(quiet=asked["quiet"])
     with _told_what_is_left(name, steps):
         engine = ensure_engine(steps)
         # Before it is missed, and the cluster taken for one that is broken.
@@ -134,7 +127,7 @@ def run(**asked: Any) -> int:
         tools = kind.Tools(engine, program, image.reference)
         evidence = out / "evidence" / "cluster"
         with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
-            return _pytest(arguments)
+            return _pytest(arguments, screen)
 
 
 @group.command(name="node-image")
@@ -221,6 +214,17 @@ def document(check: bool, seen: tuple[Path, ...]) -> None:
         file.write_text(text)
 
 
+@group.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what completes commands, options and clauses in a shell, to be read by it."""
+    complete = get_completion_class(shell)
+    assert complete is not None
+    click.echo(
+        complete(group, {}, PROGRAM, f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE").source()
+    )
+
+
 def _remove_results(out: Path) -> None:
     """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
     shutil.rmtree(out / "evidence", ignore_errors=True)
@@ -239,8 +243,13 @@ def _told_what_is_left(name: str, steps: Steps) -> Iterator[None]:
         raise StoppedError(steps.results.get("clean-up", "no cluster had been made")) from None
 
 
-def _pytest(arguments: list[str]) -> int:
+def _pytest(arguments: list[str], screen: Screen) -> int:
     """Run pytest to its end as a process of its own, and hand Ctrl-C on to it once."""
+    with screen.shown() as (more, output):
+        return _run_pytest([*arguments, *more], output)
+
+
+def _run_pytest(arguments: list[str], output: IO[bytes] | None) -> int:
     # Should this process be killed, the kernel interrupts pytest, which then cleans up.
     tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
     argv = [*tied, sys.executable, "-m", "pytest", *arguments]
@@ -258,7 +267,13 @@ def _pytest(arguments: list[str]) -> int:
     # Before it starts: what is ignored here, as in the background of a script, it would ignore.
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,
+        )
         if asked and not handed:
             handed += 1
             process.send_signal(signal.SIGINT)

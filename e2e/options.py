@@ -5,6 +5,10 @@ from typing import Any
 
 import click
 
+from e2e.provider.lane import FAMILIES, PROVIDERS, PROXIES
+from e2e.provider.node_image import DEFAULT
+from e2e.report.clauses import names_beginning
+
 # More processes than cores is right: most of a clause is waiting.
 PROCESSES = 8
 
@@ -12,3 +16,45 @@ PROCESSES = 8
 def option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
     """An option that is an environment variable too, and whose help says so."""
     return click.option(name, envvar=f"E2E_{variable}", show_envvar=True, show_default=True, **how)
+
+
+def complete_clause(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell may complete the beginning of a clause's name to."""
+    return names_beginning(incomplete)
+
+
+def of_cluster(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which cluster is meant: one that exists, or a lane."""
+    for add in (
+        option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's file."),
+        option("--kube-context", "KUBE_CONTEXT", default=None, help="Its context in that file."),
+        option(
+            *("--provider", "PROVIDER"),
+            default="kind",
+            type=click.Choice(PROVIDERS),
+            help="Make a cluster, or take one.",
+        ),
+        option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster."),
+        option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a file."),
+        option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual."),
+        option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode."),
+        option("--k8s", "K8S", default=DEFAULT, help="Version of Kubernetes."),
+    ):
+        function = add(function)
+    return function
+
+
+def of_choice(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which clauses are meant."""
+    for add in (
+        option(
+            *("--only", "ONLY"),
+            default=None,
+            shell_complete=complete_clause,
+            help="Clauses of these ids, topics, catalogue ids.",
+        ),
+        option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or "
+               "all."),
+    ):  # fmt: skip
+        function = add(function)
+    return function

@@ -90,6 +90,12 @@ SHOWN_EVERY = 0.5
 # The one who looks whether a command has ended, or a file is there.
 WATCH_POLL = 0.1
 
+# How often a terminal shows how far a run is, and a log that nobody looks at.
+PROGRESS_LIVE = 0.5
+PROGRESS_LOGGED = 30.0
+# What is there sooner nobody needs to be told of, nor more often.
+WAIT_TOLD_AFTER = 1.0
+
 # --- affinity --------------------------------------------------------------------------------
 # Clients that come back after this have waited longer than the brief timeout and over half of the
 # lasting one; it leaves seconds for asking them all, which a busy machine needs.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Generic, TypeVar
@@ -11,6 +12,10 @@ import tenacity  # noqa: TID251  # this module is the one that may
 from e2e import timing
 
 T = TypeVar("T")
+
+watcher: ContextVar[Callable[[str, float], None] | None] = ContextVar("watcher", default=None)
+"""Who shows what is waited for, and since when (as time.time() has it); called after each look in
+vain."""
 
 
 class WaitedInVainError(AssertionError):
@@ -55,12 +60,14 @@ def settle(
     times: int = timing.LOOKS_IN_A_ROW,
     every: float = timing.LOOK_EVERY,
     again: float | None = None,
+    what: Callable[[T], str] = lambda _: "looks that agree",
 ) -> Settled[T]:
     """Look until `times` looks in a row agree, or `within` seconds have passed.
 
     The next look comes `again` seconds after one that agrees, `every` seconds by default, and
     `every` seconds after one that does not.
     An error raised by `look` is no answer: it passes straight through.
+    After a look that does not agree, `what` says what is waited for.
 
     Raises:
         ValueError: no look at all would be enough, so anything would be settled.
@@ -84,6 +91,7 @@ def settle(
             row += 1
         else:
             row = 0
+            _show(lambda: what(seen[-1]), began)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda _: row < times),
@@ -123,11 +131,24 @@ def wait_until(
         wait=tenacity.wait_fixed(every),
         retry_error_callback=lambda _: None,
     )
-    value = retrying(check)
+    began = time.monotonic()
+
+    def check_once() -> T:
+        value = check()
+        if not value:
+            _show(lambda: what, began)
+        return value
+
+    value = retrying(check_once)
     if not value:
         state = f"; last seen: {seen()}" if seen else ""
         raise WaitedInVainError(f"waited {within:g} s in vain for {what}{state}")
     return value
+
+
+def _show(what: Callable[[], str], began: float) -> None:
+    if show := watcher.get():
+        show(what(), time.time() - (time.monotonic() - began))
 
 
 def pause(stop: Event, seconds: float) -> bool:

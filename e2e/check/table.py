@@ -176,7 +176,21 @@ def assert_settles(
         slow = soon = timing.LOOK_FOR_REFUSAL_EVERY
     if every is not None:
         slow = soon = every
-    result = settle(lambda: look(wants), agrees, within=within, times=times, every=slow, again=soon)
+
+    def wrong_now(seen: Mapping[Flow, Reply]) -> str:
+        flow = lately[-1][0]
+        more = f", and {len(lately[-1]) - 1} more flows" if lately[-1][1:] else ""
+        return f"{flow}: want {wants[flow]}, saw {seen[flow]}{more}"
+
+    result = settle(
+        lambda: look(wants),
+        agrees,
+        within=within,
+        times=times,
+        every=slow,
+        again=soon,
+        what=wrong_now,
+    )
     if result.settled:
         if book := journal.current.get():
             book.settled.append((result.took, len(wants), result.looks))

@@ -93,7 +93,7 @@ class Implementation:
 def find(api: Api) -> Implementation:
     """Ask a cluster; kube-proxy's mode is where kubeadm keeps it, and empty means iptables."""
     found = api.find("ConfigMap", "kube-proxy", "kube-system")
-    version = _version(api.version())
+    version = version_of(api.version())
     if found.get("kind") != "ConfigMap":
         return Implementation(version, UNKNOWN, {})
     settings = yaml.safe_load(found.get("data", {}).get("config.conf", "")) or {}
@@ -102,7 +102,7 @@ def find(api: Api) -> Implementation:
 
 def _rows(file: Path, what: str, version: tuple[int, int]) -> Iterator[dict[str, Any]]:
     for row in _read(file)[what]["rows"]:
-        since, until = _version(row.get("since", "0.0")), _version(row.get("until", "9.99"))
+        since, until = version_of(row.get("since", "0.0")), version_of(row.get("until", "9.99"))
         if since <= version <= until:
             yield row
 
@@ -112,6 +112,7 @@ def _read(file: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_text())
 
 
-def _version(said: str) -> tuple[int, int]:
+def version_of(said: str) -> tuple[int, int]:
+    """Major and minor of a version such as v1.37.2."""
     major, minor = re.findall(r"\d+", said)[:2]
     return int(major), int(minor)

@@ -4,7 +4,7 @@ Plain data, as the API server has it; who compares two of them is elsewhere.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from e2e.cluster import implementation
@@ -71,14 +71,14 @@ def _pods(api: Api, namespace: str, **labels: str) -> list[Object]:
         return []
 
 
-def flags(api: Api) -> dict[str, dict[str, str]]:
-    """The flags of API servers that node ports depend on, by flag and node."""
+def flags(api: Api, names: Collection[str] = FLAGS) -> dict[str, dict[str, str]]:
+    """Those flags of API servers, by default all that node ports depend on, by flag and node."""
     found: dict[str, dict[str, str]] = {}
     for pod in _pods(api, SYSTEM, component="kube-apiserver"):
         container = pod["spec"]["containers"][0]
         for said in (*container.get("command", []), *container.get("args", [])):
             name, _, value = said.removeprefix("--").partition("=")
-            if name in FLAGS:
+            if name in names:
                 found.setdefault(name, {})[pod["spec"].get("nodeName", "")] = value
     return found
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from e2e.cluster.api import Api, Object, names_by
 from e2e.cluster.implementation import find
 from e2e.errors import CannotRunError
+from e2e.probe import NO_ROUTE, SILENT, Outside
 
 CORDONED_BY = "nodeport-e2e/cordoned-by"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+# Its port on every node.
+KUBELET = 10250
 
 
 def family_of(address: str) -> str:
@@ -54,6 +57,14 @@ def all_nodes(api: Api) -> tuple[Node, ...]:
         )
     nodes = [_node(item) for item in found]
     return tuple(sorted(nodes, key=lambda node: (not node.is_control_plane, node.name)))
+
+
+def is_heard(address: str) -> bool:
+    """Whether anything is heard here from an address of a node, be it a refusal.
+
+    Its kubelet is asked, which listens at all addresses of every node.
+    """
+    return Outside().call(address, KUBELET).outcome not in (SILENT, NO_ROUTE)
 
 
 def cordon(api: Api, name: str, run: str) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 
 from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.endpoints import SERVICE_LABEL
-from e2e.cluster.node import Node, is_ready
+from e2e.cluster.node import KUBELET, Node, is_ready
 from e2e.errors import ProbeBrokenError, StopError
 from e2e.probe import ANSWERED, NO_ROUTE, SILENT, TCP, UDP, Flow, Outside
 
-KUBELET, HEALTH, METRICS = 10250, 10256, 10249
+HEALTH, METRICS = 10256, 10249
 LAST_SYNC = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
 # Seconds that one step may take, and endpoints of a Service that are asked.
 STEP, ENDPOINTS = 2, 6

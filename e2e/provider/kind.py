@@ -223,7 +223,7 @@ class Record:
     @staticmethod
     def file(name: str) -> Path:
         """Where the record of a cluster is."""
-        return _state(name) / "made.json"
+        return _states() / name / "made.json"
 
     @classmethod
     def read(cls, name: str) -> "Record | None":
@@ -235,9 +235,26 @@ class Record:
 
     def write(self, name: str) -> None:
         """Note it, in one piece even if this process is killed meanwhile."""
-        draft = self.file(name).with_suffix(".new")
+        draft = (_state(name) / "made.json").with_suffix(".new")
         draft.write_text(json.dumps(self.__dict__))
         draft.rename(self.file(name))
+
+    def kubeconfig(self) -> Path | None:
+        """Its kubeconfig, in whichever checkout it is still there."""
+        files = (Path(folder) / "kubeconfig" for folder in self.folders)
+        return next((file for file in files if file.exists()), None)
+
+    def demand_lane(self, name: str, lane: str) -> None:
+        """Go on only if the cluster is of this lane.
+
+        Raises:
+            UsageError: it is of another.
+        """
+        if self.lane != lane:
+            raise UsageError(
+                f"the cluster {name} is {self.lane}, and {lane} is asked for",
+                "choose another --cluster-name, or remove it: make clean",
+            )
 
 
 @contextmanager
@@ -324,11 +341,7 @@ def _enter(
         raise CannotRunError(f"the cluster {name} did not come up in another process")
     instead = ""
     if there and record:
-        if record.lane != words:
-            raise UsageError(
-                f"the cluster {name} is {record.lane}, and {words} is asked for",
-                "choose another --cluster-name, or remove it: make clean",
-            )
+        record.demand_lane(name, words)
         problem = _problem(cluster, there, record, step, lane.family)
         if not problem:
             _take(cluster, record, keep=keep)

@@ -25,18 +25,12 @@ def ensure_kind(steps: Steps) -> Path:
     Raises:
         CannotRunError: there is none, and it can neither be built nor downloaded.
     """
-    pinned = read_pins().kind.version
     with steps.step("kind", "it makes the cluster") as step:
-        found = shutil.which("kind")
-        version = found and _version_of(Path(found))
-        if found and version and _as_numbers(version) >= _as_numbers(pinned):
-            step.skip(f"kind {version} is on the PATH ({found})")
-            return Path(found).resolve()
-        older = f" (the one on the PATH is {version})" if version else ""
-        kept = cache_folder() / "kind" / f"{pinned}-{_platform()}" / "kind"
-        if kept.exists():
-            step.skip(f"kind {pinned} is there already in {kept.parent}{older}")
-            return kept
+        program, said = find_kind()
+        if program:
+            step.skip(said)
+            return program
+        pinned, kept = read_pins().kind.version, _kept()
         kept.parent.mkdir(parents=True, exist_ok=True)
         lock = kept.parent / "lock"
         with only_one(
@@ -48,8 +42,25 @@ def ensure_kind(steps: Steps) -> Path:
                 step.skip(f"kind {pinned} was made by another run in {kept.parent}")
                 return kept
             how = _make(kept, step)
-        step.done(f"{how} kind {pinned} in {kept.parent}{older}")
+        step.done(f"{how} kind {pinned} in {kept.parent}{said}")
         return kept
+
+
+def find_kind() -> tuple[Path | None, str]:
+    """A kind that is as new as the pinned one if it is here, with where; else what is older."""
+    pinned, kept = read_pins().kind.version, _kept()
+    found = shutil.which("kind")
+    version = found and _version_of(Path(found))
+    if found and version and _as_numbers(version) >= _as_numbers(pinned):
+        return Path(found).resolve(), f"kind {version} is on the PATH ({found})"
+    older = f" (the one on the PATH is {version})" if version else ""
+    if kept.exists():
+        return kept, f"kind {pinned} is there already in {kept.parent}{older}"
+    return None, older
+
+
+def _kept() -> Path:
+    return cache_folder() / "kind" / f"{read_pins().kind.version}-{_platform()}" / "kind"
 
 
 def _make(kept: Path, step: Step) -> str:

@@ -13,6 +13,8 @@ from e2e.provider.node_image import DEFAULT
 SHAPES = Path(__file__).parents[2] / "manifests" / "kind"
 PROXIES = ("iptables", "nftables")
 FAMILIES = ("ipv4", "ipv6", "dual")
+# Where a cluster comes from: kind makes one, or there is one.
+PROVIDERS = ("kind", "existing")
 # kind appends "-control-plane" to a name, and a host name has 63 characters.
 NAME_LIMIT = 63 - len("-control-plane")
 

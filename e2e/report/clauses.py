@@ -3,8 +3,9 @@
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class Clause:
         families: of FAMILIES.
         known_bug: the issue of the bug whose present effect it pins, if it does.
         vantages: where its callers stand; nowhere if it asks the API alone.
+        left_open: what it looks up in choices.toml, as far as its source names it.
+        left_to_versions: likewise in versions.toml.
     """
 
     id: str
@@ -63,6 +66,8 @@ class Clause:
     families: tuple[str, ...] = ("core",)
     known_bug: str = ""
     vantages: tuple[str, ...] = ()
+    left_open: tuple[str, ...] = ()
+    left_to_versions: tuple[str, ...] = ()
 
     @property
     def names(self) -> set[str]:
@@ -131,6 +136,12 @@ def read_clauses(folder: Path = CONTRACT, known: Catalogue | None = None) -> lis
     return clauses
 
 
+@cache
+def contract() -> tuple[Clause, ...]:
+    """Every clause of this contract, whose source does not change while it is asked."""
+    return tuple(read_clauses())
+
+
 def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Clause, ...]:
     """The clauses that are asked for.
 
@@ -143,12 +154,13 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
     Raises:
         UsageError: something is asked for that nothing is called.
     """
-    clauses = read_clauses()
+    clauses = contract()
     names, wanted = _words(only), _words(families)
-    known = {name for clause in clauses for name in clause.names}
-    known |= catalogue().notes.keys() | catalogue().behaviours.keys()
+    known = _known(clauses)
     if unknown := sorted(names - known):
-        raise UsageError(f"no clause is called {', '.join(unknown)}", "see docs/contract.md")
+        near = [each for name in unknown for each in get_close_matches(name, sorted(known))]
+        do = f"did you mean {', '.join(near)}? " if near else ""
+        raise UsageError(f"no clause is called {', '.join(unknown)}", f"{do}see docs/contract.md")
     if unknown := sorted(wanted - {*FAMILIES, "all"}):
         raise UsageError(
             f"no family of clauses is called {', '.join(unknown)}",
@@ -157,9 +169,19 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
     if names:
         return tuple(clause for clause in clauses if clause.names & names)
     if "all" in wanted:
-        return tuple(clauses)
+        return clauses
     wanted = wanted or {"core", "extended", *(["disruptive"] if ours else [])}
     return tuple(clause for clause in clauses if wanted.issuperset(clause.families))
+
+
+def names_beginning(with_: str) -> list[str]:
+    """All that clauses can be asked for by and that begins so."""
+    return sorted(name for name in _known(contract()) if name.startswith(with_))
+
+
+def _known(clauses: Iterable[Clause]) -> set[str]:
+    names = {name for clause in clauses for name in clause.names}
+    return names | catalogue().notes.keys() | catalogue().behaviours.keys()
 
 
 def _words(said: str | None) -> set[str]:
@@ -210,6 +232,8 @@ def _read_file(file: Path) -> tuple[list[Clause], list[str]]:
                 families=families or ("core",),
                 known_bug="".join(bugs),
                 vantages=tuple(dict.fromkeys(_vantages(test))),
+                left_open=tuple(_asked_of("chosen", test)),
+                left_to_versions=tuple(_asked_of("answer_of_version", test)),
             )
         )
     return clauses, problems
@@ -221,6 +245,15 @@ def _vantages(test: ast.FunctionDef) -> Iterator[str]:
     for node in ast.walk(test):
         if isinstance(node, ast.Attribute) and node.attr in ASKED:
             yield ASKED[node.attr]
+
+
+def _asked_of(fixture: str, test: ast.FunctionDef) -> Iterator[str]:
+    """The literal arguments with which a test calls a fixture."""
+    for node in ast.walk(test):
+        match node:
+            case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(said))]):
+                if name == fixture:
+                    yield said
 
 
 def _names(targets: list[ast.expr]) -> list[str]:

@@ -31,13 +31,13 @@ MEANS = {
 
 def text() -> str:
     """The whole document."""
-    clauses, known, seen = read_clauses(), catalogue(), _seen()
+    clauses, known, held_on = read_clauses(), catalogue(), seen()
     covered = {i for clause in clauses for i in clause.covers}
-    parts = [head(clauses, known, seen)]
+    parts = [head(clauses, known, held_on)]
     parts += _table("family", "what it asks", MEANS.items())
     for topic, members in groupby(clauses, key=lambda clause: clause.topic):
         parts.append(f"\n## {topic}\n")
-        parts += [_entry(clause, seen) for clause in members]
+        parts += [_entry(clause, held_on) for clause in members]
     parts.append("\n## The promises, and the clauses that prove them\n")
     parts.append("| id | promise | clauses |\n| --- | --- | --- |")
     parts += [f"| {i} | {says} | {_by(i, clauses)} |" for i, says in known.notes.items()]
@@ -59,15 +59,15 @@ def text() -> str:
     ]
     parts.append("\n## Lanes\n")
     parts += _table(
-        "lane", "held", ((lane, str(len(clauses_of))) for lane, clauses_of in seen.items())
+        "lane", "held", ((lane, str(len(clauses_of))) for lane, clauses_of in held_on.items())
     )
     return "\n".join(parts) + "\n"
 
 
-def head(clauses: Sequence[Clause], known: Catalogue, seen: Mapping[str, Sequence[str]]) -> str:
+def head(clauses: Sequence[Clause], known: Catalogue, held_on: Mapping[str, Sequence[str]]) -> str:
     """How much is proved, how much of that was seen, and how much is refuted."""
     counts = {name: sum(name in clause.families for clause in clauses) for name in FAMILIES}
-    ever = {i for held in seen.values() for i in held}
+    ever = {i for held in held_on.values() for i in held}
     held = [clause for clause in clauses if clause.id in ever]
     proved, covered = _proved(clauses), {i for clause in clauses for i in clause.covers}
     return HEAD.format(
@@ -98,15 +98,16 @@ def record(junit: Path) -> str:
         if not any(case.find(tag) is not None for tag in ("failure", "error", "skipped")):
             held.append(noted["clause"])
     lane = lane.removeprefix(LANE)
-    seen = {**_seen(), lane: sorted(held)}
+    on_lanes = {**seen(), lane: sorted(held)}
     lines = ["# Which clauses held on which lane, as `nodeport-e2e document --seen` noted them."]
-    for name, clauses in sorted(seen.items()):
+    for name, clauses in sorted(on_lanes.items()):
         lines += [f'"{name}" = [', *(f'  "{clause}",' for clause in clauses), "]"]
     LANES.write_text("\n".join(lines) + "\n")
     return lane
 
 
-def _seen() -> dict[str, list[str]]:
+def seen() -> dict[str, list[str]]:
+    """Which clauses held, by lane, as docs/lanes.toml has it; nothing where that is not at hand."""
     return tomllib.loads(LANES.read_text()) if LANES.exists() else {}
 
 
@@ -115,8 +116,8 @@ def _table(name: str, says: str, rows: Iterable[tuple[str, str]]) -> list[str]:
     return [f"| {name} | {says} |\n| --- | --- |", *body]
 
 
-def _entry(clause: Clause, seen: Mapping[str, Sequence[str]]) -> str:
-    lanes = [lane for lane, held in seen.items() if clause.id in held]
+def _entry(clause: Clause, held_on: Mapping[str, Sequence[str]]) -> str:
+    lanes = [lane for lane, held in held_on.items() if clause.id in held]
     facts = [
         f"Covers {', '.join(clause.covers)}",
         *([", ".join(clause.families)] if clause.families != ("core",) else []),

@@ -13,7 +13,7 @@ NAMES = 6
 
 # How the line begins that gives the reason of a failure.
 WHY = "why: "
-HELD, FAILED, BROKEN, SKIPPED = "held", "failed", "broken", "skipped"
+ENDS = HELD, FAILED, BROKEN, SKIPPED = "held", "failed", "broken", "skipped"
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,38 @@ def summary(
     room = SCREEN - len(head) - len(tail)
     told = [line for ending in shown for line in _failure(ending, room // len(shown))]
     return "\n".join([*head, *told, *tail])
+
+
+def summary_data(endings: list[Ending], where: str, took: float, screen: str) -> dict[str, Any]:
+    """The last screen for programs.
+
+    Args:
+        endings: of all clauses.
+        where: the lane or the cluster, and what was found there.
+        took: seconds of the whole run.
+        screen: the same for people.
+    """
+    counts = {kind: sum(e.ended == kind for e in endings) for kind in ENDS}
+    wrong = [e for e in endings if e.ended in (FAILED, BROKEN)]
+    return {
+        "exit_code": exit_code(endings),
+        "where": where.splitlines(),
+        "seconds": round(took, 1),
+        "counts": counts,
+        "wrong": [
+            {
+                "clause": e.clause,
+                "ended": e.ended,
+                "said": e.said,
+                "why": [line for line in e.said.splitlines() if line.startswith(WHY)],
+                "evidence": e.evidence,
+            }
+            for e in wrong
+        ],
+        "skipped": {e.clause: e.said for e in endings if e.ended == SKIPPED},
+        "known_bugs": {e.clause: e.known_bug for e in endings if e.ended == HELD and e.known_bug},
+        "screen": screen.splitlines(),
+    }
 
 
 def _percentiles(times: Sequence[float]) -> str:

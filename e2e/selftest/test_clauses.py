@@ -262,7 +262,7 @@ def test_what_held_on_a_lane_is_kept(tmp_path, monkeypatch):
     junit.write_text(JUNIT)
 
     assert contract_document.record(junit) == "v1 nftables"
-    assert contract_document._seen() == {
+    assert contract_document.seen() == {
         "v0 iptables": ["object.created"],
         "v1 nftables": ["reach.every-node"],
     }

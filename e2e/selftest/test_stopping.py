@@ -34,7 +34,8 @@ def thing():
 def test_it(thing):
     threading.Event().wait(60)
 """
-CALL = "from e2e.cli import _pytest; _pytest(['-q', '-p', 'no:cacheprovider', 'test_run.py'])"
+ARGUMENTS = ["-q", "-p", "no:cacheprovider", "test_run.py"]
+CALL = f"from e2e.cli import _run_pytest; _run_pytest({ARGUMENTS}, None)"
 
 
 @pytest.fixture

@@ -97,9 +97,8 @@ def _of_kept(name: str) -> tuple[Path, str]:
             f"no cluster called {name} was kept",
             f"kept are: {', '.join(kept)}" if kept else "make one: make e2e KEEP=1",
         )
-    for folder in record.folders:
-        if (Path(folder) / "kubeconfig").exists():
-            return Path(folder) / "kubeconfig", f"kind-{name}"
+    if file := record.kubeconfig():
+        return file, f"kind-{name}"
     raise UsageError(
         f"the kubeconfig of {name} is gone from {' and '.join(record.folders)}",
         "name the cluster by its context instead: --kube-context",

@@ -59,7 +59,7 @@ def resolve(version: str, engine: Engine, steps: Steps, given: str | None = None
     with steps.step("node image", f"every node of kind is a container of it ({version})") as step:
         if given:
             return _given(given, version, engine, step)
-        local = _local(version, engine)
+        local = find_local(version, engine)
         if local:
             step.skip(f"{local.reference} is there already ({local.why})")
             return local
@@ -125,7 +125,8 @@ def _given(reference: str, version: str, engine: Engine, step: Step) -> NodeImag
     return found
 
 
-def _local(version: str, engine: Engine) -> NodeImage | None:
+def find_local(version: str, engine: Engine) -> NodeImage | None:
+    """The node image of a version, if it is here."""
     if version in SUPPORTED and is_current(engine, version):
         return NodeImage(reference_of(version), version, "local", "it was built here before")
     published = f"kindest/node:{version}"
