@@ -25,8 +25,9 @@ from e2e.provider.engine import ensure_engine, find_engine, stop_engine
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import FAMILIES, PROXIES, Lane
 from e2e.provider.steps import Steps
-from e2e.report import contract_document
+from e2e.report import contract_document, schemas
 from e2e.report.clauses import CONTRACT, choose
+from e2e.report.outputs import MADE
 from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
 
@@ -204,19 +205,21 @@ def stop_the_engine() -> None:
     help="Keep which clauses held in this junit.xml.",
 )
 def document(check: bool, seen: tuple[Path, ...]) -> None:
-    """Write docs/contract.md from the clauses."""
+    """Write docs/contract.md from the clauses, and docs/schemas/ from the models."""
     for junit in seen:
         click.echo(f"kept what held on {contract_document.record(junit)}")
-    text, file = contract_document.text(), contract_document.DOCUMENT
-    if check and (not file.exists() or file.read_text() != text):
-        raise UsageError(f"{file.name} is stale", "make docs")
-    file.write_text(text)
+    texts = {contract_document.DOCUMENT: contract_document.text(), **schemas.texts()}
+    for file, text in texts.items():
+        if check and (not file.exists() or file.read_text() != text):
+            raise UsageError(f"{file.name} is stale", "make docs")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
 
 
 def _remove_results(out: Path) -> None:
     """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
     shutil.rmtree(out / "evidence", ignore_errors=True)
-    for name in ("junit.xml", "summary.md"):
+    for name in MADE:
         (out / name).unlink(missing_ok=True)
 
 
