@@ -3,8 +3,8 @@
 pytest_plugins = [
     "e2e.fixtures.settings",
     "e2e.fixtures.cluster",
-    "e2e.fixtures.verdict",
     "e2e.fixtures.results",
+    "e2e.fixtures.verdict",
     "e2e.fixtures.actors",
     "e2e.fixtures.objects",
     "e2e.fixtures.endpoints",

@@ -4,9 +4,10 @@ from importlib import metadata
 from pathlib import Path
 
 from e2e.report.result import RESULT, Result
+from e2e.report.run_page import PAGE, run_page
 
 # What an earlier run left must not be taken for that of this one; its history stays.
-MADE = ("junit.xml", "summary.md", RESULT)
+MADE = ("junit.xml", "summary.md", RESULT, PAGE)
 
 
 def write(result: Result, out: Path) -> Path:
@@ -17,7 +18,9 @@ def write(result: Result, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     result.save(out)
-    return out / RESULT
+    page = out / PAGE
+    page.write_text(run_page(result))
+    return page
 
 
 def version() -> str:

@@ -80,7 +80,7 @@ def left(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "contract").mkdir()
     (folder / "contract" / "test_a.py").write_text(CLAUSES)
-    plugins = ("settings", "cluster", "verdict", "results")
+    plugins = ("settings", "cluster", "results", "verdict")
     named = [f"e2e.fixtures.{name}" for name in plugins]
     (folder / "conftest.py").write_text(f"pytest_plugins = {named}\n")
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  clause\n  needs\n")
