@@ -1,26 +1,38 @@
 """Everything that a run leaves in its folder of results beside evidence and junit.xml."""
 
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from e2e.report.clauses import Clause
 from e2e.report.result import RESULT, Result
-from e2e.report.run_page import PAGE, run_page
 
+SUMMARY, METRICS, CONFORMANCE, PAGE = (
+    *("summary.md", "metrics.prom", "conformance.yaml", "report.html"),
+)
 # What an earlier run left must not be taken for that of this one; its history stays.
-MADE = ("junit.xml", "summary.md", RESULT, PAGE)
+MADE = ("junit.xml", RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
 
 
-def write(result: Result, out: Path) -> Path:
+def write(result: Result, out: Path, contract: Sequence[Clause]) -> Path:
     """Write all of them; gives the one that people look at.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    # A command that only removes them need not know how they are made.
+    from e2e.report.conformance import as_yaml, conformance  # noqa: PLC0415
+    from e2e.report.metrics import metrics  # noqa: PLC0415
+    from e2e.report.run_page import run_page  # noqa: PLC0415
+    from e2e.report.step_summary import step_summary  # noqa: PLC0415
+
     out.mkdir(parents=True, exist_ok=True)
     result.save(out)
-    page = out / PAGE
-    page.write_text(run_page(result))
-    return page
+    (out / SUMMARY).write_text(step_summary(result))
+    (out / METRICS).write_text(metrics(result))
+    (out / CONFORMANCE).write_text(as_yaml(conformance(result, contract)))
+    (out / PAGE).write_text(run_page(result))
+    return out / PAGE
 
 
 def version() -> str:

@@ -60,7 +60,8 @@ def _sentence(result: Result) -> str:
     elif not result.whole:
         said = f"Not known in full: {clauses(counts.held)} held."
     else:
-        said = f"The NodePort contract is kept: all {clauses(counts.held)} that were asked held."
+        asked_of = f"all {counts.held} clauses" if counts.held > 1 else "the one clause"
+        said = f"The NodePort contract is kept: {asked_of} that could be asked held."
     return said + ended
 
 

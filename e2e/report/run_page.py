@@ -8,8 +8,6 @@ from e2e.report.pages import render
 from e2e.report.result import Result
 from e2e.report.run_answers import again, duration, first_wrong, run_answers
 
-PAGE = "report.html"
-
 
 @dataclass(frozen=True)
 class PastRun:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
+from e2e.report.conformance import ConformanceReport
 from e2e.report.contract_document import DOCS
 from e2e.report.result import Result
 
@@ -17,6 +19,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # By the name of the file without its ending. What an older reader would not understand gets
 # another `format`, and thereby another schema; the older one stays.
 PUBLISHED: dict[str, type[BaseModel]] = {
+    "conformance": ConformanceReport,
     "result": Result,
 }
 ATTRIBUTE = re.compile(r"^    (\w+): (.+(?:\n        .+)*)", re.MULTILINE)
@@ -42,7 +45,8 @@ def _describe(part: dict[str, Any]) -> None:
     said, _, attributes = inspect.cleandoc(part.get("description", "")).partition("\nAttributes:\n")
     part["description"] = " ".join(said.split())
     for name, text in _told(attributes):
-        part["properties"][name]["description"] = text
+        properties = part["properties"]
+        properties[name if name in properties else to_camel(name)]["description"] = text
 
 
 def _told(attributes: str) -> Iterable[tuple[str, str]]:

@@ -17,6 +17,7 @@ from e2e.errors import CannotRunError
 from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
 from e2e.report.junit import Case, read_cases
+from e2e.report.outputs import MADE
 from e2e.upgrade.site import Site
 
 FAMILIES = "core,extended"
@@ -81,7 +82,7 @@ def ask_contract(
             f"the contract came to no end (exit code {code}): {error}",
             "see above, or leave it out: --no-contract",
         ) from error
-    for name in ("junit.xml", "summary.md"):
+    for name in MADE:
         (out / name).unlink(missing_ok=True)
     if not (out / "evidence").exists():
         shutil.rmtree(out, ignore_errors=True)
