@@ -18,6 +18,7 @@ from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
 from e2e.fixtures.settings import PROVIDERS, ROOM
+from e2e.history import history
 from e2e.options import PROCESSES, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
@@ -42,7 +43,7 @@ def group() -> None:
     """
 
 
-for command in (prepare, watch, verify, compare):
+for command in (prepare, watch, verify, compare, history):
     group.add_command(command)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from e2e.errors import UsageError
 from e2e.report.clauses import Clause
 from e2e.report.result import RESULT, Result
 
@@ -14,15 +15,20 @@ SUMMARY, METRICS, CONFORMANCE, PAGE = (
 MADE = ("junit.xml", RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
 
 
-def write(result: Result, out: Path, contract: Sequence[Clause]) -> Path:
-    """Write all of them; gives the one that people look at.
+def write(result: Result, out: Path, contract: Sequence[Clause]) -> tuple[Path, str]:
+    """Write all of them.
+
+    Returns:
+        the one that people look at, and what went wrong with the history, which spoils no run.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     # A command that only removes them need not know how they are made.
     from e2e.report.conformance import as_yaml, conformance  # noqa: PLC0415
+    from e2e.report.history import History  # noqa: PLC0415
     from e2e.report.metrics import metrics  # noqa: PLC0415
+    from e2e.report.past import past_of  # noqa: PLC0415
     from e2e.report.run_page import run_page  # noqa: PLC0415
     from e2e.report.step_summary import step_summary  # noqa: PLC0415
 
@@ -31,8 +37,15 @@ def write(result: Result, out: Path, contract: Sequence[Clause]) -> Path:
     (out / SUMMARY).write_text(step_summary(result))
     (out / METRICS).write_text(metrics(result))
     (out / CONFORMANCE).write_text(as_yaml(conformance(result, contract)))
-    (out / PAGE).write_text(run_page(result))
-    return out / PAGE
+    past, problem = None, ""
+    try:
+        history = History(out)
+        history.add(result)
+        past = past_of(history, result)
+    except UsageError as error:
+        problem = str(error)
+    (out / PAGE).write_text(run_page(result, past))
+    return out / PAGE, problem
 
 
 def version() -> str:

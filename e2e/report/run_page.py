@@ -1,35 +1,18 @@
 """The report of a run: one page that needs no network."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from e2e.report.figures import by_reason, by_topic, times_of, truth_table
 from e2e.report.pages import render
+from e2e.report.past import Past
 from e2e.report.result import Result
 from e2e.report.run_answers import again, duration, first_wrong, run_answers
 
 
-@dataclass(frozen=True)
-class PastRun:
-    """A run of the same lane, as a bar of a sparkline.
-
-    Attributes:
-        said: when it was and what became of it.
-        look: good, bad or unsure.
-        height: of the bar, from 2 to 22.
-    """
-
-    said: str
-    look: str
-    height: float
-
-
-def run_page(result: Result, past: Sequence[PastRun] = ()) -> str:
+def run_page(result: Result, past: Past | None = None) -> str:
     """The page as HTML.
 
     Args:
         result: the run.
-        past: the last runs of its lane, this one among them, the newest last.
+        past: the last runs of its lane, this one among them.
     """
     return render(
         "run.html.j2",
@@ -44,7 +27,7 @@ def run_page(result: Result, past: Sequence[PastRun] = ()) -> str:
         topics=by_topic(result.clauses),
         skipped=by_reason(result.clauses),
         families=sorted({family for clause in result.clauses for family in clause.families}),
-        past=past,
+        past=past or Past(),
         again=again,
         duration=duration,
         first_wrong=first_wrong,

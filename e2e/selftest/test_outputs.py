@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from e2e.report import outputs, schemas
 from e2e.report.clauses import Clause, read_clauses
 from e2e.report.conformance import as_yaml, conformance
+from e2e.report.history import HISTORY
 from e2e.report.metrics import metrics
 from e2e.report.result import Result
 from e2e.report.run_answers import again, run_answers
@@ -20,10 +21,12 @@ EVIL = "<script>alert(1)</script>`|\n# [x](javascript:y) ```"
 
 
 def test_everything_is_written_and_the_page_is_named(tmp_path):
-    page = outputs.write(run(held("a.b")), tmp_path / "out", [])
+    page, problem = outputs.write(run(held("a.b")), tmp_path / "out", [])
 
     assert page.name == "report.html"
-    assert {file.name for file in page.parent.iterdir()} == {*outputs.MADE} - {"junit.xml"}
+    assert problem == ""
+    made = {*outputs.MADE, HISTORY} - {"junit.xml"}
+    assert {file.name for file in page.parent.iterdir()} == made
     assert Result.load(page.parent / "result.json").counts.held == 1
 
 
