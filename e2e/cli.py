@@ -26,9 +26,10 @@ from e2e.provider.engine import ensure_engine, find_engine, stop_engine
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import FAMILIES, PROXIES, Lane
 from e2e.provider.steps import Steps
-from e2e.report import contract_document, schemas
+from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
 from e2e.report.outputs import MADE
+from e2e.upgrade import schemas
 from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
 
@@ -206,11 +207,12 @@ def stop_the_engine() -> None:
     help="Keep which clauses held in this junit.xml.",
 )
 def document(check: bool, seen: tuple[Path, ...]) -> None:
-    """Write docs/contract.md from the clauses, and docs/schemas/ from the models."""
+    """Write docs/contract.md from the clauses, and docs/schemas from what files hold."""
     for junit in seen:
         click.echo(f"kept what held on {contract_document.record(junit)}")
-    texts = {contract_document.DOCUMENT: contract_document.text(), **schemas.texts()}
-    for file, text in texts.items():
+    made = {contract_document.DOCUMENT: contract_document.text()}
+    made |= {schemas.SCHEMAS / name: text for name, text in schemas.documents().items()}
+    for file, text in made.items():
         if check and (not file.exists() or file.read_text() != text):
             raise UsageError(f"{file.name} is stale", "make docs")
         file.parent.mkdir(exist_ok=True)

@@ -58,6 +58,10 @@ def assert_unnoticed(watch: Watch) -> None:
         _demand_rate(track, watch.seconds)
     for line, _ in lines:
         _note(line)
+    if book := journal.current.get():
+        book.flows += [
+            journal.FlowEnd.of(track.flow, ANSWERED, ANSWERED, right=True) for track in watch.tracks
+        ]
 
 
 def assert_follows(

@@ -20,13 +20,20 @@ NEEDS = "needs "
 
 
 class Camel(Part):
-    """Part of the report; its names are written as Kubernetes writes names."""
+    """Part of the report; its names, also in docstrings, are as Kubernetes writes names."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
 class Statistics(Camel):
-    """How many clauses ended how; a broken one could not be judged."""
+    """How many clauses ended how.
+
+    Attributes:
+        passed: they held.
+        failed: they did not.
+        broken: that could not be judged.
+        skipped: they were not asked, for a reason that is told.
+    """
 
     passed: int = 0
     failed: int = 0
@@ -42,12 +49,12 @@ class Support(Camel):
             did not; partial if some could not be judged, were skipped for another reason, or were
             not asked.
         statistics: of them.
-        failed_tests: clauses that did not hold.
-        broken_tests: clauses that could not be judged.
-        skipped_tests: clauses that were skipped, though their features are there.
-        not_asked_tests: clauses that the run did not ask.
-        supported_features: what clauses need, and found.
-        unsupported_features: what clauses need and is not there, with the reason.
+        failedTests: clauses that did not hold.
+        brokenTests: clauses that could not be judged.
+        skippedTests: clauses that were skipped, though their features are there.
+        notAskedTests: clauses that the run did not ask.
+        supportedFeatures: what clauses need, and found.
+        unsupportedFeatures: what clauses need and is not there, with the reason.
     """
 
     result: Literal["success", "partial", "failure"]
@@ -77,7 +84,19 @@ class Profile(Camel):
 
 
 class Implementation(Camel):
-    """What was tested; who publishes the report fills in what no cluster says of itself."""
+    """What was tested; who publishes the report fills in the first five.
+
+    Attributes:
+        organization: who makes it.
+        project: its name.
+        url: where it is.
+        version: of it.
+        contact: whom to ask.
+        kubernetes: the version of the API server.
+        serviceProxy: what makes node ports work.
+        ipFamilies: of the nodes' addresses.
+        nodes: how many there are.
+    """
 
     organization: str = ""
     project: str = ""
@@ -94,7 +113,7 @@ class ConformanceReport(Camel):
     """The whole report.
 
     Attributes:
-        api_version: of this shape.
+        apiVersion: of this shape.
         kind: of this file.
         format: of this file, as a number.
         date: when the run began.

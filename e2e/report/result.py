@@ -165,7 +165,14 @@ class ClauseResult(Part):
 
 
 class Counts(Part):
-    """How many clauses ended how."""
+    """How many clauses ended how.
+
+    Attributes:
+        held: on this lane the cluster does as the clause says.
+        failed: it does not.
+        broken: that could not be judged.
+        skipped: it was not asked.
+    """
 
     held: int = 0
     failed: int = 0

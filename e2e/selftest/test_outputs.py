@@ -7,7 +7,7 @@ import pytest
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from e2e.report import outputs, schemas
+from e2e.report import outputs
 from e2e.report.clauses import Clause, read_clauses
 from e2e.report.conformance import as_yaml, conformance
 from e2e.report.history import HISTORY
@@ -16,6 +16,7 @@ from e2e.report.result import Result
 from e2e.report.run_answers import again, run_answers
 from e2e.report.step_summary import block, code, step_summary
 from e2e.selftest.runs import TABLE, failed, flow, held, run, skipped, whole_run
+from e2e.upgrade import schemas
 
 EVIL = "<script>alert(1)</script>`|\n# [x](javascript:y) ```"
 
@@ -159,7 +160,7 @@ def test_conformance_is_partial_where_something_is_not_known(clauses, result, wh
 
 def test_a_report_of_conformance_is_as_its_schema_says():
     report = yaml.safe_load(as_yaml(conformance(whole_run(), read_clauses())))
-    file = schemas.SCHEMAS / "conformance-v1.schema.json"
+    file = schemas.SCHEMAS / "conformance.schema.json"
 
     jsonschema.validate(report, json.loads(file.read_text()))
     assert report["kind"] == "ConformanceReport"
