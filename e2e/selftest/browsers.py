@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+# Milliseconds: a busy machine takes its time, and that is no fault of a page.
+PATIENCE = 120_000
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -47,6 +49,7 @@ def show(browser: Browser, file: Path, *, at: str = "", width: int = 1280, **how
         how: further options of a context, such as `color_scheme`.
     """
     page = browser.new_context(viewport={"width": width, "height": 900}, **how).new_page()
+    page.set_default_timeout(PATIENCE)
     shown = Shown(page)
     note = shown.troubles.append
     page.on("console", lambda said: note(f"console: {said.text}"))

@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
 
 from e2e.errors import UsageError
+from e2e.fixtures import assembled
+from e2e.fixtures.results import Collector
+from e2e.fixtures.settings import SETTINGS
 from e2e.report.clauses import BESIDE, HOSTS, OUTSIDE, PODS
 from e2e.report.collect import node_of, vantage_of
 from e2e.report.result import Result
@@ -166,6 +170,25 @@ def test_an_outage_is_kept_with_its_times(result):
     assert outages.track == "outside -> worker-1:30081 (new connections)"
     assert [each.saw for each in found.flows] == ["refused"]
     assert [each.right for each in clause(result, "a.unnoticed").flows] == [True]
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (OSError(28, "No space left on device"), "could not be written to out: No space left"),
+    (RuntimeError("a mistake of ours"), "could not be told: RuntimeError('a mistake of ours')"),
+])  # fmt: skip
+def test_results_that_cannot_be_told_spoil_no_run(monkeypatch, error, said):
+    """The last screen still comes, with a line that says so."""
+    lines, collector = [], Collector()
+    collector.reports["contract/test_a.py::test_b"] = []
+    config = SimpleNamespace(stash={SETTINGS: SimpleNamespace(out="out")}, getoption=lambda _: None)
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(assembled, "assemble", fails)
+    collector.pytest_terminal_summary(SimpleNamespace(write_line=lines.append), 0, config)
+
+    assert [said in line for line in lines] == [True]
 
 
 @pytest.mark.parametrize("made", [
