@@ -52,7 +52,7 @@ test: environment-dev ## all that needs no cluster: lint, types, arrows, selftes
 	$(VENV)/bin/python -m pytest -n 4
 
 .PHONY: docs
-docs: environment ## write docs/contract.md from the clauses; SEEN=out/junit.xml keeps what held
+docs: environment ## write docs/contract.md and docs/schemas; SEEN=out/junit.xml keeps what held
 	@$(RUN) document $(addprefix --seen=,$(SEEN))
 
 .PHONY: clean
