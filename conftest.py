@@ -3,6 +3,7 @@
 pytest_plugins = [
     "e2e.fixtures.settings",
     "e2e.fixtures.cluster",
+    "e2e.fixtures.results",
     "e2e.fixtures.verdict",
     "e2e.fixtures.progress",
     "e2e.fixtures.actors",

@@ -21,6 +21,7 @@ from e2e.cluster import leftovers
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
 from e2e.fixtures.settings import ROOM
+from e2e.history import history
 from e2e.options import PROCESSES, of_choice, of_cluster, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
@@ -30,6 +31,7 @@ from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
+from e2e.report.outputs import MADE
 from e2e.screen import Screen
 from e2e.upgrade import schemas
 from e2e.upgrade.command import watch
@@ -47,7 +49,7 @@ def group() -> None:
     """
 
 
-for command in (plan, explain, doctor, prepare, watch, verify, compare):
+for command in (plan, explain, doctor, prepare, watch, verify, compare, history):
     group.add_command(command)
 
 
@@ -228,7 +230,7 @@ def completion(shell: str) -> None:
 def _remove_results(out: Path) -> None:
     """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
     shutil.rmtree(out / "evidence", ignore_errors=True)
-    for name in ("junit.xml", "summary.md"):
+    for name in MADE:
         (out / name).unlink(missing_ok=True)
 
 

@@ -112,7 +112,7 @@ def _of_kind(asked: Mapping[str, Any], secrets: Path) -> Place:
         # A run starts it again, or makes it anew.
         why = error.what.partition("\n")[0]
         return Place(f"lane: {lane}", f"the cluster {name} would be mended: {why}", of_lane(lane))
-    found = f"the cluster {name} is there: {describe(api, facts.nodes)}"
+    found = f"the cluster {name} is there: {describe(api, facts.nodes)['cluster']}"
     return Place(f"lane: {lane}", found, facts, tuple(notes))
 
 
@@ -129,7 +129,7 @@ def _existing(asked: Mapping[str, Any], secrets: Path) -> Place:
     api = Api(file, context, secrets=secrets)
     beside = engine is not None and existing.kind_cluster_at(api.server, engine) is not None
     facts, notes = _read(api, has_callers=beside, is_ours=False)
-    found = describe(api, facts.nodes)
+    found = describe(api, facts.nodes)["cluster"]
     return Place(f"cluster: {context}", found, facts, tuple(notes), refused)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 from e2e import timing
 from e2e.check import journal
@@ -105,6 +106,16 @@ def is_chance(times: int, of: int, share: float) -> float:
     return float(min(2 * min(at_most, at_least), 1.0))
 
 
+def chance_interval(of: int, share: float) -> tuple[int, int]:
+    """The least and the most of so many that fall to a share, but for false alarms."""
+    from scipy import special  # noqa: PLC0415
+
+    tails = (FALSE_ALARM / 2, 1 - FALSE_ALARM / 2)
+    low, high = (float(special.bdtrik(tail, of, share)) for tail in tails)
+    # The smallest of these has no place where the distribution function is below the tail.
+    return 0 if math.isnan(low) else math.ceil(low), math.ceil(high)
+
+
 def assert_spread_evenly(
     draws: Mapping[Flow, Sequence[Reply]],
     *,
@@ -146,6 +157,7 @@ def assert_spread_evenly(
                     f"not random: the same pod twice in a row {repeats} times, "
                     f"chance gives about {(len(replies) - 1) / len(pods):.0f}"
                 )
+            _keep(flow, pods, replies, even=even, random=random, problem=problem)
         rows.append((flow, ", ".join(f"{pod} {counts[pod]}" for pod in pods), problem))
     expected = len(next(iter(draws.values()))) / len(pods)
     _demand_no_problem(f"want {expected:.0f} connections to each pod, give or take", rows)
@@ -300,6 +312,15 @@ def _not_answered(replies: Sequence[Reply], pods: Collection[str]) -> str:
 def _shares(replies: Sequence[Reply]) -> str:
     counts = Counter(str(reply.echo or reply.outcome) for reply in replies)
     return ", ".join(f"{who} {count}" for who, count in sorted(counts.items()))
+
+
+def _keep(flow: Flow, pods: Sequence[str], replies: Sequence[Reply], **found: Any) -> None:
+    if book := journal.current.get():
+        counts = Counter(reply.echo for reply in replies)
+        nodes = {reply.echo: reply.detail for reply in replies if reply.echo}
+        least, most = chance_interval(len(replies), 1 / len(pods))
+        load = (str(flow), {pod: counts[pod] for pod in pods}, nodes, least, most)
+        book.loads.append(journal.Load(*load, **found))
 
 
 def _note(text: str) -> None:

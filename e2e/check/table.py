@@ -194,12 +194,22 @@ def assert_settles(
     if result.settled:
         if book := journal.current.get():
             book.settled.append((result.took, len(wants), result.looks))
-            book.converged += [
-                (str(flow), _right_since(result, flow, wants[flow])) for flow in wants
+            took = {flow: _right_since(result, flow, want) for flow, want in wants.items()}
+            book.converged += [(str(flow), seconds) for flow, seconds in took.items()]
+            book.flows += [
+                journal.FlowEnd.of(
+                    flow, want, result.last[flow].outcome, right=True, took=took[flow]
+                )
+                for flow, want in wants.items()
             ]
         return result
     # A flow that flickers may have been right in the very last look.
     marked = {flow for bad in lately for flow in bad}
+    if book := journal.current.get():
+        book.flows += [
+            journal.FlowEnd.of(flow, want, result.last[flow], right=flow not in marked)
+            for flow, want in wants.items()
+        ]
     raise NotSettledError(
         _describe(result, wants, wrong, marked, within=within, times=times),
         [

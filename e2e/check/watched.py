@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise, takewhile
+from itertools import groupby, pairwise, takewhile
 
 from e2e import timing
 from e2e.check import journal
@@ -18,6 +18,8 @@ from e2e.wait import settle
 ENOUGH = {NEW: 100 / RATES[NEW], KEPT: 0.5}
 # Attempts in a row that a track needs to have come to something: half a second of datagrams.
 FOLLOWED = 10
+# Of a track, times without an answer that a picture can still tell apart.
+SPANS = 200
 
 
 class NoticedError(WrongFlowsError):
@@ -41,6 +43,7 @@ def assert_unnoticed(watch: Watch) -> None:
         for track in watch.tracks:
             if track.kind != CALLS:
                 _demand_rate(track, watch.seconds)
+    _keep(watch)
     lines = [(_describe(track, watch.seconds), _failures(track)) for track in watch.tracks]
     if any(failures for _, failures in lines):
         head = f"want no attempt of {watch.seconds:.1f} s to fail"
@@ -55,6 +58,10 @@ def assert_unnoticed(watch: Watch) -> None:
         _demand_rate(track, watch.seconds)
     for line, _ in lines:
         _note(line)
+    if book := journal.current.get():
+        book.flows += [
+            journal.FlowEnd.of(track.flow, ANSWERED, ANSWERED, right=True) for track in watch.tracks
+        ]
 
 
 def assert_follows(
@@ -137,6 +144,7 @@ def longest_gap(samples: Sequence[Sample], until: float) -> float:
 def note_outages(watch: Watch) -> dict[Track, float]:
     """Record how long each track went without an answer at most, and judge nothing."""
     _demand_samples(watch)
+    _keep(watch)
     for track in watch.tracks:
         _note(_describe(track, watch.seconds))
     return {track: longest_gap(track.samples, watch.seconds) for track in watch.tracks}
@@ -167,6 +175,7 @@ def note_handovers(watch: Watch, pairs: Mapping[Flow, Flow]) -> None:
 def note_failing(watch: Watch) -> list[float]:
     """Record how large a share of all attempts failed in each five seconds; judge nothing."""
     _demand_samples(watch)
+    _keep(watch)
     steps: dict[int, list[bool]] = {}
     for track in watch.tracks:
         for sample in track.samples:
@@ -219,6 +228,32 @@ def _demand_rate(track: Track, seconds: float) -> None:
     )
     if blind > timing.BLIND_FOR_AT_MOST:
         raise ProbeBrokenError(f"{track}: nobody asked for {blind:.1f} s; this machine is too busy")
+
+
+def spans_of(samples: Sequence[Sample], until: float) -> list[tuple[float, float, str, int]]:
+    """The times without an answer: from the first attempt in vain to the next answered one.
+
+    Returns:
+        from and to in seconds, how most attempts ended then, and how many there were.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.at)
+    rows = [list(row) for _, row in groupby(ordered, lambda s: s.reply.outcome == ANSWERED)]
+    spans = []
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        if row[0].reply.outcome != ANSWERED:
+            kinds = Counter(str(sample.reply.outcome) for sample in row)
+            end = after[0].at if after else until
+            spans.append((row[0].at, end, kinds.most_common(1)[0][0], len(row)))
+    return spans
+
+
+def _keep(watch: Watch) -> None:
+    """Keep when tracks were not answered, for the picture in the report."""
+    if book := journal.current.get():
+        for track in watch.tracks:
+            if spans := spans_of(track.samples, watch.seconds):
+                what = (str(track), watch.seconds, len(track.samples), spans[:SPANS])
+                book.outages.append(journal.Outages(*what))
 
 
 def _note(text: str) -> None:

@@ -93,10 +93,14 @@ def _cordoned(run: str | None) -> Object:
     }
 
 
-def describe(api: Api, nodes: Sequence[Node]) -> str:
-    """What a cluster says of itself: version, kube-proxy's mode, IP families, and its nodes."""
-    families = " and ".join(sorted({family for node in nodes for family in node.addresses}))
-    return f"{api.version()}, {find(api)}, {families}, {', '.join(map(str, nodes))}"
+def describe(api: Api, nodes: Sequence[Node]) -> dict[str, str]:
+    """What a cluster says of itself: version, kube-proxy's mode, IP families, nodes, and in one."""
+    families = sorted({family for node in nodes for family in node.addresses})
+    names = [node.name for node in nodes]
+    found = {"version": api.version(), "proxy": str(find(api))}
+    words = [*found.values(), " and ".join(families), *names]
+    found |= {"families": " ".join(families), "nodes": " ".join(names)}
+    return {**found, "cluster": ", ".join(words)}
 
 
 def is_ready(item: Object) -> bool:

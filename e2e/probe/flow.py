@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from e2e.probe.outcome import ANSWERED, FOREIGN
@@ -86,6 +87,14 @@ class Target:
     port: int
     owner: Owner
     protocol: str = TCP
+
+    @property
+    def family(self) -> str:
+        """IPv4 or IPv6; nothing where a host name is called."""
+        try:
+            return f"IPv{ip_address(self.address).version}"
+        except ValueError:
+            return ""
 
     def __str__(self) -> str:
         return f"{self.name}:{self.port}" + ("" if self.protocol == TCP else f"/{self.protocol}")

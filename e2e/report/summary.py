@@ -1,8 +1,8 @@
 """The last screen of a run: what held, what did not and why, how long, and where the rest is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 # What a terminal shows that nobody has made larger.
 SCREEN = 24
@@ -63,7 +63,16 @@ class Ending:
         )
 
 
-def exit_code(endings: list[Ending]) -> int:
+class Ended(Protocol):
+    """Anything that is known to have ended."""
+
+    @property
+    def ended(self) -> str:
+        """How: held, failed, broken or skipped."""
+        ...
+
+
+def exit_code(endings: Iterable[Ended]) -> int:
     """0 if something held and nothing was wrong, 1 if a clause failed, 2 if there is no verdict."""
     ended = {ending.ended for ending in endings}
     if FAILED in ended:

@@ -16,7 +16,9 @@ from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
 from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
+from e2e.report.history import HISTORY
 from e2e.report.junit import Case, read_cases
+from e2e.report.outputs import MADE
 from e2e.upgrade.site import Site
 
 FAMILIES = "core,extended"
@@ -87,7 +89,7 @@ def ask_contract(
             f"the contract came to no end (exit code {code}): {error}",
             "see above, or leave it out: --no-contract",
         ) from error
-    for name in ("junit.xml", "summary.md"):
+    for name in (*MADE, HISTORY):
         (out / name).unlink(missing_ok=True)
     if not (out / "evidence").exists():
         shutil.rmtree(out, ignore_errors=True)

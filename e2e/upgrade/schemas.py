@@ -11,7 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from e2e.check.fingerprint import Fingerprint
+from e2e.report.conformance import ConformanceReport
 from e2e.report.contract_document import DOCS
+from e2e.report.result import Result
 from e2e.report.verdict import Comparison, Verdict
 from e2e.upgrade import lines
 from e2e.upgrade.plan import Plan
@@ -25,6 +27,8 @@ FILES: Mapping[str, Any] = {
     "watch": lines.AnyLine,
     "verdict": Verdict,
     "comparison": Comparison,
+    "result": Result,
+    "conformance": ConformanceReport,
 }
 ATTRIBUTE = re.compile(r"^ {4}(?P<name>\w+): (?P<says>.+(?:\n {8}.+)*)", re.MULTILINE)
 

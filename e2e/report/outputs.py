@@ -1,0 +1,56 @@
+"""Everything that a run leaves in its folder of results beside evidence and junit.xml."""
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from e2e.errors import UsageError
+from e2e.report.clauses import Clause
+from e2e.report.result import RESULT, Result
+
+SUMMARY, METRICS, CONFORMANCE, PAGE = (
+    *("summary.md", "metrics.prom", "conformance.yaml", "report.html"),
+)
+# What an earlier run left must not be taken for that of this one; its history stays.
+MADE = ("junit.xml", RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
+
+
+def write(result: Result, out: Path, contract: Sequence[Clause]) -> tuple[Path, str]:
+    """Write all of them.
+
+    Returns:
+        the one that people look at, and what went wrong with the history, which spoils no run.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    # A command that only removes them need not know how they are made.
+    from e2e.report.conformance import as_yaml, conformance  # noqa: PLC0415
+    from e2e.report.history import History  # noqa: PLC0415
+    from e2e.report.metrics import metrics  # noqa: PLC0415
+    from e2e.report.past import past_of  # noqa: PLC0415
+    from e2e.report.run_page import run_page  # noqa: PLC0415
+    from e2e.report.step_summary import step_summary  # noqa: PLC0415
+
+    out.mkdir(parents=True, exist_ok=True)
+    result.save(out)
+    (out / SUMMARY).write_text(step_summary(result))
+    (out / METRICS).write_text(metrics(result))
+    (out / CONFORMANCE).write_text(as_yaml(conformance(result, contract)))
+    past, problem = None, ""
+    try:
+        history = History(out)
+        history.add(result)
+        past = past_of(history, result)
+    except UsageError as error:
+        problem = str(error)
+    (out / PAGE).write_text(run_page(result, past))
+    return out / PAGE, problem
+
+
+def version() -> str:
+    """Which harness this is."""
+    try:
+        return f"nodeport-e2e {metadata.version('nodeport-e2e')}"
+    except metadata.PackageNotFoundError:
+        return "nodeport-e2e, run from a checkout"
