@@ -94,7 +94,11 @@ def _cordoned(run: str | None) -> Object:
 
 
 def describe(api: Api, nodes: Sequence[Node]) -> dict[str, str]:
-    """What a cluster says of itself: version, kube-proxy's mode, IP families, nodes, and in one."""
+    """What a cluster says of itself: version, kube-proxy's mode, IP families, nodes.
+
+    Returns:
+        each by itself, several names with spaces between; and `cluster`, all of it in words.
+    """
     families = sorted({family for node in nodes for family in node.addresses})
     names = [node.name for node in nodes]
     found = {"version": api.version(), "proxy": str(find(api))}

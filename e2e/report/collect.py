@@ -11,7 +11,6 @@ from e2e.report.summary import BROKEN, FAILED, HELD, SKIPPED, WHY
 
 # Where a caller stands, by how its name begins; who stands on a node is told by the node too.
 STAND = {"host network of ": HOSTS, "pod on ": PODS, "caller ": BESIDE, "straying caller ": BESIDE}
-MANY = ("chosen", "reason")
 
 
 def vantage_of(caller: str) -> str:

@@ -40,8 +40,14 @@ class Ending:
     converged: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, report: Any) -> "Ending":
-        """Read a pytest report."""
+    def of(cls, report: Any, figures: Iterable[tuple[str, Any]] | None = None) -> "Ending":
+        """Read a pytest report.
+
+        Args:
+            report: how the clause ended.
+            figures: what it noted; by default what that report has, which for a clause that held
+                is what was noted before its tear-down.
+        """
         noted = dict(report.user_properties)
         said = noted.get("said", "")
         if report.passed:
@@ -55,7 +61,8 @@ class Ending:
             ended = noted.get("ended", BROKEN)
             said = said or str(report.longrepr).strip().rpartition("\n")[2]
         name = noted.get("clause", report.nodeid.partition("::")[2])
-        took = (said for key, said in report.user_properties if key == "converged")
+        figures = report.user_properties if figures is None else figures
+        took = (said for key, said in figures if key == "converged")
         return cls(
             *(name, ended, said, noted.get("evidence", ""), report.duration),
             known_bug=noted.get("known_bug", ""),

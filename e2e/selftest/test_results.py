@@ -129,6 +129,14 @@ def test_every_clause_is_there_and_how_it_ended(left, result):
     assert result.reproduce.startswith("make e2e K8S=v1.")
 
 
+def test_the_last_screen_has_the_times_and_names_the_page(left):
+    """Times are noted when a clause is torn down, in whichever process."""
+    screen = left[1].stdout
+
+    assert "converged: 2 flows, p50 " in screen
+    assert f"every clause with its figures: {left[0] / 'report.html'}" in screen
+
+
 def test_a_flow_that_held_is_told_with_what_it_may_bring_and_when_it_did(result):
     refused, answered = sorted(clause(result, "a.settles").flows, key=lambda each: each.took)
 
