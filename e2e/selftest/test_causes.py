@@ -61,6 +61,22 @@ def test_a_drain_without_a_controller_manager():
     assert why(pod) == "pod-went"
 
 
+@pytest.mark.parametrize("way", ["new connections", "UDP"])
+def test_a_drained_node_is_called_drained_though_its_kubelet_restarts(way):
+    """Only a node of which nothing is heard is lost, whatever was done to it before."""
+    drained = (
+        Told("cordoned", 97.0, "worker-1", "worker-1"),
+        Told("pod-terminating", 98.0, "worker-1", f"{NAMESPACE}/echo-a-0"),
+    )
+    restarted = Told("node-not-ready", 100.5, "worker-1", said="Ready is False")
+    lost = Told("node-not-ready", 100.5, "worker-1", said="Ready is Unknown")
+
+    assert why(*drained, restarted, way=way).startswith("drained")
+    assert why(*drained, lost, way=way) == "node-lost"
+    assert why(restarted, way=way) == "node-not-ready"
+
+
+
 def test_the_lease_of_the_scheduler_explains_nothing():
     """Endpoints are updated without a scheduler."""
     pod = Told("pod-terminating", 99.0, "worker-2", f"{NAMESPACE}/echo-a-0")
