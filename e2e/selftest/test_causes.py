@@ -76,6 +76,17 @@ def test_a_drained_node_is_called_drained_though_its_kubelet_restarts(way):
     assert why(restarted, way=way) == "node-not-ready"
 
 
+def test_what_the_command_said_explains_what_nothing_else_does():
+    """A node that it switched off was switched off; any other step only comes last."""
+    off = Told("step", 98.0, "worker-1", said="switched off and on again")
+    gone = Told("pod-terminating", 99.0, "worker-1", f"{NAMESPACE}/echo-a-0")
+    other = Told("step", 60.0, "worker-1", said="kubeadm upgrade node")
+
+    assert why(off, gone) == "switched-off"
+    assert why(other, gone) == "pod-went"
+    assert why(other) == "step"
+    assert why(Told("step", 99.0, "worker-2", said="drain")) == ""
+
 
 def test_the_lease_of_the_scheduler_explains_nothing():
     """Endpoints are updated without a scheduler."""
