@@ -29,6 +29,8 @@ from e2e.report import contract_document
 from e2e.report.clauses import CONTRACT, choose
 from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
+from e2e.upgrade.disturb.command import disturb
+from e2e.upgrade.scenario import scenario
 
 COULD_NOT_RUN = 2
 
@@ -41,7 +43,7 @@ def group() -> None:
     """
 
 
-for command in (prepare, watch, verify, compare):
+for command in (prepare, watch, verify, compare, disturb, scenario):
     group.add_command(command)
 
 
