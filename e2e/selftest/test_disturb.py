@@ -1,6 +1,7 @@
 """Disturbances: what is asked for is checked first, each step waits for facts, all is undone."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -111,7 +112,7 @@ def test_an_upgrade_begins_one_minor_version_below():
 @pytest.mark.parametrize("name", DISTURBANCES)
 def test_what_means_nothing_to_a_disturbance_is_refused(name):
     before = "iptables" if name == "migrate-proxy" else "v1.36.3"
-    words = {"to": "v9", "node": "worker", "drain": True, "roll_back": True}
+    words = {"to": "v9", "node": "worker", "drain": True, "roll_back": True, "hasty": True}
     for wish in words.keys() - DISTURBANCES[name].takes:
         with pytest.raises(UsageError, match="means nothing"):
             completed(name, Wishes(**{wish: words[wish]}), before)
@@ -189,6 +190,15 @@ def test_all_is_waited_for_before_it_goes_on(waited, here):
         *("static pods that stay", "a ready API server", "leaders that work"),
         *("controllers that work", "all Deployments", "endpoints of all Services"),
     ]
+
+
+def test_haste_waits_for_nothing(waited, here):
+    hasty = replace(here, hasty=True)
+    nodes.await_settled(hasty)
+    with nodes.drained(hasty, "worker", wanted=True):
+        pass
+
+    assert waited == []
 
 
 def test_a_drained_node_comes_back_whatever_happens(waited, here, tmp_path):

@@ -131,6 +131,7 @@ class Scenario:
             *(f"--{name}={value}" for name, value in (("to", wishes.to), ("node", wishes.node))),
             *(["--drain"] if wishes.drain else []),
             *(["--roll-back"] if wishes.roll_back else []),
+            *(["--hasty"] if wishes.hasty else []),
         ]
         return observe.run_to_its_end(
             [

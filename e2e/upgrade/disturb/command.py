@@ -29,6 +29,7 @@ class Wishes:
         node: the node that it is done to; the last worker by default.
         drain: whether nodes are drained first.
         roll_back: whether one worker gets its old kubelet back in the end.
+        hasty: whether facts are not waited for, as by scripts that believe in Ready.
         folder: with the plan of what is watched.
     """
 
@@ -36,6 +37,7 @@ class Wishes:
     node: str = ""
     drain: bool = False
     roll_back: bool = False
+    hasty: bool = False
     folder: Path = Path()
 
 
@@ -93,7 +95,7 @@ OF_NODES = frozenset({"node", "drain"})
 DISTURBANCES: Mapping[str, Disturbance] = {
     "upgrade": Disturbance(
         "an upgrade in place with kubeadm, node by node", _upgrade,
-        takes=frozenset({"to", "drain", "roll_back"}), is_upgrade=True, lasts=True,
+        takes=frozenset({"to", "drain", "roll_back", "hasty"}), is_upgrade=True, lasts=True,
     ),
     "skew": Disturbance(
         "an upgrade of the control plane alone", _skew,
@@ -142,6 +144,7 @@ def described(name: str, before: str, wishes: Wishes) -> str:
             f", {wishes.node}" if wishes.node else "",
             ", nodes are drained" if wishes.drain else "",
             ", one worker gets its kubelet of before back" if wishes.roll_back else "",
+            ", in haste" if wishes.hasty else "",
         )
     )
 
@@ -153,7 +156,7 @@ def completed(name: str, wishes: Wishes, before: str) -> Wishes:
         UsageError: something does not go with this disturbance.
     """
     known = DISTURBANCES[name].takes
-    for wish in ("to", "node", "drain", "roll_back"):
+    for wish in ("to", "node", "drain", "roll_back", "hasty"):
         if getattr(wishes, wish) and wish not in known:
             named = f"--{wish.replace('_', '-')}"
             raise UsageError(f"{named} means nothing to {name}", "leave it out")
@@ -188,6 +191,7 @@ def images_for(
 def of_disturbances(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say how it is done."""
     for add in (
+        click.option("--hasty", is_flag=True, help="Upgrade: wait for Ready alone between steps."),
         click.option(
             "--roll-back", is_flag=True, help="Upgrade: one worker gets its kubelet back."
         ),
@@ -209,6 +213,7 @@ def wishes_of(asked: Mapping[str, Any]) -> Wishes:
         node=asked["node"],
         drain=asked["drain"],
         roll_back=asked["roll_back"],
+        hasty=asked["hasty"],
         folder=Path(asked["folder"]).absolute(),
     )
 
@@ -224,7 +229,7 @@ def disturb(name: str, **asked: Any) -> int:
     """
     steps = Steps()
     with site_of(asked, steps) as site:
-        here = ours(site, steps)
+        here = ours(site, steps, hasty=asked["hasty"])
         before = components.mode_of(here) if name == "migrate-proxy" else here.api.version()
         wishes = completed(name, wishes_of(asked), before)
         images = images_for(name, before, wishes.to, here.engine, steps)

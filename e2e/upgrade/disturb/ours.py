@@ -33,6 +33,7 @@ class Ours:
         nodes: all of them, control planes first.
         undo: keeps what has to be undone, also if this process is killed.
         steps: tell a person, and whoever watches, what is being done.
+        hasty: whether the next step begins when something says that it is Ready, whatever is so.
     """
 
     api: Api
@@ -41,6 +42,7 @@ class Ours:
     nodes: tuple[Node, ...]
     undo: Undo
     steps: Steps
+    hasty: bool = False
 
     @property
     def control_planes(self) -> list[str]:
@@ -81,8 +83,8 @@ class Ours:
         return self.on(self.control_planes[0], line, timeout=within + SLACK)
 
 
-def ours(site: Site, steps: Steps) -> Ours:
-    """Take a cluster that was made here.
+def ours(site: Site, steps: Steps, *, hasty: bool = False) -> Ours:
+    """Take a cluster that was made here; `hasty` as above.
 
     Raises:
         RefusedError: it is not one of ours.
@@ -95,4 +97,4 @@ def ours(site: Site, steps: Steps) -> Ours:
             "make one: make e2e KEEP=1, and name it by --cluster-name",
         )
     undo = Undo(site.engine, folder_of(site.run))
-    return Ours(site.api, site.engine, name, all_nodes(site.api), undo, steps)
+    return Ours(site.api, site.engine, name, all_nodes(site.api), undo, steps, hasty)
