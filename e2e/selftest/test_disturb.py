@@ -78,7 +78,7 @@ def here(tmp_path):
     ]
     engine = FakeEngine()
     api = FakeApi(Node=[node, *others])
-    return Ours(api, engine, "x", NODES, Undo(engine, tmp_path), Steps(quiet=True))
+    return Ours(api, engine, "x", NODES, Undo(engine, tmp_path), tmp_path, Steps(quiet=True))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from e2e.provider.steps import Steps
 from e2e.report.verdict import Changes, ChurnStep, Verdict
 from e2e.selftest.programs import environment, only_path, python
 from e2e.upgrade import scenario as scenarios
+from e2e.upgrade.disturb import command
 from e2e.upgrade.disturb.command import Wishes
 from e2e.upgrade.plan import PLAN
 from e2e.upgrade.scenario import Scenario
@@ -51,9 +53,9 @@ def test_nothing_is_made_before_all_is_well(variables, argv, code, says):
     assert not list(Path(variables["E2E_CACHE"]).glob("clusters/*/made.json"))
 
 
-@pytest.mark.parametrize("command", ["scenario", "disturb"])
-def test_help_names_every_disturbance(variables, command):
-    done = python("e2e.cli", command, "--help", env=variables)
+@pytest.mark.parametrize("name", ["scenario", "disturb"])
+def test_help_names_every_disturbance(variables, name):
+    done = python("e2e.cli", name, "--help", env=variables)
 
     assert done.returncode == 0
     assert "replace-node" in done.stdout
@@ -129,7 +131,6 @@ class Stage:
     def run(self, argv, say):
         self.did.append("disturb")
         self.argv = argv
-        self.changed_meanwhile = kind.Record.read("x").changed
         if self.ends:
             raise self.ends
         return self.code
@@ -164,14 +165,27 @@ def test_the_exit_code_is_that_of_the_verdict(stage, code, verdict, ends, capsys
 
     assert stage.scenario().play() == ends
     assert ("did not come to its end" in capsys.readouterr().out) == bool(code)
-    assert bool(stage.changed) == bool(ends), "a cluster that may be broken is made anew"
+    assert bool(stage.changed) == (ends == 1), "a cluster that is not as before is made anew"
 
 
-def test_a_cluster_that_is_another_one_afterwards_is_noted(stage):
-    wishes = Wishes(to="nftables", folder=stage.folder)
-    assert stage.scenario("migrate-proxy", wishes).play() == 0
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_cluster_is_of_no_lane_while_it_is_changed(stage, lasts):
+    """A disturbance that fails, is killed, or lasts, leaves its note."""
+    here = SimpleNamespace(name="x")
+    kind.Record("lane", "docker", "kind", complete=True).write("x")
+    changed = lambda: kind.Record.read("x").changed  # noqa: E731
 
-    assert stage.changed == "another mode of kube-proxy, iptables -> nftables"
+    with command._noted(here, "another mode", lasts=lasts):
+        assert changed() == "another mode"
+    assert changed() == ("another mode" if lasts else "")
+
+    def fail():
+        with command._noted(here, "a restart", lasts=lasts):
+            raise CannotRunError("it does not come back")
+
+    with pytest.raises(CannotRunError):
+        fail()
+    assert changed() == "a restart"
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -182,7 +196,6 @@ def test_who_is_stopped_leaves_nothing(stage, keep):
         stage.scenario(keep=keep).play()
 
     assert stage.did == ["prepare", "disturb", *(["remove"] if keep else []), "leave"]
-    assert stage.changed == stage.changed_meanwhile == "no CoreDNS for a while"
     assert not (stage.folder / PLAN).exists()
 
 

@@ -83,15 +83,14 @@ class Scenario:
             }
             self._prepare(where)
             try:
-                kind.note_change(self.cluster, self.told)
                 code = self._disturb(where)
                 # Gone with the network of a node that was started again.
                 cluster.end_packets_to_documentation(self.lane.family)
                 verdict = self._verify(where)
             finally:
                 self._remove(where)
-            if not verdict.exit_code and not code and not DISTURBANCES[self.name].lasts:
-                kind.note_change(self.cluster, "")
+            if not _is_as_before(verdict):
+                kind.note_change(self.cluster, self.told)
         click.echo(verifying.told(verdict, self.folder, is_there=False))
         if code:
             click.echo(f"what was done did not come to its end: exit code {code}")
@@ -157,6 +156,12 @@ class Scenario:
                 except StopError as error:
                     self.steps.say(f"what was prepared stays in {self.cluster}: {error.what}")
         (self.folder / PLAN).unlink(missing_ok=True)
+
+
+def _is_as_before(verdict: Verdict) -> bool:
+    """Whether the cluster is what it was, whatever users noticed meanwhile."""
+    wrong = verdict.failed_steps or verdict.broken_steps or verdict.changes.counting
+    return not wrong and not verdict.changes.unknown
 
 
 @click.command(epilog=ALL)

@@ -1,6 +1,7 @@
 """The command `nodeport-e2e disturb`, and all that it knows to do."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import click
 
 from e2e.errors import UsageError
 from e2e.options import option
-from e2e.provider import node_image
+from e2e.provider import kind, node_image
 from e2e.provider.engine import Engine
 from e2e.provider.lane import PROXIES
 from e2e.provider.node_image import NodeImage
@@ -233,5 +234,17 @@ def disturb(name: str, **asked: Any) -> int:
         before = components.mode_of(here) if name == "migrate-proxy" else here.api.version()
         wishes = completed(name, wishes_of(asked), before)
         images = images_for(name, before, wishes.to, here.engine, steps)
-        DISTURBANCES[name].do(here, wishes, images)
+        with _noted(here, described(name, before, wishes), lasts=DISTURBANCES[name].lasts):
+            DISTURBANCES[name].do(here, wishes, images)
     return 0
+
+
+@contextmanager
+def _noted(here: Ours, what: str, *, lasts: bool) -> Iterator[None]:
+    """Let nobody take the cluster for one of its lane while it is changed, or if that lasts."""
+    record = kind.Record.read(here.name)
+    before = record.changed if record else ""
+    kind.note_change(here.name, what)
+    yield
+    if not lasts:
+        kind.note_change(here.name, before)

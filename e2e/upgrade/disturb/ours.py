@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from e2e import timing
 from e2e.cluster.api import Api
@@ -32,6 +33,7 @@ class Ours:
         name: of the kind cluster.
         nodes: all of them, control planes first.
         undo: keeps what has to be undone, also if this process is killed.
+        folder: of this run; it goes with it, or in a later one.
         steps: tell a person, and whoever watches, what is being done.
         hasty: whether the next step begins when something says that it is Ready, whatever is so.
     """
@@ -41,6 +43,7 @@ class Ours:
     name: str
     nodes: tuple[Node, ...]
     undo: Undo
+    folder: Path
     steps: Steps
     hasty: bool = False
 
@@ -96,5 +99,6 @@ def ours(site: Site, steps: Steps, *, hasty: bool = False) -> Ours:
             f"{site.context} was not made by this harness, so its nodes are not disturbed",
             "make one: make e2e KEEP=1, and name it by --cluster-name",
         )
-    undo = Undo(site.engine, folder_of(site.run))
-    return Ours(site.api, site.engine, name, all_nodes(site.api), undo, steps, hasty)
+    folder = folder_of(site.run)
+    undo = Undo(site.engine, folder)
+    return Ours(site.api, site.engine, name, all_nodes(site.api), undo, folder, steps, hasty)
