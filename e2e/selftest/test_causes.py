@@ -88,6 +88,22 @@ def test_what_the_command_said_explains_what_nothing_else_does():
     assert why(Told("step", 99.0, "worker-2", said="drain")) == ""
 
 
+@pytest.mark.parametrize(
+    ("gone", "rule"),
+    [
+        (Told("node-removed", 80.0, "worker-2", "worker-2"), "other-node-removed"),
+        (Told("step", 97.0, "worker-2", said="switched off and on again"), "other-node-off"),
+        (Told("node-not-ready", 148.0, "worker-2", said="Ready is Unknown"), "other-node-lost"),
+    ],
+)
+def test_pods_of_a_node_that_is_gone_are_called_through_the_others(gone, rule):
+    """Unless a pod that was told to end explains it by itself."""
+    assert why(gone) == rule
+    assert why(gone, Told("pod-terminating", 99.0, "worker-1", f"{NAMESPACE}/echo-a-0")) == (
+        "pod-went"
+    )
+
+
 def test_the_lease_of_the_scheduler_explains_nothing():
     """Endpoints are updated without a scheduler."""
     pod = Told("pod-terminating", 99.0, "worker-2", f"{NAMESPACE}/echo-a-0")
