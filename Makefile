@@ -20,6 +20,7 @@ export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
 export E2E_QUIET := $(or $(QUIET),$(E2E_QUIET))
 export E2E_FAMILIES := $(or $(FAMILIES),$(E2E_FAMILIES))
 export E2E_ONLY := $(or $(ONLY),$(E2E_ONLY))
+export E2E_DRAIN := $(or $(DRAIN),$(E2E_DRAIN))
 # By variable, not by option: no shell reads what a context is called.
 export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
 export CLAUSE
@@ -49,6 +50,28 @@ plan: environment ## what a run would ask, and why not the rest; touches nothing
 .PHONY: explain
 explain: environment ## what a clause says, what it proves, where it held, how to ask it alone: CLAUSE=reach.control-plane
 	@$(RUN) explain "$${CLAUSE:?say which: CLAUSE=reach.control-plane}"
+
+.PHONY: upgrade
+upgrade: export E2E_K8S := $(or $(FROM),$(E2E_K8S))
+upgrade: export E2E_TO := $(or $(TO),$(E2E_TO))
+upgrade: environment ## upgrade a cluster in place under the watch, and verify it: FROM=v1.36.3 TO=v1.37.2 DRAIN=1
+	@$(RUN) scenario upgrade $(ARGS)
+
+.PHONY: skew
+skew: export E2E_K8S := $(or $(FROM),$(E2E_K8S))
+skew: export E2E_TO := $(or $(TO),$(E2E_TO))
+skew: environment ## the same with kubelets and kube-proxy left behind: FROM=v1.36.3 TO=v1.37.2
+	@$(RUN) scenario skew $(ARGS)
+
+.PHONY: migrate-proxy
+migrate-proxy: export E2E_PROXY := $(or $(FROM),$(E2E_PROXY))
+migrate-proxy: export E2E_TO := $(or $(TO),$(E2E_TO))
+migrate-proxy: environment ## give kube-proxy another mode under the watch, and verify it: FROM=iptables TO=nftables
+	@$(RUN) scenario migrate-proxy $(ARGS)
+
+.PHONY: scenario
+scenario: environment ## do something else under the watch, and verify it: NAME=restart-node DRAIN=1
+	@$(RUN) scenario $(or $(NAME),--help) $(ARGS)
 
 .PHONY: node-image
 node-image: environment ## find or build the node image alone: K8S=v1.36.3

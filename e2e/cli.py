@@ -36,6 +36,8 @@ from e2e.screen import Screen
 from e2e.upgrade import schemas
 from e2e.upgrade.command import watch
 from e2e.upgrade.commands import compare, prepare, verify
+from e2e.upgrade.disturb.command import disturb
+from e2e.upgrade.scenario import scenario
 
 COULD_NOT_RUN = 2
 PROGRAM = "nodeport-e2e"
@@ -49,7 +51,18 @@ def group() -> None:
     """
 
 
-for command in (plan, explain, doctor, prepare, watch, verify, compare, history):
+for command in (
+    plan,
+    explain,
+    doctor,
+    prepare,
+    watch,
+    verify,
+    compare,
+    disturb,
+    scenario,
+    history,
+):
     group.add_command(command)
 
 

@@ -110,6 +110,12 @@ WATCHED_LINGER = 6
 SETTLE_AGAIN_WITHIN = 8.0
 # From the word to end until a pod is gone: it lingers, and its kubelet may be busy.
 POD_GOES_WITHIN = WATCHED_LINGER + 30.0
+# kubeadm takes 100 to 150 s for a control plane on two cores, and waits 5 min for each component.
+KUBEADM_WITHIN = 1500.0
+# Each watched pod takes its linger and a second or two for its successor; 12 to 19 s in all.
+DRAIN_WITHIN = 300.0
+# CoreDNS is gone for so long: kubelets, proxies and echoes ask no name, so nothing should happen.
+DNS_GONE_FOR = 20.0
 # What differs by less between two runs nobody calls slower; proxies sync once a second at most.
 NOTICED_IN_CONVERGING = 0.5
 

@@ -13,6 +13,8 @@ BEGINS = {"cordoned": "uncordoned", "node-not-ready": "node-ready", "node-remove
 MOMENTS = ("kubelet-version", "kubelet-started", "node-restarted", "proxy-started", "node-added")
 # What is work where it happens to a node's kube-proxy.
 OF_PROXIES = ("pod-terminating", "pod-gone", "pod-added", "pod-started")
+# What the command that is watched said, until it says the next thing.
+STEP, OVER = "step", "command-ended"
 PROXY = "kube-system/kube-proxy-"
 WENT = ("pod-terminating", "pod-gone", "pod-not-ready")
 
@@ -24,7 +26,13 @@ def worked_on(events: Iterable[Event]) -> dict[str, list[Span]]:
     """
     spans: dict[str, list[Span]] = {}
     open_since: dict[tuple[str, str], float] = {}
+    said: Event | None = None
     for event in sorted(events, key=lambda each: each.at):
+        if event.kind in (STEP, OVER):
+            if said and said.node:
+                spans.setdefault(said.node, []).append(_around(said.at, event.at))
+            said = event
+            continue
         if not event.node:
             continue
         began = event.at if event.since is None else event.since
@@ -35,6 +43,8 @@ def worked_on(events: Iterable[Event]) -> dict[str, list[Span]]:
         of_proxy = event.kind in OF_PROXIES and event.name.startswith(PROXY)
         if event.kind in MOMENTS or of_proxy:
             spans.setdefault(event.node, []).append(_around(began, event.at))
+    if said and said.node:
+        spans.setdefault(said.node, []).append(_around(said.at, inf))
     for (node, _), since in open_since.items():
         spans.setdefault(node, []).append(_around(since, inf))
     return spans

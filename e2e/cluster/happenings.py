@@ -41,6 +41,7 @@ KINDS = {
     "api-away": "the API server does not say that it is ready",
     "api-back": "it does again",
     "command-started": "the command that is watched began",
+    "step": "it said what it does next",
     "command-ended": "it ended",
 }
 AWAY = (StopError, ApiRefusedError, DynamicApiError, KeyError, TypeError, ValueError)

@@ -209,6 +209,7 @@ class Record:
         made_network: whether the engine's network of kind was made with it.
         folders: where its kubeconfig was put, in whichever checkout.
         image: the id of the image that it was made of.
+        changed: what was done to it, if it may no longer be as it was made.
     """
 
     lane: str
@@ -219,6 +220,7 @@ class Record:
     made_network: bool = False
     folders: list[str] = field(default_factory=list)
     image: str = ""
+    changed: str = ""
 
     @staticmethod
     def file(name: str) -> Path:
@@ -326,6 +328,18 @@ def sweep(steps: Steps) -> list[StopError]:
     return failures
 
 
+def note_change(name: str, what: str) -> None:
+    """Note what is done to a cluster of ours; whoever asks for it next gets it made anew.
+
+    Args:
+        name: of the cluster.
+        what: nothing if it is as it was made after all.
+    """
+    if record := Record.read(name):
+        record.changed = what
+        record.write(name)
+
+
 def recorded() -> list[str]:
     """The names of the clusters that we made and that were not removed since."""
     return sorted(file.parent.name for file in _states().glob("*/made.json"))
@@ -395,6 +409,8 @@ def _problem(
 
     What of one of ours is stopped is started. Others who use it have looked already.
     """
+    if record and record.changed:
+        return f"is no longer as it was made ({record.changed})"
     seen = _seen_well(cluster.name)
     if seen.exists() and json.loads(seen.read_text()) == _starts(there):
         return ""

@@ -61,6 +61,49 @@ def test_a_drain_without_a_controller_manager():
     assert why(pod) == "pod-went"
 
 
+@pytest.mark.parametrize("way", ["new connections", "UDP"])
+def test_a_drained_node_is_called_drained_though_its_kubelet_restarts(way):
+    """Only a node of which nothing is heard is lost, whatever was done to it before."""
+    drained = (
+        Told("cordoned", 97.0, "worker-1", "worker-1"),
+        Told("pod-terminating", 98.0, "worker-1", f"{NAMESPACE}/echo-a-0"),
+    )
+    restarted = Told("node-not-ready", 100.5, "worker-1", said="Ready is False")
+    lost = Told("node-not-ready", 100.5, "worker-1", said="Ready is Unknown")
+
+    assert why(*drained, restarted, way=way).startswith("drained")
+    assert why(*drained, lost, way=way) == "node-lost"
+    assert why(restarted, way=way) == "node-not-ready"
+
+
+def test_what_the_command_said_explains_what_nothing_else_does():
+    """A node that it switched off was switched off; any other step only comes last."""
+    off = Told("step", 98.0, "worker-1", said="switched off and on again")
+    gone = Told("pod-terminating", 99.0, "worker-1", f"{NAMESPACE}/echo-a-0")
+    other = Told("step", 60.0, "worker-1", said="kubeadm upgrade node")
+
+    assert why(off, gone) == "switched-off"
+    assert why(other, gone) == "pod-went"
+    assert why(other) == "step"
+    assert why(Told("step", 99.0, "worker-2", said="drain")) == ""
+
+
+@pytest.mark.parametrize(
+    ("gone", "rule"),
+    [
+        (Told("node-removed", 80.0, "worker-2", "worker-2"), "other-node-removed"),
+        (Told("step", 97.0, "worker-2", said="switched off and on again"), "other-node-off"),
+        (Told("node-not-ready", 148.0, "worker-2", said="Ready is Unknown"), "other-node-lost"),
+    ],
+)
+def test_pods_of_a_node_that_is_gone_are_called_through_the_others(gone, rule):
+    """Unless a pod that was told to end explains it by itself."""
+    assert why(gone) == rule
+    assert why(gone, Told("pod-terminating", 99.0, "worker-1", f"{NAMESPACE}/echo-a-0")) == (
+        "pod-went"
+    )
+
+
 def test_the_lease_of_the_scheduler_explains_nothing():
     """Endpoints are updated without a scheduler."""
     pod = Told("pod-terminating", 99.0, "worker-2", f"{NAMESPACE}/echo-a-0")

@@ -379,6 +379,24 @@ def test_a_kept_cluster_of_another_lane_is_not_taken(machine):
     assert machine.clusters == [NAME]
 
 
+def test_a_kept_cluster_that_was_changed_is_made_anew(machine):
+    """Of one that was upgraded nobody gets what it was; who undid that may have it again."""
+    with machine.lease(keep=True):
+        kind.note_change(NAME, "an upgrade to v1.37.2")
+        with pytest.raises(CannotRunError, match="in use by others"):
+            machine.lease().__enter__()
+    kind.note_change(NAME, "")
+    with machine.lease():
+        pass
+    assert len(machine.asked("kind create")) == 1
+
+    kind.note_change(NAME, "an upgrade to v1.37.2")
+    with machine.lease():
+        pass
+
+    assert len(machine.asked("kind create")) == 2
+
+
 def test_a_kept_cluster_that_is_gone_is_made_again(machine):
     """A kept cluster that somebody removed with kind itself is made anew, and kept again."""
     with machine.lease(keep=True):

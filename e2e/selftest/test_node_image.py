@@ -1,6 +1,7 @@
 """Which node image is used and what is kept, with real files and a program that acts as Docker."""
 
 import json
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from e2e.provider.command import CommandFailedError
 from e2e.provider.engine import Engine
 from e2e.provider.node_image import build, choose, rootfs
 from e2e.provider.node_image.images import Image, write_archive, write_layer
-from e2e.provider.node_image.parts import compiled_parts
+from e2e.provider.node_image.parts import FILES, compiled_parts
 from e2e.provider.node_image.store import Store
 from e2e.provider.pins import read_pins
 from e2e.provider.steps import Steps
@@ -309,3 +310,15 @@ class TestStream:
         lines: list[str] = []
         stream(patient, lines.append, timeout=10, first_word_within=0.3)
         assert lines == ["here", "done"]
+
+
+@pytest.mark.skipif(shutil.which("go") is None, reason="needs Go")
+def test_pause_ends_when_it_is_asked_for_its_version():
+    """Before an upgrade kubeadm runs it so, and waits for its end."""
+    main = FILES / "pause_main.go"
+
+    said = subprocess.run(
+        ["go", "run", str(main), "-v"], capture_output=True, text=True, timeout=300, check=True
+    )
+
+    assert "pause" in said.stdout

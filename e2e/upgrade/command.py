@@ -41,6 +41,7 @@ SLOWEST, FASTEST = 1.0, 1000.0
 )  # fmt: skip
 @click.option("--no-cluster", is_flag=True, help="Ask only; note nothing of the cluster's own.")
 @click.option("--plain", is_flag=True, help="A line for each change, also on a terminal.")
+@click.option("--called", default="", help="What the command is called in reports.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 def watch(
     *,
@@ -53,12 +54,14 @@ def watch(
     kubeconfig: Path | None,
     no_cluster: bool,
     plain: bool,
+    called: str,
     command: tuple[str, ...],
 ) -> int:
     """Ask all that was prepared again and again, until told to stop, and note what happens.
 
     Ends with Ctrl-C or SIGTERM, when a file is there, after a time, or with the command, whose
-    exit code it passes on: nodeport-e2e watch -- ./upgrade.sh
+    exit code it passes on: nodeport-e2e watch -- ./upgrade.sh. Lines that the command appends to
+    the file $NODEPORT_E2E_STEPS, such as "worker-1: drain", are told beside the cluster's events.
 
     Everything is appended to watch.jsonl in the folder as it happens; the same folder again
     appends to it. timeline.html shows it.
@@ -82,8 +85,8 @@ def watch(
             happenings = partial(Happenings, file, kube_context, plan.cluster, plan.namespace)
         else:
             screen.say(f"no events of the cluster: {file} does not exist")
+    ends = Until(until, seconds, command, called)
     try:
-        ends = Until(until, seconds, command)
         code = Watcher(folder, plan, rate, screen).watch(ends, happenings, ready)
     finally:
         screen.close()

@@ -1,6 +1,6 @@
 """The commands `nodeport-e2e prepare`, `verify` and `compare`; thin."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from e2e.wait import WaitedInVainError
 FOLDER = "out/upgrade"
 
 
-def _of_upgrades(function: Callable[..., Any]) -> Callable[..., Any]:
+def of_upgrades(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of all that wraps an upgrade: which cluster, which folder."""
     for add in (
         option("--folder", "FOLDER", default=FOLDER, help="What is carried along."),
@@ -40,7 +40,7 @@ def _of_upgrades(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _of_contract(function: Callable[..., Any]) -> Callable[..., Any]:
+def of_contract(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of asking the contract before and after."""
     for add in (
         option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another."),
@@ -52,7 +52,12 @@ def _of_contract(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def _site(asked: dict[str, Any], steps: Steps) -> Iterator[Site]:
+def site_of(asked: Mapping[str, Any], steps: Steps) -> Iterator[Site]:
+    """The cluster that the options name.
+
+    Raises:
+        StopError: there is none that may be used, or it stopped answering.
+    """
     file = Path(asked["kubeconfig"]) if asked["kubeconfig"] else None
     try:
         with site(file, asked["kube_context"], asked["cluster_name"], steps) as here:
@@ -62,8 +67,8 @@ def _site(asked: dict[str, Any], steps: Steps) -> Iterator[Site]:
 
 
 @click.command()
-@_of_upgrades
-@_of_contract
+@of_upgrades
+@of_contract
 @option(
     "--families",
     "FAMILIES",
@@ -82,7 +87,7 @@ def prepare(**asked: Any) -> int:
         load_plan(folder)
     else:
         preparing.demand_no_plan(folder)
-    with _site(asked, steps) as here:
+    with site_of(asked, steps) as here:
         if asked["remove"]:
             preparing.remove(here, folder, steps)
             return 0
@@ -100,8 +105,8 @@ def prepare(**asked: Any) -> int:
 
 
 @click.command()
-@_of_upgrades
-@_of_contract
+@of_upgrades
+@of_contract
 @option("--budgets", "BUDGETS", default=None, help="What users may notice: a TOML file.")
 @click.option("--other-cluster", is_flag=True, help="Compare another cluster than was prepared.")
 @click.option("--restart-kube-proxy", is_flag=True, help="Also where the cluster is not ours.")
@@ -126,7 +131,7 @@ def verify(**asked: Any) -> int:
     )
     load_plan(folder)
     # A watch that goes on would tell the churn as outages.
-    with _site(asked, steps) as here, alone(folder):
+    with site_of(asked, steps) as here, alone(folder):
         verdict = verifying.verify(here, folder, steps, wishes)
         if asked["remove"] and not verdict.other_cluster:
             preparing.remove(here, folder, steps)

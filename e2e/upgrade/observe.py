@@ -73,7 +73,7 @@ def ask_contract(
     """
     what = f"--only={only}" if only else f"--families={families}"
     steps.say("the contract is asked of the cluster")
-    code = _run_to_its_end(
+    code = run_to_its_end(
         [
             *(sys.executable, "-m", "e2e.cli", "run", "--provider=existing", what),
             *(f"--kubeconfig={site.kubeconfig}", f"--kube-context={site.context}"),
@@ -128,7 +128,7 @@ def _node_of(flow: str) -> str:
     return PODS if at["at"].startswith("echo-") else at["at"]
 
 
-def _run_to_its_end(argv: Sequence[str], say: Callable[[str], None]) -> int:
+def run_to_its_end(argv: Sequence[str], say: Callable[[str], None]) -> int:
     """Run a command to its end, also when somebody stops this process: it has to clean up."""
     tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
     process = subprocess.Popen([*tied, *argv], stdin=subprocess.DEVNULL, start_new_session=True)

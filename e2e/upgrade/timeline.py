@@ -38,7 +38,7 @@ TICKS = 8
 STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600)
 KINDS = ("refused", "silent", "cut off", "foreign", "no route", "answered")
 BANDS = (
-    ("command", ("command-",)),
+    ("command", ("command-", "step")),
     ("API server", ("api-",)),
     ("leases", ("lease-",)),
     ("nodes", ("node-", "cordoned", "uncordoned", "kubelet-")),

@@ -24,6 +24,7 @@ from e2e.upgrade.live import Screen, State
 from e2e.upgrade.plan import PLAN, Plan, WatchedFlow, load_plan
 from e2e.upgrade.record import Appender
 from e2e.upgrade.recorder import Order, shares
+from e2e.upgrade.said import Said
 from e2e.wait import WaitedInVainError, wait_until
 
 LOCK = "watch.lock"
@@ -38,11 +39,13 @@ class Until:
         file: it is there.
         seconds: they have passed.
         command: it has ended.
+        called: what the command is called; its first word by default.
     """
 
     file: Path | None = None
     seconds: float | None = None
     command: Sequence[str] = ()
+    called: str = ""
 
 
 @dataclass
@@ -105,6 +108,7 @@ class Watcher:
         self._number = 0
         self._signals: list[int] = []
         self._command: subprocess.Popen[bytes] | None = None
+        self._said: Said | None = None
         self._writing = threading.Lock()
         self._locked: int | None = None
 
@@ -142,7 +146,9 @@ class Watcher:
                 if ready:
                     ready.touch()
                 if until.command and not self._signals:
-                    self._run(until.command)
+                    self._said = Said(self._folder, {flow.node for flow in self._plan.flows})
+                    stack.callback(self._said.end)
+                    self._run(until.command, until.called, self._said)
                 why = self._go_on(until, state)
             finally:
                 self._end_recorders()
@@ -235,14 +241,14 @@ class Watcher:
                 str(error), "give this machine more time, or less to do"
             ) from error
 
-    def _run(self, command: Sequence[str]) -> None:
+    def _run(self, command: Sequence[str], called: str, said: Said) -> None:
         try:
-            self._command = subprocess.Popen(command)
+            self._command = subprocess.Popen(command, env={**os.environ, **said.variables})
         except OSError as error:
             raise UsageError(
                 f"the command {command[0]!r} cannot be run: {error.strerror}", "see after --"
             ) from error
-        self._happened(Happening("command-started", name=command[0]))
+        self._happened(Happening("command-started", name=called or command[0]))
 
     def _go_on(self, until: Until, state: State) -> str:
         """Go on until something ends the watch; gives what."""
@@ -257,7 +263,10 @@ class Watcher:
                 state.catch_up()
                 self._screen.show(state, self._now())
             if self._command:
-                if self._command.poll() is None:
+                ended = self._command.poll() is not None
+                for happening in self._said.new() if self._said else ():
+                    self._happened(happening)
+                if not ended:
                     return ""
                 self._happened(
                     Happening("command-ended", said=f"exit code {self._command.returncode}")
