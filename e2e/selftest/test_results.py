@@ -39,7 +39,7 @@ class Caller:
         self.asked += 1
         outcome = self.outcomes[min(self.asked, len(self.outcomes)) - 1]
         return Reply(outcome, 0.001, "echo-0" if outcome == ANSWERED else None)
-    def draw(self, address, port, times):
+    def draw(self, address, port, times, at_once):
         import random
         chance = random.Random(3)
         return [Reply(ANSWERED, 0.001, f"echo-{chance.randrange(2)}") for _ in range(times)]
