@@ -56,3 +56,8 @@ def how_to_tell() -> str:
     """Live on a terminal that can move its cursor; in lines elsewhere, and in CI."""
     can_move = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return "live" if can_move and not os.environ.get("CI") else "plain"
+
+
+def say(text: str) -> None:
+    """Tell people something beside what the command prints."""
+    click.echo(text, err=True)

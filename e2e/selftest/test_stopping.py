@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cli import _told_what_is_left
+from e2e.commands.run import _told_what_is_left
 from e2e.errors import StoppedError
 from e2e.provider import kind
 from e2e.provider.steps import Steps
@@ -35,7 +35,7 @@ def test_it(thing):
     threading.Event().wait(60)
 """
 ARGUMENTS = ["-q", "-p", "no:cacheprovider", "test_run.py"]
-CALL = f"from e2e.cli import _run_pytest; _run_pytest({ARGUMENTS}, None)"
+CALL = f"from e2e.commands.run import _run_pytest; _run_pytest({ARGUMENTS}, None)"
 
 
 @pytest.fixture
