@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 watcher: ContextVar[Callable[[str, float], None] | None] = ContextVar("watcher", default=None)
 """Who shows what is waited for, and since when (as time.time() has it); called after each look in
-vain."""
+vain, and with nothing when it is waited for no longer."""
 
 
 class WaitedInVainError(AssertionError):
@@ -100,6 +100,7 @@ def settle(
         retry_error_callback=lambda _: None,
     )
     retrying(look_once)
+    _show(lambda: "", began)
     settled = row >= times
     took = row_began if settled else time.monotonic() - began
     return Settled(settled, took, agreed, seen, times_of)
@@ -140,6 +141,7 @@ def wait_until(
         return value
 
     value = retrying(check_once)
+    _show(lambda: "", began)
     if not value:
         state = f"; last seen: {seen()}" if seen else ""
         raise WaitedInVainError(f"waited {within:g} s in vain for {what}{state}")

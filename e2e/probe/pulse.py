@@ -103,6 +103,7 @@ class Pulse:
         *,
         drain: float,
         idle: Callable[[], bool] = lambda: False,
+        began: float | None = None,
     ) -> None:
         """Beat until it is over, then only hear what is still under way.
 
@@ -111,20 +112,25 @@ class Pulse:
             over: whether it is.
             drain: seconds for which to hear at most.
             idle: whether nothing is under way any more.
+            began: the moment of the first beat, as `clock` has it; now if it is not given.
         """
-        count, began, turn = len(everybody), clock(), 0
-        step = self.every / max(count, 1)
-        while not over():
-            due = began + turn * step
-            self._ready(due - clock())
+        step = self.every / max(len(everybody), 1)
+        due, turn = clock() if began is None else began, 0
+        ends = False
+        while not ends:
+            self._ready(due - clock() if everybody else self.every)
+            # What is due by then is still asked, or short watches would lack what came late.
+            ends = over()
             now = clock()
-            if now - due > self.late:
+            if everybody and now - due > self.late:
                 self._held += now - due
                 self.missed(due, now)
                 turn += int((now - due) / step)
-            while count and began + turn * step <= now:
-                everybody[turn % count].beat()
+                due += int((now - due) / step) * step
+            while everybody and due <= now:
+                everybody[turn % len(everybody)].beat()
                 turn += 1
+                due += step
             self._expire()
         end = clock() + drain
         while (now := clock()) < end and not idle():

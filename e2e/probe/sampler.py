@@ -102,6 +102,10 @@ class Watch:
         """The second of the watch at a moment of `clock`."""
         return moment - self._began
 
+    def moment_of(self, second: float) -> float:
+        """The moment of `clock` at a second of the watch."""
+        return self._began + second
+
     def begin(self) -> None:
         """Let the clock begin."""
         self._began = clock()
@@ -223,6 +227,7 @@ class _Sampler:
                 lambda: self._stop.is_set() or bool(self.broken),
                 drain=timing.ATTEMPT,
                 idle=lambda: not any(track.under_way for track in tracks),
+                began=self.watch.moment_of(0.0),
             )
 
 

@@ -36,7 +36,9 @@ from e2e.probe import (
     Watch,
     watching,
 )
+from e2e.probe.pulse import Pulse, clock
 from e2e.probe.sampler import DATAGRAMS, KEPT, NEW
+from e2e.probe.wire import END_OF_HEAD
 from e2e.selftest.servers import serving
 from e2e.wait import wait_until
 
@@ -61,8 +63,9 @@ def flow(port: int, protocol: str = "TCP", address: str = "127.0.0.1") -> Flow:
 
 def answer(connection: socket.socket) -> None:
     connection.sendall(ANSWER)
-    while connection.recv(4096):
-        connection.sendall(ANSWER)
+    # Of requests that follow one another closely several may come at once.
+    while said := connection.recv(4096):
+        connection.sendall(ANSWER * said.count(END_OF_HEAD))
 
 
 def once(connection: socket.socket) -> None:
@@ -352,3 +355,17 @@ def test_a_kept_connection_is_given_up_as_silent(monkeypatch):
 
     assert {sample.reply.outcome for sample in watch.tracks[0].samples} == {ANSWERED, SILENT}
     assert len(set(server.peers)) > 1
+
+
+def test_beats_that_were_due_are_made_up_for():
+    """A loop that comes late makes all beats since its beginning, also those before its end."""
+    beats = []
+
+    class Counted:
+        def beat(self):
+            beats.append(clock())
+
+    with Pulse(0.5, late=LONG) as pulse:
+        pulse.run([Counted()] * 50, lambda: True, drain=0.0, began=clock() - 2.0)
+
+    assert len(beats) == pytest.approx(200, abs=20)
