@@ -1,5 +1,6 @@
 """A loop that never waits for one socket alone: beats on time, and its own lateness is known."""
 
+import resource
 import selectors
 import socket
 import time
@@ -12,12 +13,22 @@ from e2e.errors import ProbeBrokenError
 
 Do = Callable[[], None]
 
+# Files that a process may open, where the system lets it.
+FILES = 65536
+
 _SUSPEND_COUNTS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def clock() -> float:
     """Seconds of a clock that never jumps, is the same in every process, and counts suspension."""
     return time.clock_gettime(_SUSPEND_COUNTS)
+
+
+def allow_many_sockets() -> None:
+    """Let this process open as many as it may: each to a silent target stays open for seconds."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
 
 
 class Beaten(Protocol):
@@ -115,9 +126,10 @@ class Pulse:
             began: the moment of the first beat, as `clock` has it; now if it is not given.
         """
         step = self.every / max(len(everybody), 1)
-        due, turn = clock() if began is None else began, 0
+        first, turn = clock() if began is None else began, 0
         ends = False
         while not ends:
+            due = first + turn * step
             self._ready(due - clock() if everybody else self.every)
             # What is due by then is still asked, or short watches would lack what came late.
             ends = over()
@@ -126,11 +138,9 @@ class Pulse:
                 self._held += now - due
                 self.missed(due, now)
                 turn += int((now - due) / step)
-                due += int((now - due) / step) * step
-            while everybody and due <= now:
+            while everybody and first + turn * step <= now:
                 everybody[turn % len(everybody)].beat()
                 turn += 1
-                due += step
             self._expire()
         end = clock() + drain
         while (now := clock()) < end and not idle():

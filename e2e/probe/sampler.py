@@ -1,7 +1,6 @@
 """The continuous sampler: new connections, kept connections and UDP flows, all on a fixed beat."""
 
 import os
-import resource
 import sys
 import threading
 from bisect import bisect_right
@@ -18,7 +17,7 @@ from e2e.probe.datagrams import OneSourcePort
 from e2e.probe.flow import UDP, Flow
 from e2e.probe.outcome import CUT_OFF
 from e2e.probe.outside import Outside
-from e2e.probe.pulse import Beaten, Pulse, clock
+from e2e.probe.pulse import Beaten, Pulse, allow_many_sockets, clock
 from e2e.probe.reply import Reply
 from e2e.probe.wire import family_for
 from e2e.wait import wait_until
@@ -33,7 +32,6 @@ WAYS: dict[str, type[Asker]] = {
 }
 # Seconds of one round, in which everybody is asked as often as the rates want.
 ROUND = 0.5
-FILES = 65536
 # Seconds for which another thread may keep the interpreter's lock.
 SWITCH_INTERVAL = 0.0002
 # As Linux knows it.
@@ -86,11 +84,12 @@ class Watch:
 
     Attributes:
         tracks: one for each flow and way of asking.
+        began: the moment of `clock` at which it began.
         seconds: how long it was watched; what has passed so far while it goes on.
     """
 
     tracks: list[Track]
-    _began: float = field(default_factory=clock)
+    began: float = field(default_factory=clock)
     _seconds: float | None = None
 
     @property
@@ -100,15 +99,11 @@ class Watch:
 
     def second_of(self, moment: float) -> float:
         """The second of the watch at a moment of `clock`."""
-        return moment - self._began
-
-    def moment_of(self, second: float) -> float:
-        """The moment of `clock` at a second of the watch."""
-        return self._began + second
+        return moment - self.began
 
     def begin(self) -> None:
         """Let the clock begin."""
-        self._began = clock()
+        self.began = clock()
 
     def await_attempts(self, count: int) -> None:
         """Go on until so many attempts have been made, all tracks together."""
@@ -181,10 +176,7 @@ class _Sampler:
         ]
 
     def start(self) -> None:
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        files = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
-        # Each connection to a silent target stays open for seconds.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+        allow_many_sockets()
         _prefer(NICE)
         self._patience = sys.getswitchinterval()
         # The pulse asks for the interpreter's lock a thousand times a second.
@@ -227,7 +219,7 @@ class _Sampler:
                 lambda: self._stop.is_set() or bool(self.broken),
                 drain=timing.ATTEMPT,
                 idle=lambda: not any(track.under_way for track in tracks),
-                began=self.watch.moment_of(0.0),
+                began=self.watch.began,
             )
 
 

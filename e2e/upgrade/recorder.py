@@ -5,7 +5,6 @@ It is told what to do on its standard input, and ends when that does: with who s
 
 import gc
 import os
-import resource
 import select
 import signal
 import sys
@@ -19,8 +18,8 @@ from e2e.probe import TCP, UDP, Flow, Outside, Target
 from e2e.probe.asking import Asker
 from e2e.probe.connections import NewConnections, OneConnection
 from e2e.probe.datagrams import NewSourcePorts, OneSourcePort
-from e2e.probe.pulse import Pulse, clock
-from e2e.probe.sampler import FILES, NICE
+from e2e.probe.pulse import Pulse, allow_many_sockets, clock
+from e2e.probe.sampler import NICE
 from e2e.upgrade.ledger import Ledger
 from e2e.upgrade.lines import (
     RecorderLine,
@@ -144,10 +143,7 @@ def main() -> None:
     # Ctrl-C is for who started it, and for the command that is watched.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     order = Order.model_validate_json(sys.stdin.buffer.readline())
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
-    # Each connection to a silent target stays open for seconds.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    allow_many_sockets()
     go_first()
     Recorder(order, sys.stdin.fileno()).run()
 
