@@ -9,10 +9,9 @@ from types import FrameType
 import click
 from click.shell_completion import get_completion_class
 
-from e2e.errors import StopError, StoppedError, UsageError
+from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
 from e2e.screen import say
 
-COULD_NOT_RUN = 2
 PROGRAM = "nodeport-e2e"
 # Where each command is: what one of them needs is read when it is asked for, and not by the others.
 COMMANDS = {
@@ -26,7 +25,7 @@ COMMANDS = {
     "compare": "e2e.upgrade.commands:compare",
     "disturb": "e2e.upgrade.disturb.command:disturb",
     "scenario": "e2e.upgrade.scenario:scenario",
-    "history": "e2e.history:history",
+    "history": "e2e.commands.history:history",
     "node-image": "e2e.commands.care:make_node_image",
     "clean": "e2e.commands.care:clean",
     "stop-engine": "e2e.commands.care:stop_the_engine",
@@ -91,7 +90,7 @@ def main() -> None:
         code = StoppedError.exit_code
     except Exception:  # noqa: BLE001  # whatever it is, it is no verdict, as Python's own 1 would be
         traceback.print_exc()
-        code = COULD_NOT_RUN
+        code = CannotRunError.exit_code
     sys.exit(code or 0)
 
 

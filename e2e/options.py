@@ -18,43 +18,51 @@ def option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
     return click.option(name, envvar=f"E2E_{variable}", show_envvar=True, show_default=True, **how)
 
 
+Command = Callable[..., Any]
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Options that several commands have in common, the last one first in their help."""
+
+    def add(function: Command) -> Command:
+        for each in options:
+            function = each(function)
+        return function
+
+    return add
+
+
 def complete_clause(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """What a shell may complete the beginning of a clause's name to."""
     return names_beginning(incomplete)
 
 
-def of_cluster(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which cluster is meant: one that exists, or a lane."""
-    for add in (
-        option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's file."),
-        option("--kube-context", "KUBE_CONTEXT", default=None, help="Its context in that file."),
-        option(
-            *("--provider", "PROVIDER"),
-            default="kind",
-            type=click.Choice(PROVIDERS),
-            help="Make a cluster, or take one.",
-        ),
-        option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster."),
-        option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a file."),
-        option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual."),
-        option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode."),
-        option("--k8s", "K8S", default=DEFAULT, help="Version of Kubernetes."),
-    ):
-        function = add(function)
-    return function
+of_cluster = together(
+    option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's file."),
+    option("--kube-context", "KUBE_CONTEXT", default=None, help="Its context in that file."),
+    option(
+        *("--provider", "PROVIDER"),
+        default="kind",
+        type=click.Choice(PROVIDERS),
+        help="Make a cluster, or take one.",
+    ),
+    option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster."),
+    option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a file."),
+    option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual."),
+    option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode."),
+    option("--k8s", "K8S", default=DEFAULT, help="Version of Kubernetes."),
+)
+"""The options that say which cluster is meant: one that exists, or a lane."""
 
 
-def of_choice(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which clauses are meant."""
-    for add in (
-        option(
-            *("--only", "ONLY"),
-            default=None,
-            shell_complete=complete_clause,
-            help="Clauses of these ids, topics, catalogue ids.",
-        ),
-        option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or "
-               "all."),
-    ):  # fmt: skip
-        function = add(function)
-    return function
+of_choice = together(
+    option(
+        *("--only", "ONLY"),
+        default=None,
+        shell_complete=complete_clause,
+        help="Clauses of these ids, topics, catalogue ids.",
+    ),
+    option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or "
+           "all."),
+)  # fmt: skip
+"""The options that say which clauses are meant."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from e2e.commands import schemas
 from e2e.errors import UsageError
 from e2e.report import contract_document
-from e2e.upgrade import schemas
 
 
 @click.command()

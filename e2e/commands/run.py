@@ -14,7 +14,7 @@ from typing import IO, Any
 import click
 
 from e2e.cluster import leftovers
-from e2e.errors import StoppedError, UsageError
+from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.fixtures.settings import ROOM
 from e2e.options import PROCESSES, of_choice, of_cluster, option
 from e2e.provider import existing, kind, node_image
@@ -26,8 +26,6 @@ from e2e.provider.steps import Steps
 from e2e.report.clauses import CONTRACT, choose
 from e2e.report.outputs import MADE
 from e2e.screen import Screen, say
-
-COULD_NOT_RUN = 2
 
 
 @click.command()
@@ -146,4 +144,4 @@ def _run_pytest(arguments: list[str], output: IO[bytes] | None) -> int:
     if asked:
         raise KeyboardInterrupt
     # pytest's own 3 is an internal error and 5 is "no tests"; neither is a verdict.
-    return code if code in (0, 1, UsageError.exit_code) else COULD_NOT_RUN
+    return code if code in (0, 1, UsageError.exit_code) else CannotRunError.exit_code

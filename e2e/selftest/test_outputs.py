@@ -7,6 +7,7 @@ import pytest
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from e2e.commands import schemas
 from e2e.report import outputs
 from e2e.report.clauses import Clause, read_clauses
 from e2e.report.conformance import as_yaml, conformance
@@ -16,7 +17,6 @@ from e2e.report.result import Result
 from e2e.report.run_answers import again, run_answers
 from e2e.report.step_summary import block, code, step_summary
 from e2e.selftest.runs import TABLE, failed, flow, held, run, skipped, whole_run
-from e2e.upgrade import schemas
 
 EVIL = "<script>alert(1)</script>`|\n# [x](javascript:y) ```"
 

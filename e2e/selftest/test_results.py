@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 
+from e2e.commands import schemas
 from e2e.errors import UsageError
 from e2e.fixtures import assembled
 from e2e.fixtures.results import Collector
@@ -17,7 +18,6 @@ from e2e.report.clauses import BESIDE, HOSTS, OUTSIDE, PODS
 from e2e.report.collect import node_of, vantage_of
 from e2e.report.result import Result
 from e2e.selftest.runs import NODES, failed, held, run, skipped, whole_run
-from e2e.upgrade import schemas
 
 ROOT = Path(__file__).parents[2]
 # Clauses as the contract has them, of callers that say what they are told to.

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from e2e.upgrade import schemas
+from e2e.commands import schemas
 
 PUBLISHED = {name: json.loads(text) for name, text in schemas.documents().items()}
 

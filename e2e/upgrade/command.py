@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from e2e.cluster.happenings import Happenings
-from e2e.errors import UsageError
+from e2e.errors import CannotRunError, UsageError
 from e2e.provider import existing
 from e2e.upgrade.live import Screen
 from e2e.upgrade.record import RECORD, load
@@ -17,7 +17,6 @@ from e2e.upgrade.watch import Until, Watcher, load_watched
 
 FOLDER = Path("out/upgrade")
 TIMELINE = "timeline.html"
-COULD_NOT_WATCH = 2
 # Of a flow, attempts a second; each of more than a thousand would begin before the last is sent.
 SLOWEST, FASTEST = 1.0, 1000.0
 
@@ -96,4 +95,4 @@ def watch(
     click.echo(f"record: {folder / RECORD}, time line: {folder / TIMELINE}")
     if code is not None:
         return code
-    return 0 if any(one.judged.answered for one in story.flows) else COULD_NOT_WATCH
+    return 0 if any(one.judged.answered for one in story.flows) else CannotRunError.exit_code

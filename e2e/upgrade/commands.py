@@ -1,7 +1,8 @@
 """The commands `nodeport-e2e prepare`, `verify` and `compare`; thin."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 from e2e.check.budgets import read_budgets
 from e2e.cluster.api import ApiRefusedError
 from e2e.errors import CannotRunError, ProbeBrokenError, UsageError
-from e2e.options import PROCESSES, option
+from e2e.options import PROCESSES, option, together
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.upgrade_junit import changes_junit
@@ -28,27 +29,37 @@ from e2e.wait import WaitedInVainError
 FOLDER = "out/upgrade"
 
 
-def of_upgrades(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of all that wraps an upgrade: which cluster, which folder."""
-    for add in (
-        option("--folder", "FOLDER", default=FOLDER, help="What is carried along."),
-        option("--cluster-name", "CLUSTER_NAME", default=None, help="A cluster kept by KEEP=1."),
-        option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context."),
-        option("--kube-context", "KUBE_CONTEXT", default=None, help="The cluster's context."),
-    ):
-        function = add(function)
-    return function
+of_upgrades = together(
+    option("--folder", "FOLDER", default=FOLDER, help="What is carried along."),
+    option("--cluster-name", "CLUSTER_NAME", default=None, help="A cluster kept by KEEP=1."),
+    option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context."),
+    option("--kube-context", "KUBE_CONTEXT", default=None, help="The cluster's context."),
+)
+"""The options of all that wraps an upgrade: which cluster, which folder."""
 
 
-def of_contract(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of asking the contract before and after."""
-    for add in (
-        option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another."),
-        option("--only", "ONLY", default=None, help="Only these clauses, topics, catalogue ids."),
-        click.option("--no-contract", is_flag=True, help="Do not ask the contract."),
-    ):
-        function = add(function)
-    return function
+of_contract = together(
+    option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another."),
+    option("--only", "ONLY", default=None, help="Only these clauses, topics, catalogue ids."),
+    click.option("--no-contract", is_flag=True, help="Do not ask the contract."),
+)
+"""The options of asking the contract before and after."""
+
+
+of_budgets = option(
+    "--budgets", "BUDGETS", default=None, help="What users may notice: a TOML file."
+)
+
+
+def judged_by(asked: Mapping[str, Any]) -> verifying.Wishes:
+    """What is asked of a cluster before and afterwards, as the options say."""
+    return verifying.Wishes(
+        budgets=read_budgets(Path(asked["budgets"]) if asked["budgets"] else None),
+        contract=not asked["no_contract"],
+        only=asked["only"],
+        processes=asked["processes"],
+        churn=not asked["no_churn"],
+    )
 
 
 @contextmanager
@@ -107,7 +118,7 @@ def prepare(**asked: Any) -> int:
 @click.command()
 @of_upgrades
 @of_contract
-@option("--budgets", "BUDGETS", default=None, help="What users may notice: a TOML file.")
+@of_budgets
 @click.option("--other-cluster", is_flag=True, help="Compare another cluster than was prepared.")
 @click.option("--restart-kube-proxy", is_flag=True, help="Also where the cluster is not ours.")
 @click.option("--no-churn", is_flag=True, help="Change nothing of what was prepared.")
@@ -120,12 +131,8 @@ def verify(**asked: Any) -> int:
     """
     steps, folder = Steps(), Path(asked["folder"]).absolute()
     choose(asked["only"], None, ours=False)
-    wishes = verifying.Wishes(
-        budgets=read_budgets(Path(asked["budgets"]) if asked["budgets"] else None),
-        contract=not asked["no_contract"],
-        only=asked["only"],
-        processes=asked["processes"],
-        churn=not asked["no_churn"],
+    wishes = replace(
+        judged_by(asked),
         restart_proxy=asked["restart_kube_proxy"],
         other_cluster=asked["other_cluster"],
     )

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from e2e.check.budgets import read_budgets
 from e2e.cluster import leftovers
-from e2e.errors import RefusedError, StopError
+from e2e.errors import CannotRunError, RefusedError, StopError
 from e2e.options import option
 from e2e.provider import kind, node_image
 from e2e.provider.cache import ensure_room
@@ -24,7 +23,7 @@ from e2e.report.verdict import Verdict
 from e2e.upgrade import observe
 from e2e.upgrade import prepare as preparing
 from e2e.upgrade import verify as verifying
-from e2e.upgrade.commands import of_contract, site_of
+from e2e.upgrade.commands import judged_by, of_budgets, of_contract, site_of
 from e2e.upgrade.disturb import kubeadm
 from e2e.upgrade.disturb.command import (
     ALL,
@@ -39,7 +38,6 @@ from e2e.upgrade.disturb.command import (
 from e2e.upgrade.plan import PLAN, load_plan
 from e2e.upgrade.site import is_same
 
-COULD_NOT_RUN = 2
 # Gigabytes of a record and the contract's evidence, twice.
 ROOM = 0.5
 
@@ -94,7 +92,7 @@ class Scenario:
         click.echo(verifying.told(verdict, self.folder, is_there=False))
         if code:
             click.echo(f"what was done did not come to its end: exit code {code}")
-        return verdict.exit_code or (COULD_NOT_RUN if code else 0)
+        return verdict.exit_code or (CannotRunError.exit_code if code else 0)
 
     @property
     def told(self) -> str:
@@ -175,7 +173,7 @@ def _is_as_before(verdict: Verdict) -> bool:
 @option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
 @option("--keep", "KEEP", is_flag=True, help="Keep the cluster.")
 @option("--folder", "FOLDER", default=None, help="Of plan, record and report; out/NAME by default.")
-@option("--budgets", "BUDGETS", default=None, help="What users may notice: a TOML file.")
+@of_budgets
 @click.option("--no-churn", is_flag=True, help="Change nothing of what was prepared.")
 def scenario(name: str, **asked: Any) -> int:
     """Make a cluster, prepare it, do something to it under the watch, and verify it.
@@ -183,13 +181,7 @@ def scenario(name: str, **asked: Any) -> int:
     Exit codes: 0 all is as before and budgets are kept, 1 it is not, 2 that is not known.
     """
     choose(asked["only"], None, ours=False)
-    judged = verifying.Wishes(
-        budgets=read_budgets(Path(asked["budgets"]) if asked["budgets"] else None),
-        contract=not asked["no_contract"],
-        only=asked["only"],
-        processes=asked["processes"],
-        churn=not asked["no_churn"],
-    )
+    judged = judged_by(asked)
     asked["folder"] = asked["folder"] or f"out/{name}"
     wishes = wishes_of(asked)
     version = asked["k8s"] or _first(name, wishes)

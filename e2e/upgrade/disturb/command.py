@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from e2e.errors import UsageError
-from e2e.options import option
+from e2e.options import option, together
 from e2e.provider import kind, node_image
 from e2e.provider.engine import Engine
 from e2e.provider.lane import PROXIES
@@ -189,22 +189,15 @@ def images_for(
     return tuple(node_image.resolve(each, engine, steps) for each in kubeadm.way(before, to))
 
 
-def of_disturbances(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how it is done."""
-    for add in (
-        click.option("--hasty", is_flag=True, help="Upgrade: wait for Ready alone between steps."),
-        click.option(
-            "--roll-back", is_flag=True, help="Upgrade: one worker gets its kubelet back."
-        ),
-        option(
-            "--drain", "DRAIN", is_flag=True, help="Drain nodes before anything is done to them."
-        ),
-        option("--node", "NODE", default="", help="Which node; the last worker by default."),
-        option("--to", "TO", default="", help="The version, or the mode of kube-proxy, to go to."),
-        click.argument("name", type=click.Choice(list(DISTURBANCES)), metavar="NAME"),
-    ):
-        function = add(function)
-    return function
+of_disturbances = together(
+    click.option("--hasty", is_flag=True, help="Upgrade: wait for Ready alone between steps."),
+    click.option("--roll-back", is_flag=True, help="Upgrade: one worker gets its kubelet back."),
+    option("--drain", "DRAIN", is_flag=True, help="Drain nodes before anything is done to them."),
+    option("--node", "NODE", default="", help="Which node; the last worker by default."),
+    option("--to", "TO", default="", help="The version, or the mode of kube-proxy, to go to."),
+    click.argument("name", type=click.Choice(list(DISTURBANCES)), metavar="NAME"),
+)
+"""The options that say how it is done."""
 
 
 def wishes_of(asked: Mapping[str, Any]) -> Wishes:
