@@ -4,6 +4,9 @@
 # A connection on the same machine or network opens within a few milliseconds. Linux repeats a
 # lost SYN after 1 s and 3 s; who is still silent after that is silent.
 ATTEMPT = 3.5
+# A pod that waits for its turn on a busy machine was seen to take longer than that. Once the way
+# is open, and over UDP, where nothing is sent again, its answer is waited for so much longer.
+REPLY = ATTEMPT
 
 # Linux waits 1 s for the answer to its first packet; earlier than this it has not sent another.
 SYN_AGAIN = 0.9

@@ -45,6 +45,7 @@ class Asker:
         key: what the listener knows it by.
         address: the address and the port.
         patience: seconds after which an attempt is called silent.
+        for_reply: seconds more for the answer, where a connection has opened.
         hears_late: whether it is listened for longer, as a late answer is no lost one.
     """
 
@@ -56,6 +57,7 @@ class Asker:
         listener: Listener,
         *,
         patience: float = timing.SYN_AGAIN,
+        for_reply: float = 0.0,
         hears_late: bool = True,
         stale: Stale | None = None,
         checked: Callable[[Reply], Reply] = lambda reply: reply,
@@ -68,12 +70,13 @@ class Asker:
             pulse: calls `beat`.
             listener: who is told.
             patience: seconds after which an attempt is called silent.
+            for_reply: seconds more for the answer, where a connection has opened.
             hears_late: whether it is listened for longer.
             stale: ports that are avoided already; those that come to be are added.
             checked: whose answer it is.
         """
         self.key, self.address, self.pulse, self.listener = key, address, pulse, listener
-        self.patience, self.hears_late = patience, hears_late
+        self.patience, self.for_reply, self.hears_late = patience, for_reply, hears_late
         self.family = family_for(address[0])
         self._stale = {} if stale is None else stale
         self._checked = checked

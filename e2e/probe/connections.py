@@ -66,6 +66,7 @@ class _Call:
     __slots__ = (
         "_began",
         "_by",
+        "_for_reply",
         "_keep",
         "_open",
         "_opened",
@@ -83,6 +84,7 @@ class _Call:
     ) -> None:
         self._by, self._request, self._keep = by, request, keep
         self._received, self._opened = b"", 0.0
+        self._for_reply = by.for_reply
         self._repeated: float | None = None
         # True once patience is over.
         self._waited = False
@@ -143,6 +145,10 @@ class _Call:
 
     def _impatient(self) -> None:
         if self._open is None:
+            return
+        if self._opened and self._for_reply:
+            self._by.pulse.later(self._for_reply, self._impatient)
+            self._for_reply = 0.0
             return
         self._waited = True
         self._by.avoid(self._open)

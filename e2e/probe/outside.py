@@ -21,7 +21,10 @@ class Outside:
     name = "outside"
 
     def __init__(self, *, patience: float = timing.ATTEMPT) -> None:
-        """Wait at most `patience` seconds for a connection, and as long again for the reply."""
+        """Wait at most `patience` seconds for a connection, and as long again for the reply.
+
+        Over UDP for twice as long.
+        """
         self.patience = patience
         self._stale: dict[tuple[str, int], Stale] = {}
 
@@ -62,7 +65,7 @@ class Outside:
         began = time.monotonic()
         try:
             with socket.socket(family_for(address), socket.SOCK_DGRAM) as asking:
-                asking.settimeout(self.patience)
+                asking.settimeout(2 * self.patience)  # nothing is sent again
                 asking.connect((address, port))
                 asking.send(IDENTITY_WORD)
                 said = asking.recv(4096)
@@ -88,6 +91,7 @@ class Outside:
             asker = NewConnections(
                 *(0, (address, port), pulse, drawing),
                 patience=self.patience,
+                for_reply=self.patience,
                 hears_late=False,
                 stale=stale,
             )

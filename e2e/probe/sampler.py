@@ -217,7 +217,7 @@ class _Sampler:
             pulse.run(
                 _spread(turns),
                 lambda: self._stop.is_set() or bool(self.broken),
-                drain=timing.ATTEMPT,
+                drain=timing.ATTEMPT + timing.REPLY,
                 idle=lambda: not any(track.under_way for track in tracks),
                 began=self.watch.began,
             )
@@ -226,7 +226,9 @@ class _Sampler:
 def _asker(key: int, track: Track, pulse: Pulse, heard: "_Heard") -> Asker:
     way = WAYS[track.kind]
     address = track.flow.target.address, track.flow.target.port
-    return way(key, address, pulse, heard, patience=timing.ATTEMPT, hears_late=False)
+    patience = timing.ATTEMPT if track.kind == NEW else timing.ATTEMPT + timing.REPLY
+    reply = timing.REPLY
+    return way(key, address, pulse, heard, patience=patience, for_reply=reply, hears_late=False)
 
 
 def _spread(turns: Iterable[tuple[Beaten, int]]) -> Sequence[Beaten]:
