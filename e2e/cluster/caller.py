@@ -34,7 +34,14 @@ ANSWER = "/usr/local/bin/answer"
 
 @dataclass(frozen=True)
 class CallerVantage:
-    """One address of the container as a caller."""
+    """One address of the container as a caller.
+
+    Attributes:
+        container: has the address.
+        name: what messages call it.
+        source: the address; nothing for whichever the container itself takes.
+        crowd: who is asked together with it.
+    """
 
     container: "Caller"
     name: str
@@ -68,12 +75,13 @@ class CallerVantage:
     def call_udp(self, address: str, port: int) -> Reply:
         """Ask once over UDP, with socat, which says nothing of a refusal that it does not hear."""
         host = f"[{address}]" if ":" in address else address
-        source = f"[{self.source}]" if ":" in address else self.source
+        source = f"[{self.source}]" if ":" in self.source else self.source
+        bind = f",bind={source}" if source else ""
         kind = "UDP6" if ":" in address else "UDP4"
         said, _, log = self.container.execute(
             *("sh", "-c"),
             f"printf hostname | timeout {2 * timing.ATTEMPT} socat -t {timing.ATTEMPT} - "
-            f"{kind}:{host}:{port},bind={source}",
+            f"{kind}:{host}:{port}{bind}",
         ).partition(curl.LOG)
         for words, outcome in curl.BY_WORDS.items():
             if words in log:

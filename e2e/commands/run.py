@@ -47,6 +47,7 @@ def run(**asked: Any) -> int:
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
+        f"--outside={asked['outside']}",
         *(f"--{name}={asked[name]}" for name in ("families", "only") if asked[name]),
         *([f"--numprocesses={asked['processes']}", "--dist=worksteal", "--max-worker-restart=0"]
           if asked["processes"] else []),

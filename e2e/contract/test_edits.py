@@ -14,6 +14,7 @@ from e2e.probe import CLOSED, UNSERVED, watching
 
 
 @pytest.mark.clause("edits.ports-come-and-go", covers=["LIF-09", "EPS-10"])
+@pytest.mark.needs("own-sockets")
 def test_adding_and_removing_a_port_disturbs_no_other(standing, expose, ports, nodes, outside):
     """Adding a port to a Service and removing it again disturbs no other port of it.
 
@@ -61,6 +62,7 @@ def test_a_node_port_is_edited(standing, expose, ports, nodes, outside):
 
 
 @pytest.mark.clause("edits.another-port", covers=["LIF-08"])
+@pytest.mark.needs("own-sockets")
 def test_a_port_is_edited(standing, expose, nodes, outside, in_pods):
     """When `port` is edited the node port stays, and no caller of it notices.
 

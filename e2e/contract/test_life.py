@@ -30,6 +30,7 @@ def lent(ports):
 
 
 @pytest.mark.clause("life.deleted-alone", covers=["LIF-11", "LIF-15"])
+@pytest.mark.needs("own-sockets")
 def test_a_deleted_service_is_gone_and_no_other(
     standing, expose, ports, nodes, outside, in_pods, in_hosts
 ):

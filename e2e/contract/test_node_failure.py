@@ -29,6 +29,7 @@ UNREACHABLE = frozenset({SILENT, NO_ROUTE})
 
 
 @pytest.mark.clause("node-failure.comes-back", covers=["KP-11"])
+@pytest.mark.needs("own-sockets")
 def test_a_node_that_starts_again_serves_all_node_ports(
     standing, expose, power, workers, nodes, outside
 ):

@@ -13,7 +13,7 @@ LINGER = 10
 
 @pytest.mark.clause("policy.switched-in-use", covers=["ETP-07"])
 @pytest.mark.family("extended")
-@pytest.mark.needs("kube-proxy")
+@pytest.mark.needs("kube-proxy", "own-sockets")
 def test_switching_the_policy_disturbs_nobody(
     standing, expose, nodes, outside, own_addresses, chosen
 ):
