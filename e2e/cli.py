@@ -30,6 +30,7 @@ COMMANDS = {
     "clean": "e2e.commands.care:clean",
     "stop-engine": "e2e.commands.care:stop_the_engine",
     "document": "e2e.commands.documents:document",
+    "schemas": "e2e.commands.documents:print_schemas",
 }
 
 
@@ -54,6 +55,7 @@ class Group(click.Group):
     cls=Group,
     context_settings={"auto_envvar_prefix": "E2E", "help_option_names": ["-h", "--help"]},
 )
+@click.version_option(package_name=PROGRAM, prog_name=PROGRAM)
 def group() -> None:
     """Proves with real requests from outside that a cluster keeps the NodePort contract.
 

@@ -26,6 +26,7 @@ GOING = {"ready": False, "serving": False, "terminating": True}
 
 
 @pytest.mark.clause("endpoints.only-while-ready", covers=["EPS-02", "EPS-16"])
+@pytest.mark.needs("own-sockets")
 def test_a_pod_is_used_only_while_ready(place_echo, expose, workers, nodes, outside):
     """A pod enters when it gets ready and leaves when it is not, and no connection fails.
 
@@ -141,7 +142,7 @@ def test_terminating_pods_are_the_last_resort(place_echo, expose, workers, nodes
 
 
 @pytest.mark.clause("endpoints.terminating-local", covers=["EPS-08"])
-@pytest.mark.needs("two-workers")
+@pytest.mark.needs("two-workers", "own-sockets")
 def test_local_uses_its_own_terminating_pods(place_echo, expose, workers, nodes, outside, chosen):
     """With Local, a node whose only pod terminates goes on using it, whatever other nodes have.
 

@@ -64,6 +64,7 @@ def test_a_pod_moves_under_local(place_scaled, expose, workers, outside, chosen)
 
 
 @pytest.mark.clause("policy.local-rollout", covers=["ETP-09"])
+@pytest.mark.needs("own-sockets")
 def test_a_rollout_under_local_loses_nothing(place_scaled, expose, workers, outside):
     """With Local, a rollout of an app that ends gracefully loses no connection to its node.
 

@@ -133,11 +133,13 @@ def watching(flows: Iterable[Flow], *, kept: Iterable[Flow] = ()) -> Iterator[Wa
 
     Raises:
         ProbeBrokenError: an attempt itself went wrong, so it says nothing about the cluster.
-        TypeError: a caller that is not this process has to keep a connection or a source port.
+        TypeError: a caller that is not this process has to keep a connection or a source port, or
+            stands outside, from where the rate is promised.
     """
     tracks = [Track(flow, _kind(flow)) for flow in flows] + [Track(flow, KEPT) for flow in kept]
     for track in tracks:
-        if track.kind == KEPT or track.flow.target.protocol == UDP:
+        is_outside = track.flow.caller.name == Outside.name
+        if is_outside or track.kind == KEPT or track.flow.target.protocol == UDP:
             own_caller(track.flow)
     families = len({family_for(track.flow.target.address) for track in tracks})
     for track in tracks:
