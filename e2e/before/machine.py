@@ -83,15 +83,16 @@ def _engine(engine: Engine | None) -> Row:
         refuse_to_install()
     except StopError as error:
         return failure("engine", error)
-    do = "nothing: a run installs the distribution's Docker if it is missing, and starts it"
-    return warns("engine", "none answers", do)
+    there = shutil.which("dockerd")
+    said = "Docker is installed and not started" if there else "neither Docker nor Podman is here"
+    do = "nothing: a run starts it" if there else "nothing: a run installs Docker, and starts it"
+    return warns("engine", said, do)
 
 
 def _kind(lane: Lane, engine: Engine | None) -> Iterator[Row]:
     program, said = find_kind()
     how = "builds it with Go" if shutil.which("go") else "downloads it"
-    none = f"none that is new enough is here{said}"
-    yield ok("kind", said) if program else warns("kind", none, f"nothing: a run {how}")
+    yield ok("kind", said) if program else warns("kind", said, f"nothing: a run {how}")
     if engine is None:
         return
     if local := find_local(lane.version, engine):
