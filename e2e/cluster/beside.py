@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from e2e import timing
 from e2e.cluster.caller import CallerVantage
 from e2e.cluster.node import KUBELET, Node, is_heard
 from e2e.errors import CannotRunError
@@ -15,13 +16,18 @@ THERE = "run this where the nodes' network is, or open a firewall for node ports
 
 @dataclass(frozen=True)
 class Beside(CallerVantage):
-    """A container's own address as the caller outside, by curl and socat.
+    """A container's own address as the caller outside, by curl and bash.
 
     It keeps no connection and no source port, and does not scan; see `own-sockets`.
     """
 
     name: str = "outside"
     source: str = ""
+
+    def udp_command(self, address: str, port: int) -> Sequence[str]:
+        """By bash, which can have no address of its choice, and does not wait after the answer."""
+        ask = f"exec 3<>/dev/udp/{address}/{port} && printf hostname >&3"
+        return "bash", "-c", f"{ask} && timeout {timing.ATTEMPT} dd bs=4096 count=1 <&3"
 
     def source_towards(self, address: str) -> str:
         """The address that the container calls another one from."""

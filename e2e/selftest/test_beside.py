@@ -1,9 +1,12 @@
 """Where callers outside stand: this process, or a container where it reaches no node."""
 
 import shutil
+import socket
+import time
 
 import pytest
 
+from e2e import timing
 from e2e.cluster import beside
 from e2e.cluster.beside import AUTO, BESIDE, HOST, Beside, demand_reach, why_beside
 from e2e.cluster.caller import Caller
@@ -12,6 +15,7 @@ from e2e.errors import CannotRunError
 from e2e.probe import ANSWERED, REFUSED, SILENT, Reply
 from e2e.selftest.servers import http_reply, says, serving
 from e2e.selftest.test_caller import Here
+from e2e.selftest.test_sampler import speaking_udp
 
 NODES = [Node("one", {"IPv4": "192.0.2.1", "IPv6": "2001:db8::1"}, True), Node("two", {}, False)]
 
@@ -34,6 +38,20 @@ def test_it_calls_from_the_container_s_own_address():
 
     assert outside.name == "outside"
     assert {address for address, _ in at.peers} == {outside.source_towards("127.0.0.1")}
+
+
+def test_it_asks_over_udp_and_does_not_wait_after_the_answer(monkeypatch):
+    """An answer, a refusal and a silence are told apart."""
+    outside = Beside(Caller(Here(), "c0ffee"))
+    with speaking_udp() as port:
+        began = time.monotonic()
+        assert outside.call_udp("127.0.0.1", port).outcome == ANSWERED
+        assert time.monotonic() - began < timing.ATTEMPT
+    assert outside.call_udp("127.0.0.1", port).outcome == REFUSED
+    monkeypatch.setattr(timing, "ATTEMPT", 0.3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        assert outside.call_udp("127.0.0.1", deaf.getsockname()[1]).outcome == SILENT
 
 
 @pytest.mark.parametrize(
