@@ -45,7 +45,7 @@ def run(**asked: Any) -> int:
     arguments = [
         str(CONTRACT),
         # The same where there is no checkout, and whatever is configured where this was started.
-        *("-c", str(CONTRACT / "pytest.ini"), f"--rootdir={ROOT}", "-p", "e2e.fixtures.every"),
+        *("-c", str(CONTRACT / "contract.ini"), f"--rootdir={ROOT}", "-p", "e2e.fixtures.every"),
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
