@@ -43,6 +43,7 @@ def test_a_wheel_has_every_file_that_is_no_python():
         if file.is_file()
         and file.suffix not in (".py", ".pyc")
         and "selftest" not in file.parts
+        and not any(part.startswith(".") for part in file.parts)
         and not any(file.match(pattern) for pattern in packed)
     ]
 
