@@ -42,8 +42,8 @@ def test_a_wheel_has_every_file_that_is_no_python():
         for file in (CHECKOUT / place).rglob("*")
         if file.is_file()
         and file.suffix not in (".py", ".pyc")
-        and "selftest" not in file.parts
-        and not any(part.startswith(".") for part in file.parts)
+        and "selftest" not in file.relative_to(CHECKOUT).parts
+        and not any(part.startswith(".") for part in file.relative_to(CHECKOUT).parts)
         and not any(file.match(pattern) for pattern in packed)
     ]
 
