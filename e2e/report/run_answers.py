@@ -81,7 +81,7 @@ def duration(seconds: float) -> str:
 def _why(result: Result) -> Iterable[str]:
     told: dict[str, int] = {}
     for clause in result.wrong:
-        for line in clause.why or (first_wrong(clause),):
+        for line in clause.why or (f"{clause.clause}: {first_wrong(clause)}",):
             said = line.removeprefix(WHY)
             told[said] = told.get(said, 0) + 1
     ranked = sorted(told.items(), key=lambda each: -each[1])

@@ -1,5 +1,6 @@
 """The report of a run: one page that needs no network."""
 
+from e2e.report.clauses import BESIDE
 from e2e.report.figures import by_reason, by_topic, times_of, truth_table
 from e2e.report.pages import render
 from e2e.report.past import Past
@@ -14,6 +15,7 @@ def run_page(result: Result, past: Past | None = None) -> str:
         result: the run.
         past: the last runs of its lane, this one among them.
     """
+    outside = result.environment.get("callers outside", "")
     return render(
         "run.html.j2",
         styles=("page.css", "run.css"),
@@ -31,4 +33,6 @@ def run_page(result: Result, past: Past | None = None) -> str:
         again=again,
         duration=duration,
         first_wrong=first_wrong,
+        # What is as usual is told below.
+        beside=outside if outside.startswith(BESIDE) else "",
     )
