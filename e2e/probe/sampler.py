@@ -40,6 +40,8 @@ NICE = -15
 # So many watches at once leave a machine that nodes share with them the time to serve them: one of
 # three nodes takes a third of a core here, and as much on the nodes.
 AT_ONCE = (os.cpu_count() or 1) + 1
+# A name that goes with the process that has it, and is no file.
+PLACE = "\0nodeport-e2e-watch-{}"
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def _take_place() -> socket.socket | None:
     for number in range(AT_ONCE):
         place = socket.socket(socket.AF_UNIX)
         try:
-            place.bind(f"\0nodeport-e2e-watch-{number}")
+            place.bind(PLACE.format(number))
         except OSError:
             place.close()
         else:

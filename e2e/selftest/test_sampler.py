@@ -1,7 +1,9 @@
 """The sampler: every attempt is kept, at the rate that is promised, and named for how it ended."""
 
 import socket
+import sys
 import threading
+import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from e2e.probe import (
     Target,
     Track,
     Watch,
+    sampler,
     watching,
 )
 from e2e.probe.pulse import Pulse, clock
@@ -331,6 +334,28 @@ def test_a_watch_leaves_no_socket_open():
         watch_until(3, [flow(udp, UDP), flow(new.port)], kept=[flow(kept.port)])
     # The servers' threads notice in their own time.
     wait_until(lambda: sockets() == before, what="sockets to be closed", within=LONG)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
+def test_who_finds_no_place_waits_for_one(monkeypatch):
+    """One more watch than may be at once begins when another one has ended."""
+    monkeypatch.setattr(sampler, "AT_ONCE", 1)
+    monkeypatch.setattr(sampler, "PLACE", f"\0{uuid.uuid4()}-{{}}")
+    ended = []
+
+    def watch_after() -> None:
+        watch_until(1, [flow(at.port)])
+        ended.append("second")
+
+    second = threading.Thread(target=watch_after)
+    with serving(answer) as at:
+        with watching([flow(at.port)]) as watch:
+            second.start()
+            watch.await_attempts(110)
+            ended.append("first")
+        second.join(LONG)
+
+    assert ended == ["first", "second"]
 
 
 def sockets() -> int:
