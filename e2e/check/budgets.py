@@ -54,6 +54,16 @@ class KeptFlows(Table):
     longest: Seconds
 
 
+class OfTheWatch(Table):
+    """How much a watch may have missed.
+
+    Attributes:
+        not_looked: seconds in which nobody asked, in all.
+    """
+
+    not_looked: Seconds
+
+
 class Behaviours(Table):
     """What may be otherwise afterwards.
 
@@ -73,6 +83,7 @@ class Budgets(Table):
 
     new: NewFlows
     kept: KeptFlows
+    watch: OfTheWatch
     behaviours: Behaviours
 
 
@@ -159,8 +170,8 @@ def read_budgets(file: Path | None = None) -> Budgets:
         raise UsageError(f"{name}: {in_one_line(error)}", f"it may have: {known}") from error
 
 
-def judge(outages: Iterable[Lost], budgets: Budgets) -> list[Budget]:
-    """Hold outages against each budget."""
+def judge(outages: Iterable[Lost], budgets: Budgets, *, not_looked: float = 0.0) -> list[Budget]:
+    """Hold outages, and the seconds in which nobody looked, against each budget."""
     every = list(outages)
     new = [each for each in every if not each.is_kept]
     kept = [each for each in every if each.is_kept]
@@ -205,6 +216,9 @@ def judge(outages: Iterable[Lost], budgets: Budgets) -> list[Budget]:
                 _where(stray, lambda each: each.lost),
             )
         )
+    limit = budgets.watch.not_looked
+    name = "seconds in which nobody looked"
+    found.append(Budget(name, f"{limit:g} s", f"{not_looked:.2f} s", not_looked <= limit))
     return found
 
 

@@ -16,12 +16,13 @@ def lost(way=NEW, *, lost=1, seconds=0.2, worked_on=False, went=False, node="wor
     return Lost(node, way, lost, seconds, worked_on, went, flow)
 
 
-def verdicts(*outages, budgets=None):
-    return [each.kept for each in judge(outages, budgets or read_budgets())]
+def verdicts(*outages, budgets=None, not_looked=0.0):
+    found = judge(outages, budgets or read_budgets(), not_looked=not_looked)
+    return [each.kept for each in found]
 
 
 def test_without_an_outage_every_budget_is_kept():
-    assert verdicts() == [True] * 5
+    assert verdicts() == [True] * 6
 
 
 def test_the_default_bears_what_a_careful_upgrade_does():
@@ -34,7 +35,7 @@ def test_the_default_bears_what_a_careful_upgrade_does():
         lost("UDP from new ports", went=True),
     )
 
-    assert verdicts(*outages) == [True] * 5
+    assert verdicts(*outages) == [True] * 6
 
 
 @pytest.mark.parametrize(
@@ -50,13 +51,18 @@ def test_the_default_bears_what_a_careful_upgrade_does():
     ],
 )
 def test_each_budget_can_be_exceeded_alone(outage, which):
-    assert verdicts(outage) == [number != which for number in range(5)]
+    assert verdicts(outage) == [number != which for number in range(6)]
+
+
+def test_who_did_not_look_has_not_seen_that_nothing_was_lost():
+    assert verdicts(not_looked=10.0) == [True] * 6
+    assert verdicts(not_looked=10.1) == [True] * 5 + [False]
 
 
 def test_many_single_datagrams_are_more_than_pods_that_go():
     datagrams = [lost("UDP from new ports", went=True)] * 11
 
-    assert verdicts(*datagrams) == [True, False, True, True, True]
+    assert verdicts(*datagrams) == [True, False, True, True, True, True]
 
 
 def test_a_budget_that_is_exceeded_says_where_and_the_worst_first():
@@ -85,7 +91,7 @@ def test_a_file_changes_what_it_says_and_leaves_the_rest(tmp_path):
         *(True, True),
         *(False, False),
     ]
-    assert verdicts(lost(lost=10), lost(KEPT), budgets=budgets) == [True] * 4
+    assert verdicts(lost(lost=10), lost(KEPT), budgets=budgets) == [True] * 5
 
 
 @pytest.mark.parametrize(

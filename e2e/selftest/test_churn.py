@@ -5,6 +5,7 @@ import pytest
 from e2e.check.table import NotSettledError
 from e2e.check.wrong import Wrong
 from e2e.cluster import workload as workloads
+from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.node import Node
 from e2e.cluster.workload import SPECS, place
 from e2e.errors import CannotRunError
@@ -152,6 +153,22 @@ def test_a_step_that_goes_wrong_is_noted_and_the_next_is_done(monkeypatch, churn
     assert ("why: a rule of before" in done[0].said) == (ended == "failed")
     assert "why:" not in done[1].said, "of each node it is found out once"
     assert (patience[1] < patience[0]) == (ended == "failed")
+
+
+def test_what_a_refused_service_would_have_undergone_is_told(monkeypatch, churn, asked):
+    """A step that cannot be done is left out with its reason, and does not vanish."""
+    usual = [step.name for step in churn.run()]
+    churn.done.clear()
+
+    def make_service(*_args, **_options):
+        raise ApiRefusedError("create", {"message": "not now", "code": 403})
+
+    monkeypatch.setattr(churning, "make_service", make_service)
+    churn._new_service()
+
+    new = usual[usual.index("a new Service") :][: len(churn.done)]
+    assert [step.name for step in churn.done] == new
+    assert [step.ended for step in churn.done] == ["broken"] + ["left out"] * 5
 
 
 def test_who_is_stopped_leaves_it_as_it_was(monkeypatch, churn):

@@ -106,26 +106,36 @@ class Churn:
     def _new_service(self) -> None:
         """Take a Service from its creation to its end, with the edits that move its rules."""
         name = f"new-{secrets.token_hex(3)}"
+        steps = (
+            "the policy of the new Service changed to Local",
+            "its policy changed back to Cluster",
+            "its node port given back, and another one picked",
+            "its selector changed to other pods",
+            "the new Service deleted",
+        )
+        to_local, to_cluster, other_number, other_pods, deleted = steps
         dual = len(self.nodes[0].addresses) > 1
         with self._step("a new Service"):
             service = make_service(self.workload, name, dual=dual, like=CLUSTER)
             self._assert(self._of(service))
         stored = self.site.api.find("Service", name, self.workload.namespace)
         if stored["kind"] != "Service":
+            said = "there is no new Service"
+            self.done += [ChurnStep(name=each, ended="left out", said=said) for each in steps]
             return
         service = Service(self.site.api, self.workload.evenly, stored)
-        with self._step("the policy of the new Service changed to Local"):
+        with self._step(to_local):
             service.change(externalTrafficPolicy="Local")
             self._assert(self._of(service))
-        with self._step("its policy changed back to Cluster"):
+        with self._step(to_cluster):
             service.change(externalTrafficPolicy="Cluster")
             self._assert(self._of(service))
-        with self._step("its node port given back, and another one picked"):
+        with self._step(other_number):
             self._take_another_number(service)
-        with self._step("its selector changed to other pods"):
+        with self._step(other_pods):
             self._select(service, self.workload.one_a_node)
             self._assert(self._of(service))
-        with self._step("the new Service deleted"):
+        with self._step(deleted):
             closed = self._of(service)
             service.remove()
             self._assert(self._nobody(closed) | self._of_one_that_stays())

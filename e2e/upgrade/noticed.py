@@ -56,7 +56,9 @@ def watched(record: Record, budgets: Budgets) -> Watched:
         flows=len(story.flows),
         outages=tuple(sorted((each for each, _ in outages), key=lambda each: each.began)),
         ended=tuple(sorted((each for each, _ in endings), key=lambda each: each.at)),
-        budgets=tuple(KeptBudget(**vars(each)) for each in judge(lost, budgets)),
+        budgets=tuple(
+            KeptBudget(**vars(each)) for each in judge(lost, budgets, not_looked=story.not_looked)
+        ),
         blind=story.not_looked,
         killed=story.was_killed,
         command=_command(story),
