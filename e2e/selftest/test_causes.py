@@ -113,8 +113,9 @@ def test_the_lease_of_the_scheduler_explains_nothing():
 
 def test_what_is_far_away_explains_nothing():
     """What happened long before, or after, is no reason."""
-    assert why(Told("endpoints", 90.0), Told("endpoints", 104.0)) == ""
-    assert why(Told("endpoints", 98.0, name="n/web", said="-echo-a-0 (2 ready)")) == (
+    web = f"{NAMESPACE}/web"
+    assert why(Told("endpoints", 90.0, name=web), Told("endpoints", 104.0, name=web)) == ""
+    assert why(Told("endpoints", 98.0, name=web, said="-echo-a-0 (2 ready)")) == (
         "endpoints-changed"
     )
 
@@ -130,14 +131,15 @@ def test_a_strange_answer_has_other_reasons():
 
 
 def test_pods_of_others_explain_nothing():
-    """A pod that is not watched may go."""
+    """A pod that is not watched may go, and endpoints of Services that are not."""
     assert why(Told("pod-terminating", 99.0, "worker-1", "elsewhere/echo-a-0")) == ""
+    assert why(Told("endpoints", 98.0, name="elsewhere/web", said="-a (0 ready)")) == ""
 
 
 def test_hostile_words_are_only_words():
     """What the cluster says is put into the sentence, and never read as one."""
     said = "{0.__class__} {node} %s"
-    event = Told("endpoints", name="n/{1}", said=said)
+    event = Told("endpoints", name=f"{NAMESPACE}/{{1}}", said=said)
 
     cause = cause_of(OUTAGE, [event], node="{0}", way="UDP", namespace=NAMESPACE)
 
