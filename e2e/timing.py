@@ -61,6 +61,8 @@ SAMPLER_START_WITHIN = ATTEMPT + 10.0
 CALLS_AT_ONCE = 5
 # A stream of 20 datagrams a second that brings none for so long has ended.
 STREAM_GOES_ON_WITHIN = 4.0
+# Others watch, some of them for a minute; who still has no place then watches beside them.
+PLACE_WITHIN = 180.0
 # Three nodes are asked 330 times a second, and nobody wants more than 10,000 attempts.
 ATTEMPTS_WITHIN = 60.0
 # A sampler that was kept from asking for longer than this saw too little to call it unbroken.

@@ -21,10 +21,7 @@ class Outside:
     name = "outside"
 
     def __init__(self, *, patience: float = timing.ATTEMPT) -> None:
-        """Wait at most `patience` seconds for a connection, and as long again for the reply.
-
-        Over UDP for twice as long.
-        """
+        """Wait at most `patience` seconds for a connection, and twice as long for the reply."""
         self.patience = patience
         self._stale: dict[tuple[str, int], Stale] = {}
 
@@ -48,7 +45,7 @@ class Outside:
                     response = session.get(
                         url(address, port) + path,
                         headers={"Connection": "close" if last else "keep-alive"},
-                        timeout=self.patience,
+                        timeout=(self.patience, 2 * self.patience),
                         allow_redirects=False,
                     )
                 except requests.RequestException as error:

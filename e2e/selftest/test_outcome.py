@@ -106,6 +106,20 @@ def test_an_attempt_ends_as_the_server_ends_it(case, ask):
     assert bool(reply.echo) == (outcome == ANSWERED)
 
 
+def test_an_open_connection_is_waited_for_as_long_again(ask):
+    """A server that needs longer than a connection may take to open has still answered."""
+
+    def behave(connection: socket.socket) -> None:
+        threading.Event().wait(1.25 * SOME)
+        says(http_reply("echo-a"))(connection)
+
+    with serving(behave) as at:
+        reply = ask(Outside(patience=SOME), at.address, at.port)
+
+    assert reply.echo == "echo-a"
+    assert reply.took > SOME
+
+
 def test_an_unreachable_address_is_no_route(ask):
     """An address to which the caller's own system opens no connection is NO_ROUTE."""
     multicast = "224.0.0.1"  # TCP never goes there, so no packet leaves this machine
