@@ -30,6 +30,7 @@ COMMANDS = {
     "clean": "e2e.commands.care:clean",
     "stop-engine": "e2e.commands.care:stop_the_engine",
     "document": "e2e.commands.documents:document",
+    "schemas": "e2e.commands.documents:print_schemas",
 }
 
 
@@ -50,10 +51,20 @@ class Group(click.Group):
         return command
 
 
+def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(import_module("e2e.report.outputs").version())
+        ctx.exit()
+
+
 @click.group(
     cls=Group,
     context_settings={"auto_envvar_prefix": "E2E", "help_option_names": ["-h", "--help"]},
 )
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version,
+    help="Say which harness this is, and end.",
+)  # fmt: skip
 def group() -> None:
     """Proves with real requests from outside that a cluster keeps the NodePort contract.
 

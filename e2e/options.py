@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from e2e.cluster.beside import AUTO, OUTSIDES
 from e2e.provider.lane import FAMILIES, PROVIDERS, PROXIES
 from e2e.provider.node_image import DEFAULT
 from e2e.report.clauses import names_beginning
@@ -38,6 +39,12 @@ def complete_clause(_: click.Context, __: click.Parameter, incomplete: str) -> l
 
 
 of_cluster = together(
+    option(
+        *("--outside", "OUTSIDE"),
+        default=AUTO,
+        type=click.Choice(OUTSIDES),
+        help="Callers outside are this process, or a container where it does not reach nodes.",
+    ),
     option("--kubeconfig", "KUBECONFIG", default=None, help="The existing cluster's file."),
     option("--kube-context", "KUBE_CONTEXT", default=None, help="Its context in that file."),
     option(

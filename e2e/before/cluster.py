@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from e2e.before.facts import of_cluster
-from e2e.before.rows import Row, fails, ok, warns
+from e2e.before.rows import FROM_BESIDE, Row, fails, failure, ok, warns
 from e2e.cluster.api import Api, ApiRefusedError, Object
+from e2e.cluster.beside import BESIDE, HOST, THERE, why_beside
 from e2e.cluster.implementation import UNKNOWN, Implementation, version_of
 from e2e.cluster.node import Node, family_of, is_heard, is_ready
+from e2e.errors import StopError
 from e2e.provider.node_image import AGNHOST, SUPPORTED
 
 REVIEW = "authorization.k8s.io/v1"
@@ -31,7 +33,7 @@ PERMISSIONS = {
 }
 
 
-def rows(api: Api, *, has_callers: bool, is_ours: bool) -> Iterator[Row]:
+def rows(api: Api, outside: str, *, has_callers: bool, is_ours: bool) -> Iterator[Row]:
     """Look at everything that a run needs of a cluster; stores nothing there."""
     version = api.version()
     newest, oldest = version_of(SUPPORTED[0]), version_of(SUPPORTED[-1])
@@ -58,7 +60,7 @@ def rows(api: Api, *, has_callers: bool, is_ours: bool) -> Iterator[Row]:
     )
     yield _images(items)
     yield _permissions(api)
-    yield _reach(facts.nodes)
+    yield _reach(facts.nodes, outside, has_callers=has_callers)
 
 
 def _nodes(items: Sequence[Object], version: str) -> Iterator[Row]:
@@ -134,13 +136,19 @@ def _may(api: Api, group: str, resource: str, verb: str) -> bool:
     return bool(answer.get("status", {}).get("allowed")) if "spec" in answer else False
 
 
-def _reach(nodes: Sequence[Node]) -> Row:
+def _reach(nodes: Sequence[Node], outside: str, *, has_callers: bool) -> Row:
+    if outside == BESIDE:
+        try:
+            return warns("reach", why_beside(outside, nodes, has_callers=has_callers), FROM_BESIDE)
+        except StopError as error:
+            return failure("reach", error)
     addresses = {address: node.name for node in nodes for address in node.addresses.values()}
     silent = [f"{name} ({at})" for at, name in addresses.items() if not is_heard(at)]
     if not silent:
         return ok("reach", f"{', '.join(addresses)} answer here")
     said = f"nothing is heard from {', '.join(silent)}"
     if len(silent) == len(addresses):
-        do = "run this where the nodes' network is, or open a firewall for node ports"
-        return fails("reach", said, do)
+        if has_callers and outside != HOST:
+            return warns("reach", said, FROM_BESIDE)
+        return fails("reach", said, THERE)
     return warns("reach", said, "look at those nodes, and at firewalls before them")

@@ -28,7 +28,10 @@ def examine(asked: Mapping[str, Any]) -> list[Row]:
     with tempfile.TemporaryDirectory() as secrets:
         if asked["provider"] == "existing":
             return list(_existing(asked, engine, Path(secrets)))
-        return [*machine.rows(lane, engine, out), *_kept(asked, lane, Path(secrets))]
+        return [
+            *machine.rows(lane, engine, out, asked["outside"]),
+            *_kept(asked, lane, Path(secrets)),
+        ]
 
 
 def _kept(asked: Mapping[str, Any], lane: Lane, secrets: Path) -> Iterator[Row]:
@@ -49,7 +52,7 @@ def _kept(asked: Mapping[str, Any], lane: Lane, secrets: Path) -> Iterator[Row]:
     try:
         api = Api(file, secrets=secrets)
         yield ok("cluster", f"{name} is there and answers")
-        for row in cluster.rows(api, has_callers=True, is_ours=True):
+        for row in cluster.rows(api, asked["outside"], has_callers=True, is_ours=True):
             unready = row.what == "nodes" and row.ends == FAILS
             yield warns(row.what, row.said, MENDED) if unready else row
     except StopError as error:
@@ -71,6 +74,6 @@ def _existing(asked: Mapping[str, Any], engine: Engine | None, secrets: Path) ->
         api = Api(file, context, secrets=secrets)
         yield ok("cluster", f"{api.server} answers")
         beside = engine is not None and existing.kind_cluster_at(api.server, engine) is not None
-        yield from cluster.rows(api, has_callers=beside, is_ours=False)
+        yield from cluster.rows(api, asked["outside"], has_callers=beside, is_ours=False)
     except StopError as error:
         yield failure("cluster", error)

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from e2e.before.rows import Row, fails, failure, ok, warns
+from e2e.before.rows import FROM_BESIDE, Row, fails, failure, ok, warns
+from e2e.cluster.beside import HOST
 from e2e.errors import CannotRunError, StopError
 from e2e.fixtures.settings import ROOM
 from e2e.provider.cache import cache_folder, ensure_room
@@ -56,7 +57,7 @@ CALLERS_PORTS = 10_000
 BUILT, PULLED = 12, 3
 
 
-def rows(lane: Lane, engine: Engine | None, out: Path) -> Iterator[Row]:
+def rows(lane: Lane, engine: Engine | None, out: Path, outside: str) -> Iterator[Row]:
     """Look at everything that a run of this lane needs here; changes nothing."""
     yield _engine(engine)
     yield from _kind(lane, engine)
@@ -72,7 +73,7 @@ def rows(lane: Lane, engine: Engine | None, out: Path) -> Iterator[Row]:
         yield warns("kernel", said, "nothing, if a cluster comes up: it cannot be seen from here")
     yield _host_ports(lane)
     if engine:
-        yield _network(engine)
+        yield _network(engine, outside)
 
 
 def _engine(engine: Engine | None) -> Row:
@@ -82,15 +83,16 @@ def _engine(engine: Engine | None) -> Row:
         refuse_to_install()
     except StopError as error:
         return failure("engine", error)
-    do = "nothing: a run installs the distribution's Docker if it is missing, and starts it"
-    return warns("engine", "none answers", do)
+    there = shutil.which("dockerd")
+    said = "Docker is installed and not started" if there else "neither Docker nor Podman is here"
+    do = "nothing: a run starts it" if there else "nothing: a run installs Docker, and starts it"
+    return warns("engine", said, do)
 
 
 def _kind(lane: Lane, engine: Engine | None) -> Iterator[Row]:
     program, said = find_kind()
     how = "builds it with Go" if shutil.which("go") else "downloads it"
-    none = f"none that is new enough is here{said}"
-    yield ok("kind", said) if program else warns("kind", none, f"nothing: a run {how}")
+    yield ok("kind", said) if program else warns("kind", said, f"nothing: a run {how}")
     if engine is None:
         return
     if local := find_local(lane.version, engine):
@@ -237,7 +239,7 @@ def _is_free(address: str, port: int) -> bool:
     return True
 
 
-def _network(engine: Engine) -> Row:
+def _network(engine: Engine, outside: str) -> Row:
     """Whether this machine is where the nodes' network is: it has the address of its gateway."""
     what = "nodes' network"
     system = str(_of_engine(engine).get("OperatingSystem", ""))
@@ -252,8 +254,10 @@ def _network(engine: Engine) -> Row:
         if gateways and name == NETWORK:
             break
     if "Docker Desktop" in system or platform.system() != "Linux":
-        do = "run this inside the virtual machine that the engine keeps, or on Linux"
-        return fails(what, f"it is inside of {system or 'a virtual machine'}, out of reach", do)
+        said = f"it is inside of {system or 'a virtual machine'}, out of reach"
+        if outside == HOST:
+            return fails(what, said, "leave E2E_OUTSIDE=host out, or run this on Linux")
+        return warns(what, said, FROM_BESIDE)
     do = "nothing, if a run goes on: it asks each node before the first clause"
     return warns(what, "this machine has no address in it that is known", do)
 

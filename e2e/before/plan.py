@@ -4,13 +4,14 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from e2e.before.facts import of_cluster, of_lane
 from e2e.cluster.api import Api, ApiRefusedError
+from e2e.cluster.beside import BESIDE, why_beside
 from e2e.cluster.capabilities import Facts, capabilities
 from e2e.cluster.node import describe
 from e2e.errors import CannotRunError, RefusedError
@@ -100,20 +101,24 @@ def _of_kind(asked: Mapping[str, Any], secrets: Path) -> Place:
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     name = asked["cluster_name"] or lane.cluster_name
     record = kind.Record.read(name)
+    # Whether this machine will reach the nodes of a lane shows when they are there.
+    wish = asked["outside"]
+    beside = why_beside(wish, (), has_callers=True) if wish == BESIDE else ""
+    facts = replace(of_lane(lane), why_beside=beside)
     if record is None:
-        return Place(f"lane: {lane}", f"the cluster {name} would be made", of_lane(lane))
+        return Place(f"lane: {lane}", f"the cluster {name} would be made", facts)
     record.demand_lane(name, str(lane))
     try:
         if not (record.complete and (file := record.kubeconfig())):
             raise CannotRunError(f"the cluster {name} is not complete")
         api = Api(file, secrets=secrets)
-        facts, notes = _read(api, has_callers=True, is_ours=True)
+        found, notes = _read(api, asked["outside"], has_callers=True, is_ours=True)
     except CannotRunError as error:
         # A run starts it again, or makes it anew.
         why = error.what.partition("\n")[0]
-        return Place(f"lane: {lane}", f"the cluster {name} would be mended: {why}", of_lane(lane))
-    found = f"the cluster {name} is there: {describe(api, facts.nodes)['cluster']}"
-    return Place(f"lane: {lane}", found, facts, tuple(notes))
+        return Place(f"lane: {lane}", f"the cluster {name} would be mended: {why}", facts)
+    says = f"the cluster {name} is there: {describe(api, found.nodes)['cluster']}"
+    return Place(f"lane: {lane}", says, found, tuple(notes))
 
 
 def _existing(asked: Mapping[str, Any], secrets: Path) -> Place:
@@ -128,16 +133,18 @@ def _existing(asked: Mapping[str, Any], secrets: Path) -> Place:
         refused = error
     api = Api(file, context, secrets=secrets)
     beside = engine is not None and existing.kind_cluster_at(api.server, engine) is not None
-    facts, notes = _read(api, has_callers=beside, is_ours=False)
+    facts, notes = _read(api, asked["outside"], has_callers=beside, is_ours=False)
     found = describe(api, facts.nodes)["cluster"]
     return Place(f"cluster: {context}", found, facts, tuple(notes), refused)
 
 
-def _read(api: Api, *, has_callers: bool, is_ours: bool) -> tuple[Facts, list[str]]:
+def _read(api: Api, outside: str, *, has_callers: bool, is_ours: bool) -> tuple[Facts, list[str]]:
     try:
-        return of_cluster(api, has_callers=has_callers, is_ours=is_ours)
+        facts, notes = of_cluster(api, has_callers=has_callers, is_ours=is_ours)
     except ApiRefusedError as error:
         raise CannotRunError(str(error), "see nodeport-e2e doctor") from error
+    why = why_beside(outside, facts.nodes, has_callers=has_callers)
+    return replace(facts, why_beside=why), notes
 
 
 def _planned(

@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass
 from e2e.errors import CannotRunError, StopError
 
 OK, WARNS, FAILS = "ok", "warns", "fails"
+# What to do where callers outside stand in a container.
+FROM_BESIDE = (
+    "nothing for a run: it calls from a container beside the nodes, and skips clauses that need "
+    "sockets of this machine; prepare, watch and verify need a machine that reaches nodes"
+)
 MARKS = {OK: "✓", WARNS: "-", FAILS: "x"}
 
 

@@ -34,7 +34,14 @@ ANSWER = "/usr/local/bin/answer"
 
 @dataclass(frozen=True)
 class CallerVantage:
-    """One address of the container as a caller."""
+    """One address of the container as a caller.
+
+    Attributes:
+        container: has the address.
+        name: what messages call it.
+        source: the address; nothing for whichever the container itself takes.
+        crowd: who is asked together with it.
+    """
 
     container: "Caller"
     name: str
@@ -66,19 +73,20 @@ class CallerVantage:
         return curl.close_reply(self.name, curl.read(self.name, self.container.execute(*argv)))
 
     def call_udp(self, address: str, port: int) -> Reply:
-        """Ask once over UDP, with socat, which says nothing of a refusal that it does not hear."""
-        host = f"[{address}]" if ":" in address else address
-        source = f"[{self.source}]" if ":" in address else self.source
-        kind = "UDP6" if ":" in address else "UDP4"
-        said, _, log = self.container.execute(
-            *("sh", "-c"),
-            f"printf hostname | timeout {2 * timing.ATTEMPT} socat -t {timing.ATTEMPT} - "
-            f"{kind}:{host}:{port},bind={source}",
-        ).partition(curl.LOG)
+        """Ask once over UDP."""
+        said, _, log = self.container.execute(*self.udp_command(address, port)).partition(curl.LOG)
         for words, outcome in curl.BY_WORDS.items():
             if words in log:
                 return Reply(outcome)
         return reply_from(said, 0.0) if said.strip() else Reply(SILENT)
+
+    def udp_command(self, address: str, port: int) -> Sequence[str]:
+        """By socat, which says nothing of a refusal that it does not hear, and always waits."""
+        host = f"[{address}]" if ":" in address else address
+        source = f"[{self.source}]" if ":" in address else self.source
+        kind = "UDP6" if ":" in address else "UDP4"
+        ask = f"timeout {2 * timing.ATTEMPT} socat -t {timing.ATTEMPT}"
+        return "sh", "-c", f"printf hostname | {ask} - {kind}:{host}:{port},bind={source}"
 
 
 @dataclass

@@ -23,6 +23,7 @@ class Facts:
         denies_external_ips: whether the API server takes no Service with externalIPs.
         has_callers: whether containers can be put beside the nodes.
         is_ours: whether a run made it, so that its nodes may be changed.
+        why_beside: why callers outside stand in a container; nothing if they are this process.
     """
 
     nodes: Sequence[Node]
@@ -31,6 +32,7 @@ class Facts:
     denies_external_ips: bool
     has_callers: bool
     is_ours: bool
+    why_beside: str = ""
 
 
 def capabilities(facts: Facts) -> dict[str, str]:
@@ -46,6 +48,9 @@ def capabilities(facts: Facts) -> dict[str, str]:
         "two-workers": "" if workers >= 2 else missing,
         "control-plane": "" if nodes[0].is_control_plane else "no node is a control plane",
         "outside-caller": "" if facts.has_callers else "no container can be put beside the nodes",
+        "own-sockets": f"callers outside stand in a container, as {facts.why_beside}"
+        if facts.why_beside
+        else "",
         "ipv4": "" if "IPv4" in nodes[0].addresses else "nodes have no IPv4 address",
         "dual-stack": "" if len(nodes[0].addresses) > 1 else "nodes have one IP family",
         "kube-proxy": "" if implementation.proxy != UNKNOWN else "its ConfigMap is not there",

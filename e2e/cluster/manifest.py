@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-FOLDER = Path(__file__).parents[2] / "manifests"
+FOLDER = Path(__file__).parents[1] / "manifests"
 
 
 @cache

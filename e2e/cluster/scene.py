@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.endpoints import SERVICE_LABEL
 from e2e.cluster.node import KUBELET, Node, is_ready
 from e2e.errors import ProbeBrokenError, StopError
-from e2e.probe import ANSWERED, NO_ROUTE, SILENT, TCP, UDP, Flow, Outside
+from e2e.probe import ANSWERED, NO_ROUTE, SILENT, TCP, UDP, Flow, Outside, Vantage
 
 HEALTH, METRICS = 10256, 10249
 LAST_SYNC = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
@@ -42,12 +42,14 @@ class Scene:
         nodes: all of them.
         shells: for each node that can be asked, by name.
         sees_rules: whether the shells can read the node's rules.
+        outside: asks again, where callers outside stand.
     """
 
     api: Api
     nodes: Sequence[Node]
     shells: Mapping[str, Shell]
     sees_rules: bool
+    outside: Vantage = field(default_factory=lambda: Outside(patience=STEP))
 
     def facts(self, flow: Flow) -> dict[str, Any]:
         """What was found; a step that could not be asked is left out."""
@@ -57,7 +59,7 @@ class Scene:
         found: dict[str, Any] = {"node": node.name}
         at_node = flow.target.address in node.addresses.values()
         if at_node:
-            ended = Outside(patience=STEP).call(flow.target.address, KUBELET).outcome
+            ended = self.outside.call(flow.target.address, KUBELET).outcome
             found["reachable"] = ended not in (SILENT, NO_ROUTE)
         try:
             service = self._service(flow, is_node_port=at_node)
@@ -172,14 +174,13 @@ class Scene:
             )
             if address:
                 found["elsewhere"] = self._answers(address, flow)
-        if isinstance(flow.caller, Outside):
+        if flow.caller.name == self.outside.name:
             found["again"] = self._answers(flow.target.address, flow)
         return found
 
     def _answers(self, address: str, flow: Flow) -> bool:
-        """Whether the flow's port answers this process at an address."""
-        caller = Outside(patience=STEP)
-        call = caller.call_udp if flow.target.protocol == UDP else caller.call
+        """Whether the flow's port answers the caller outside at an address."""
+        call = self.outside.call_udp if flow.target.protocol == UDP else self.outside.call
         return call(address, flow.target.port).outcome == ANSWERED
 
     def _call(

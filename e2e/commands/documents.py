@@ -1,4 +1,4 @@
-"""The command `nodeport-e2e document`: what is written from the code."""
+"""The commands `nodeport-e2e document` and `schemas`: what is written from the code."""
 
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from e2e.report import contract_document
 )
 def document(check: bool, seen: tuple[Path, ...]) -> None:
     """Write docs/contract.md from the clauses, and docs/schemas from what files hold."""
+    if not contract_document.DOCS.exists():
+        raise UsageError("there is no docs/ beside this installation", "run this in a checkout")
     for junit in seen:
         click.echo(f"kept what held on {contract_document.record(junit)}")
     made = {contract_document.DOCUMENT: contract_document.text()}
@@ -28,3 +30,10 @@ def document(check: bool, seen: tuple[Path, ...]) -> None:
             raise UsageError(f"{file.name} is stale", "make docs")
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
+
+
+@click.command(name="schemas")
+@click.argument("name", required=False, type=click.Choice(list(schemas.FILES)))
+def print_schemas(name: str | None) -> None:
+    """Print the JSON Schema of a file that programs may read; the names, where none is given."""
+    click.echo(schemas.text(schemas.FILES[name]) if name else "\n".join(schemas.FILES), nl=not name)

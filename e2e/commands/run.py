@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from e2e.fixtures.settings import ROOM
 from e2e.options import PROCESSES, of_choice, of_cluster, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
+from e2e.provider.command import ROOT, own_program
 from e2e.provider.engine import ensure_engine, find_engine
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
@@ -44,9 +44,12 @@ def run(**asked: Any) -> int:
     choose(asked["only"], asked["families"], ours=asked["provider"] == "kind")
     arguments = [
         str(CONTRACT),
+        # The same where there is no checkout, and whatever is configured where this was started.
+        *("-c", str(CONTRACT / "contract.ini"), f"--rootdir={ROOT}", "-p", "e2e.fixtures.every"),
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
+        f"--outside={asked['outside']}",
         *(f"--{name}={asked[name]}" for name in ("families", "only") if asked[name]),
         *([f"--numprocesses={asked['processes']}", "--dist=worksteal", "--max-worker-restart=0"]
           if asked["processes"] else []),
@@ -112,7 +115,7 @@ def _pytest(arguments: list[str], screen: Screen) -> int:
 def _run_pytest(arguments: list[str], output: IO[bytes] | None) -> int:
     # Should this process be killed, the kernel interrupts pytest, which then cleans up.
     tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
-    argv = [*tied, sys.executable, "-m", "pytest", *arguments]
+    argv = [*tied, *own_program("pytest"), *arguments]
     process: subprocess.Popen[bytes] | None = None
     asked = handed = 0
 

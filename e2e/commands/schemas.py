@@ -58,10 +58,11 @@ class _AsWritten(GenerateJsonSchema):
 
 def documents() -> dict[str, str]:
     """The text of each schema, by the name of its file."""
-    return {f"{name}.schema.json": _text(of) for name, of in FILES.items()}
+    return {f"{name}.schema.json": text(of) for name, of in FILES.items()}
 
 
-def _text(of: Any) -> str:
+def text(of: Any) -> str:
+    """The schema of what such a file holds, as JSON."""
     adapter: TypeAdapter[Any] = TypeAdapter(of)
     schema = adapter.json_schema(mode="serialization", schema_generator=_AsWritten)
     if "description" not in schema:

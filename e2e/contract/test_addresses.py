@@ -12,7 +12,7 @@ KUBELET_HEALTH = 10248
 # Alone with the cluster, as others change Services meanwhile, which would let it answer too.
 @pytest.mark.clause("addresses.second-one", covers=["ADR-01", "ADR-05"])
 @pytest.mark.family("extended", "disruptive")
-@pytest.mark.needs("default-addresses", "outside-caller", "own-cluster")
+@pytest.mark.needs("default-addresses", "outside-caller", "own-cluster", "own-sockets")
 def test_a_second_address_answers_where_the_mode_covers_it(
     standing, expose, give_address, documentation_addresses, nodes, outside, caller, chosen
 ):

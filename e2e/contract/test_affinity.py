@@ -121,6 +121,7 @@ def test_affinity_holds_under_local(standing, expose, workers, clients):
 
 
 @pytest.mark.clause("affinity.udp", covers=["AFF-13"])
+@pytest.mark.needs("own-sockets")
 def test_affinity_holds_for_udp(standing, expose, nodes, outside):
     """With ClientIP all datagrams of a client go to one pod, from one source port and from many.
 

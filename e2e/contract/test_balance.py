@@ -50,6 +50,7 @@ def test_every_pod_gets_its_share_from_every_node(standing, expose, nodes, outsi
 
 
 @pytest.mark.clause("balance.per-connection", covers=["LB-06"])
+@pytest.mark.needs("own-sockets")
 def test_requests_of_one_connection_stay_on_one_pod(standing, expose, nodes, outside):
     """The pod is picked once a connection: all requests over one go to one pod.
 

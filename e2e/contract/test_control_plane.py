@@ -30,6 +30,7 @@ def both_on(number):
 
 
 @pytest.mark.clause("control-plane.away", covers=["KP-07"])
+@pytest.mark.needs("own-sockets")
 def test_what_is_served_goes_on_without_an_api_server(
     place_echoes, expose, api_servers, close_gates, workers, nodes, outside
 ):
@@ -55,6 +56,7 @@ def test_what_is_served_goes_on_without_an_api_server(
 
 
 @pytest.mark.clause("control-plane.restart", covers=["ALC-19", "ALC-15", "KP-07"])
+@pytest.mark.needs("own-sockets")
 def test_node_ports_survive_a_restart_of_the_api_server(
     standing, expose, submit, stored, warnings_about, api_servers, ports, nodes, outside, home
 ):
@@ -83,6 +85,7 @@ def test_node_ports_survive_a_restart_of_the_api_server(
 
 @pytest.mark.clause("control-plane.smaller-range", covers=["ALC-14", "ALC-19"])
 @pytest.mark.family("slow")
+@pytest.mark.needs("own-sockets")
 def test_existing_services_survive_a_smaller_range(
     standing, expose, submit, change, warnings_about, api_servers, ports, nodes, outside
 ):

@@ -26,7 +26,7 @@ CLIENTS = 10
 
 @pytest.mark.clause("disturbed.restart-unnoticed", covers=["KP-02", "L4-08"])
 @pytest.mark.family("disruptive")
-@pytest.mark.needs("kube-proxy", "own-cluster")
+@pytest.mark.needs("kube-proxy", "own-cluster", "own-sockets")
 def test_nobody_notices_a_restart_of_kube_proxy(standing, expose, kube_proxy, nodes, outside):
     """While kube-proxy is started anew on every node, what was served goes on unharmed.
 
@@ -165,7 +165,7 @@ def test_a_deleted_table_returns_with_a_change(standing, expose, kube_proxy, nod
 
 @pytest.mark.clause("disturbed.other-mode", covers=["KP-04"])
 @pytest.mark.family("disruptive", "slow")
-@pytest.mark.needs("kube-proxy", "own-cluster", "two-workers", "control-plane")
+@pytest.mark.needs("kube-proxy", "own-cluster", "two-workers", "control-plane", "own-sockets")
 def test_another_mode_leaves_nothing_of_the_first(
     standing, expose, kube_proxy, implementation, nodes, outside
 ):
@@ -193,6 +193,7 @@ def test_another_mode_leaves_nothing_of_the_first(
 
 
 @pytest.mark.clause("disturbed.udp-and-changes-elsewhere", covers=["L4-08"])
+@pytest.mark.needs("own-sockets")
 def test_changes_elsewhere_do_not_disturb_udp(standing, expose, nodes, outside):
     """A UDP flow loses no datagram while other UDP Services come, change and go."""
     service = expose(standing, ports=BOTH[1:])

@@ -14,6 +14,7 @@ from e2e.probe import CLOSED, UNSERVED, watching
 
 
 @pytest.mark.clause("edits.ports-come-and-go", covers=["LIF-09", "EPS-10"])
+@pytest.mark.needs("own-sockets")
 def test_adding_and_removing_a_port_disturbs_no_other(standing, expose, ports, nodes, outside):
     """Adding a port to a Service and removing it again disturbs no other port of it.
 
@@ -39,6 +40,7 @@ def test_adding_and_removing_a_port_disturbs_no_other(standing, expose, ports, n
 
 
 @pytest.mark.clause("edits.another-node-port", covers=["LIF-07"])
+@pytest.mark.needs("own-sockets")
 def test_a_node_port_is_edited(standing, expose, ports, nodes, outside):
     """When a node port is edited, the new number serves on every node and the old one closes.
 
@@ -61,6 +63,7 @@ def test_a_node_port_is_edited(standing, expose, ports, nodes, outside):
 
 
 @pytest.mark.clause("edits.another-port", covers=["LIF-08"])
+@pytest.mark.needs("own-sockets")
 def test_a_port_is_edited(standing, expose, nodes, outside, in_pods):
     """When `port` is edited the node port stays, and no caller of it notices.
 
@@ -83,6 +86,7 @@ def test_a_port_is_edited(standing, expose, nodes, outside, in_pods):
 
 
 @pytest.mark.clause("edits.another-target-port", covers=["LIF-08"])
+@pytest.mark.needs("own-sockets")
 def test_a_target_port_is_edited(place_echo, expose, workers, nodes, outside):
     """When `targetPort` is edited the node port leads to the new port of the pods, without a gap.
 
@@ -104,6 +108,7 @@ def test_a_target_port_is_edited(place_echo, expose, workers, nodes, outside):
 
 
 @pytest.mark.clause("edits.renamed-port", covers=["LIF-10"])
+@pytest.mark.needs("own-sockets")
 def test_a_port_is_renamed(standing, expose, later, ports, nodes, outside):
     """A port that is renamed with its number keeps its node port, without it gets a new one.
 

@@ -26,6 +26,7 @@ GOING = {"ready": False, "serving": False, "terminating": True}
 
 
 @pytest.mark.clause("endpoints.only-while-ready", covers=["EPS-02", "EPS-16"])
+@pytest.mark.needs("own-sockets")
 def test_a_pod_is_used_only_while_ready(place_echo, expose, workers, nodes, outside):
     """A pod enters when it gets ready and leaves when it is not, and no connection fails.
 
@@ -71,7 +72,7 @@ def test_a_port_without_anybody_is_refused_alone(standing, expose, nodes, outsid
 
 
 @pytest.mark.clause("endpoints.scaled-to-zero", covers=["EPS-04", "L4-05"])
-@pytest.mark.needs("outside-caller")
+@pytest.mark.needs("outside-caller", "own-sockets")
 def test_scaled_to_zero_refuses(place_scaled, standing, expose, nodes, outside, own_callers):
     """Scaled to zero, a node port refuses TCP and UDP on every node; scaled up again, it serves.
 
@@ -119,6 +120,7 @@ def test_unready_pods_can_be_published(place_echoes, expose, workers, nodes, out
 
 
 @pytest.mark.clause("endpoints.terminating", covers=["EPS-06", "EPS-07", "EPS-10"])
+@pytest.mark.needs("own-sockets")
 def test_terminating_pods_are_the_last_resort(place_echo, expose, workers, nodes, outside, in_pods):
     """A terminating pod gets nothing new while another is ready, and is used when none is.
 
@@ -140,7 +142,7 @@ def test_terminating_pods_are_the_last_resort(place_echo, expose, workers, nodes
 
 
 @pytest.mark.clause("endpoints.terminating-local", covers=["EPS-08"])
-@pytest.mark.needs("two-workers")
+@pytest.mark.needs("two-workers", "own-sockets")
 def test_local_uses_its_own_terminating_pods(place_echo, expose, workers, nodes, outside, chosen):
     """With Local, a node whose only pod terminates goes on using it, whatever other nodes have.
 
@@ -165,6 +167,7 @@ def test_local_uses_its_own_terminating_pods(place_echo, expose, workers, nodes,
 
 
 @pytest.mark.clause("endpoints.kept-connections", covers=["EPS-10"])
+@pytest.mark.needs("own-sockets")
 def test_kept_connections_survive_changes(standing, expose, nodes, outside, later):
     """A connection that is open stays with its pod, whatever is changed about the Service.
 
@@ -194,6 +197,7 @@ def test_kept_connections_survive_changes(standing, expose, nodes, outside, late
 
 
 @pytest.mark.clause("endpoints.killed", covers=["EPS-11", "L4-03"])
+@pytest.mark.needs("own-sockets")
 def test_a_killed_pod_is_avoided(place_echo, expose, workers, nodes, outside):
     """A pod that is killed by force cuts its connections; new ones and UDP flows come to avoid it.
 
@@ -219,6 +223,7 @@ def test_a_killed_pod_is_avoided(place_echo, expose, workers, nodes, outside):
 
 
 @pytest.mark.clause("endpoints.restarted-in-place", covers=["EPS-17"])
+@pytest.mark.needs("own-sockets")
 def test_a_pod_that_restarts_serves_again(place_echo, expose, workers, nodes, outside):
     """A pod whose container crashed serves again on every node once the next one is ready.
 

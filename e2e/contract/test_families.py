@@ -67,6 +67,7 @@ def test_the_family_that_a_service_lacks_is_refused(standing, expose, nodes, out
 
 
 @pytest.mark.clause("families.second-comes-and-goes", covers=["DS-04"])
+@pytest.mark.needs("own-sockets")
 def test_a_second_family_comes_and_goes_unnoticed(standing, expose, submit, nodes, outside):
     """A second family is added to a Service and taken away, and the first one notices nothing.
 

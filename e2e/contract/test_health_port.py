@@ -16,6 +16,7 @@ LINGER = 60
 
 
 @pytest.mark.clause("health-port.counts-own-pods", covers=["ETP-10"])
+@pytest.mark.needs("own-sockets")
 def test_each_node_tells_how_many_pods_it_has(standing, expose, nodes):
     """Each node says 200 and how many pods it has, or 503 if it has none.
 
@@ -29,6 +30,7 @@ def test_each_node_tells_how_many_pods_it_has(standing, expose, nodes):
 
 
 @pytest.mark.clause("health-port.ending-pods-do-not-count", covers=["ETP-11"])
+@pytest.mark.needs("own-sockets")
 def test_a_pod_that_ends_does_not_count(place_echo, expose, workers, nodes, outside):
     """A node whose last pod is told to end says 503, and its node port still leads to that pod."""
     home = (workers or nodes)[0]
@@ -44,6 +46,7 @@ def test_a_pod_that_ends_does_not_count(place_echo, expose, workers, nodes, outs
 
 
 @pytest.mark.clause("health-port.closes", covers=["ETP-11"])
+@pytest.mark.needs("own-sockets")
 def test_it_closes_with_the_policy_and_the_service(standing, expose, nodes, outside):
     """It closes on every node when the policy becomes Cluster and when the Service is deleted.
 

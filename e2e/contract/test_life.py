@@ -30,6 +30,7 @@ def lent(ports):
 
 
 @pytest.mark.clause("life.deleted-alone", covers=["LIF-11", "LIF-15"])
+@pytest.mark.needs("own-sockets")
 def test_a_deleted_service_is_gone_and_no_other(
     standing, expose, ports, nodes, outside, in_pods, in_hosts
 ):
@@ -70,6 +71,7 @@ def test_a_deleted_service_is_refused(standing, expose, ports, nodes, outside, c
 
 
 @pytest.mark.clause("life.made-again", covers=["LIF-12", "ALC-08"])
+@pytest.mark.needs("own-sockets")
 def test_a_service_made_again_has_new_pods_only(standing, expose, ports, nodes, outside):
     """A Service that is made again with its name and node port and another selector serves these.
 

@@ -29,6 +29,7 @@ UNREACHABLE = frozenset({SILENT, NO_ROUTE})
 
 
 @pytest.mark.clause("node-failure.comes-back", covers=["KP-11"])
+@pytest.mark.needs("own-sockets")
 def test_a_node_that_starts_again_serves_all_node_ports(
     standing, expose, power, workers, nodes, outside
 ):
@@ -54,6 +55,7 @@ def test_a_node_that_starts_again_serves_all_node_ports(
 
 
 @pytest.mark.clause("node-failure.stands-still", covers=["EPS-12"])
+@pytest.mark.needs("own-sockets")
 def test_pods_of_a_lost_node_are_left_out(standing, expose, power, workers, nodes, outside):
     """When a node stands still, its pods are left out after a grace time, and the rest serve fully.
 

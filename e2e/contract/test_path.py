@@ -85,7 +85,7 @@ def test_a_host_port_of_another_protocol_is_independent(
 
 @pytest.mark.clause("path.strays-of-pods", covers=["DP-14"])
 @pytest.mark.family("extended")
-@pytest.mark.needs("two-workers", "kube-proxy", "own-cluster")
+@pytest.mark.needs("two-workers", "kube-proxy", "own-cluster", "own-sockets")
 @pytest.mark.usefixtures("guarded_tracking")
 def test_a_connection_survives_stray_packets_of_its_pod(
     place_echo, expose, let_stray, workers, nodes, outside
@@ -146,6 +146,7 @@ def test_stray_packets_of_a_caller_reset_its_connection(
 
 @pytest.mark.clause("path.many-short-connections", covers=["DP-15", "DP-16", "DP-17"])
 @pytest.mark.family("slow")
+@pytest.mark.needs("own-sockets")
 def test_many_short_connections_lose_none(standing, expose, nodes, outside):
     """Of 20,000 short connections from one address to one pod none fails and none waits.
 

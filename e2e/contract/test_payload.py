@@ -11,7 +11,7 @@ DATAGRAMS = (1400, 2000, 8000)
 
 
 @pytest.mark.clause("payload.both-ways", covers=["DP-13"])
-@pytest.mark.needs("two-workers")
+@pytest.mark.needs("two-workers", "own-sockets")
 def test_large_payloads_pass_unharmed(standing, expose, nodes, outside):
     """A megabyte passes unharmed to a pod and back, through its own node and through any other.
 

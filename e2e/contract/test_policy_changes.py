@@ -13,7 +13,7 @@ LINGER = 10
 
 @pytest.mark.clause("policy.switched-in-use", covers=["ETP-07"])
 @pytest.mark.family("extended")
-@pytest.mark.needs("kube-proxy")
+@pytest.mark.needs("kube-proxy", "own-sockets")
 def test_switching_the_policy_disturbs_nobody(
     standing, expose, nodes, outside, own_addresses, chosen
 ):
@@ -64,6 +64,7 @@ def test_a_pod_moves_under_local(place_scaled, expose, workers, outside, chosen)
 
 
 @pytest.mark.clause("policy.local-rollout", covers=["ETP-09"])
+@pytest.mark.needs("own-sockets")
 def test_a_rollout_under_local_loses_nothing(place_scaled, expose, workers, outside):
     """With Local, a rollout of an app that ends gracefully loses no connection to its node.
 

@@ -14,6 +14,7 @@ LINGER = 12
 
 
 @pytest.mark.clause("rollout.graceful-loses-nothing", covers=["EPS-09"])
+@pytest.mark.needs("own-sockets")
 def test_a_rolling_update_loses_nothing(place_scaled, expose, nodes, outside):
     """A rolling update of an app that ends gracefully loses none of 5,000 requests from outside.
 
@@ -34,6 +35,7 @@ def test_a_rolling_update_loses_nothing(place_scaled, expose, nodes, outside):
 
 
 @pytest.mark.clause("rollout.rude-is-counted", covers=["EPS-09"])
+@pytest.mark.needs("own-sockets")
 def test_a_rude_rolling_update_settles(place_scaled, expose, nodes, outside):
     """A rolling update of an app that ends at once ends with the new pods serving on every node.
 

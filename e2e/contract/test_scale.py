@@ -20,6 +20,7 @@ CONNECTIONS = 3000
 
 @pytest.mark.clause("scale.five-hundred-services", covers=["SCL-01"])
 @pytest.mark.family("slow")
+@pytest.mark.needs("own-sockets")
 def test_five_hundred_services_are_all_served(
     standing, expose_many, remove_many, nodes, scan, owned
 ):
@@ -42,7 +43,7 @@ def test_five_hundred_services_are_all_served(
 
 @pytest.mark.clause("scale.whole-range", covers=["SCL-02"])
 @pytest.mark.family("disruptive")
-@pytest.mark.needs("small-range")
+@pytest.mark.needs("small-range", "own-sockets")
 def test_the_whole_range_is_filled_and_emptied(
     standing, expose_many, remove_many, nodes, ports, scan, owned
 ):

@@ -6,7 +6,7 @@ from e2e.check import answered_by, assert_all_owned, assert_settles
 
 
 @pytest.mark.clause("scan.only-what-is-allocated", covers=["SEC-01"])
-@pytest.mark.needs("own-cluster")
+@pytest.mark.needs("own-cluster", "own-sockets")
 def test_only_allocated_numbers_are_open(standing, expose, nodes, outside, ports, scan, owned):
     """Of the whole range only numbers that a Service has take TCP connections, on any node.
 

@@ -54,6 +54,7 @@ def test_relabelling_moves_a_pod_in_and_out(place_echo, expose, workers, nodes, 
 
 
 @pytest.mark.clause("selector.edited-selector-moves", covers=["LIF-13", "N-17"])
+@pytest.mark.needs("own-sockets")
 def test_an_edited_selector_moves_to_other_pods(standing, expose, nodes, outside):
     """A changed selector moves all traffic to the pods that match it now.
 

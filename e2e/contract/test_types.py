@@ -194,6 +194,7 @@ def test_between_cluster_ip_and_alias(standing, expose, in_pods, full_name, alia
 
 
 @pytest.mark.clause("types.node-port-and-load-balancer", covers=["LIF-06"])
+@pytest.mark.needs("own-sockets")
 def test_to_load_balancer_and_back(standing, expose, later, nodes, outside):
     """A NodePort Service that becomes LoadBalancer and NodePort again keeps its node port.
 

@@ -19,6 +19,7 @@ UNEVENNESS = 0.5
 
 
 @pytest.mark.clause("udp.every-node", covers=["L4-01", "DP-20"])
+@pytest.mark.needs("own-sockets")
 def test_udp_answers_on_every_node(standing, expose, nodes, outside):
     """A UDP node port answers on every node, from the address and port that were called.
 
@@ -34,6 +35,7 @@ def test_udp_answers_on_every_node(standing, expose, nodes, outside):
 
 
 @pytest.mark.clause("udp.source-port-decides", covers=["L4-10"])
+@pytest.mark.needs("own-sockets")
 def test_a_source_port_keeps_its_pod(standing, expose, nodes, outside):
     """Over UDP one source port stays on one pod, and new source ports get each pod equally often.
 
@@ -51,6 +53,7 @@ def test_a_source_port_keeps_its_pod(standing, expose, nodes, outside):
 
 
 @pytest.mark.clause("udp.independent-of-tcp", covers=["L4-13"])
+@pytest.mark.needs("own-sockets")
 def test_tcp_and_udp_share_a_number(standing, expose, nodes, outside):
     """TCP and UDP on one node port number are independent: each goes and leaves the other alone.
 

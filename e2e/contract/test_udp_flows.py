@@ -16,6 +16,7 @@ NOBODY = {"seat": "none"}
 
 
 @pytest.mark.clause("udp-flows.begun-before", covers=["L4-02"])
+@pytest.mark.needs("own-sockets")
 def test_a_flow_from_before_any_pod_is_served(standing, expose, nodes, outside):
     """A flow that began before any pod was there is served once one is; the time is recorded."""
     service = expose(standing, ports=[DNS], selector=standing.labels | NOBODY)
@@ -28,6 +29,7 @@ def test_a_flow_from_before_any_pod_is_served(standing, expose, nodes, outside):
 
 
 @pytest.mark.clause("udp-flows.target-port", covers=["L4-04"])
+@pytest.mark.needs("own-sockets")
 def test_a_flow_follows_the_target_port(standing, expose, nodes, outside):
     """A changed target port moves the flows that exist, to one where nobody listens and back."""
     service = expose(standing, ports=[DNS])
@@ -44,7 +46,7 @@ def test_a_flow_follows_the_target_port(standing, expose, nodes, outside):
 
 @pytest.mark.clause("udp-flows.last-pod-kept", covers=["L4-05"])
 @pytest.mark.family("extended")
-@pytest.mark.needs("kube-proxy")
+@pytest.mark.needs("kube-proxy", "own-sockets")
 @pytest.mark.known_bug("https://github.com/kubernetes/kubernetes/issues/139628")
 def test_a_flow_stays_with_the_last_pod(standing, expose, nodes, outside):
     """A flow under way goes on to a pod that left its Service, if that has no other pod.
@@ -63,7 +65,7 @@ def test_a_flow_stays_with_the_last_pod(standing, expose, nodes, outside):
 
 
 @pytest.mark.clause("udp-flows.local", covers=["L4-06"])
-@pytest.mark.needs("two-workers")
+@pytest.mark.needs("two-workers", "own-sockets")
 def test_a_flow_follows_under_local(standing, expose, nodes, outside):
     """With Local, a flow is served whenever its node has a pod, and so again after it had none.
 
@@ -85,6 +87,7 @@ def test_a_flow_follows_under_local(standing, expose, nodes, outside):
 
 
 @pytest.mark.clause("udp-flows.port-taken-over", covers=["L4-07"])
+@pytest.mark.needs("own-sockets")
 def test_a_flow_follows_the_node_port(standing, expose, ports, nodes, outside):
     """A flow goes to the new pods when its Service is deleted and another takes the node port."""
     old, new = standing.seat(0), standing.seat(1)

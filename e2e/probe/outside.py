@@ -9,6 +9,7 @@ from e2e import timing
 from e2e.errors import ProbeBrokenError
 from e2e.probe.asking import Stale
 from e2e.probe.connections import NewConnections
+from e2e.probe.flow import Flow
 from e2e.probe.outcome import FOREIGN, outcome_of
 from e2e.probe.pulse import Pulse
 from e2e.probe.reply import NO_ANSWERS_IN_A_ROW, Reply, is_enough, reply_from
@@ -105,6 +106,17 @@ class Outside:
                     break
                 pulse.hear()
         return drawing.replies()
+
+
+def own_caller(flow: Flow) -> Outside:
+    """The caller of a flow that has to be this process, as it wants a socket to itself.
+
+    Raises:
+        TypeError: it is another one, and its clause does not say that it needs own-sockets.
+    """
+    if not isinstance(flow.caller, Outside):
+        raise TypeError(f"{flow}: only the caller outside that is this process can do this")
+    return flow.caller
 
 
 class _Drawing:

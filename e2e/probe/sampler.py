@@ -17,7 +17,7 @@ from e2e.probe.connections import GIVEN_UP, NewConnections, OneConnection
 from e2e.probe.datagrams import OneSourcePort
 from e2e.probe.flow import UDP, Flow
 from e2e.probe.outcome import CUT_OFF
-from e2e.probe.outside import Outside
+from e2e.probe.outside import Outside, own_caller
 from e2e.probe.pulse import Beaten, Pulse, allow_many_sockets, clock
 from e2e.probe.reply import Reply
 from e2e.probe.wire import family_for
@@ -137,8 +137,14 @@ def watching(flows: Iterable[Flow], *, kept: Iterable[Flow] = ()) -> Iterator[Wa
 
     Raises:
         ProbeBrokenError: an attempt itself went wrong, so it says nothing about the cluster.
+        TypeError: a caller that is not this process has to keep a connection or a source port, or
+            stands outside, from where the rate is promised.
     """
     tracks = [Track(flow, _kind(flow)) for flow in flows] + [Track(flow, KEPT) for flow in kept]
+    for track in tracks:
+        is_outside = track.flow.caller.name == Outside.name
+        if is_outside or track.kind == KEPT or track.flow.target.protocol == UDP:
+            own_caller(track.flow)
     families = len({family_for(track.flow.target.address) for track in tracks})
     for track in tracks:
         wanted = RATES.get(track.kind, 0.0) / (families if track.kind == NEW else 1)

@@ -11,7 +11,7 @@ import requests
 
 from e2e.probe.flow import UDP, Flow
 from e2e.probe.outcome import ANSWERED, FOREIGN, outcome_of
-from e2e.probe.outside import Outside
+from e2e.probe.outside import Outside, own_caller
 from e2e.probe.reply import Reply, reply_from
 from e2e.probe.wire import (
     IDENTITY_PATH,
@@ -32,7 +32,9 @@ ANY_DATAGRAM = 65536
 
 def draw_kept(flows: Iterable[Flow], times: int) -> dict[Flow, list[Reply]]:
     """Ask `times` times over one connection of each flow, which ends with what is no answer."""
-    return _each(flows, lambda flow: [flow.checked(r) for r in _keep(_outside(flow), flow, times)])
+    return _each(
+        flows, lambda flow: [flow.checked(r) for r in _keep(own_caller(flow), flow, times)]
+    )
 
 
 def carry(flows: Iterable[Flow], sizes: Sequence[int]) -> dict[Flow, list[Reply]]:
@@ -48,12 +50,6 @@ def _each(flows: Iterable[Flow], ask: Callable[[Flow], list[Reply]]) -> dict[Flo
     every = list(flows)
     with ThreadPoolExecutor(max(len(every), 1)) as pool:
         return dict(zip(every, pool.map(ask, every), strict=True))
-
-
-def _outside(flow: Flow) -> Outside:
-    if not isinstance(flow.caller, Outside):
-        raise TypeError(f"{flow}: only the caller outside can do this")
-    return flow.caller
 
 
 def _keep(caller: Outside, flow: Flow, times: int) -> list[Reply]:
@@ -74,7 +70,7 @@ def _keep(caller: Outside, flow: Flow, times: int) -> list[Reply]:
 
 
 def _carry(flow: Flow, size: int) -> Reply:
-    caller, began = _outside(flow), time.monotonic()
+    caller, began = own_caller(flow), time.monotonic()
     exchange = _exchange_datagrams if flow.target.protocol == UDP else _exchange
     try:
         said, sent, received = exchange(caller, flow, size)

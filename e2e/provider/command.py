@@ -4,12 +4,25 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from e2e import timing
 from e2e.errors import CannotRunError
+
+# The folder that has this package. Where somebody works there may be another one called e2e.
+ROOT = Path(__file__).parents[2]
+START = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+
+def own_program(module: str) -> list[str]:
+    """The beginning of a command that runs a module, and finds this package wherever it starts."""
+    return [sys.executable, "-P", "-c", START, str(ROOT), module]
 
 
 class CommandFailedError(CannotRunError):

@@ -19,6 +19,8 @@ from e2e.provider.steps import Step, Steps
 from e2e.wait import WaitedInVainError, wait_until
 
 PACKAGES = ("docker.io", "iptables")
+# What tells docker which engine to ask.
+ELSEWHERE = ("DOCKER_HOST", "DOCKER_CONTEXT")
 RUNTIME = Path(__file__).parent / "files" / "runc-bounded.sh"
 
 
@@ -68,21 +70,28 @@ class Engine:
 
 def find_engine() -> Engine | None:
     """Find an engine that answers now; install and start nothing."""
+    return _ask_engines()[0]
+
+
+def _ask_engines() -> tuple[Engine | None, list[str]]:
+    """An engine that answers now, and what the programs said of those that do not."""
     asked = {
         "docker": ["docker", "version", "--format", "{{.Server.Version}}"],
         "podman": ["podman", "info", "--format", "{{.Version.Version}}"],
     }
     preferred = os.environ.get("KIND_EXPERIMENTAL_PROVIDER")
+    said: list[str] = []
     for command in sorted(asked, key=lambda name: name != preferred):
         if shutil.which(command) is None:
             continue
         try:
             version = run(asked[command], timeout=timing.ENGINE_ANSWER).strip()
-        except CommandFailedError:
+        except CommandFailedError as error:
+            said.append(f"{command}: {(error.said.strip() or error.what).splitlines()[-1]}")
             continue
         if version:
-            return Engine(command, version)
-    return None
+            return Engine(command, version), said
+    return None, said
 
 
 def ensure_engine(steps: Steps) -> Engine:
@@ -121,13 +130,24 @@ def refuse_to_install() -> None:
     Raises:
         CannotRunError: with the reason, and what to do instead.
     """
-    do = "start Docker or Podman, or run this as root on Debian or Ubuntu, where it is installed"
+    start = "start Docker or Podman"
+    for variable in ELSEWHERE:
+        if there := os.environ.get(variable):
+            # One that is started here would not be asked either.
+            do = f"start that engine, or unset {variable} to use one of this machine"
+            raise _none_works(f", and {variable} is {there}", do)
     if os.environ.get("E2E_INSTALL_ENGINE") == "0":
-        raise CannotRunError("no container engine works here, and E2E_INSTALL_ENGINE=0", do)
+        raise _none_works(", and E2E_INSTALL_ENGINE=0 lets a run install none", start)
     if not _is_debian_like():
-        raise CannotRunError("no container engine works here", do)
+        raise _none_works("", f"{start}; only on Debian and Ubuntu a run installs one itself")
     if os.geteuid() != 0:
-        raise CannotRunError("no container engine works here, and this is not root", do)
+        do = f"{start}, or let this user use it, such as by: sudo usermod -aG docker $USER"
+        raise _none_works(", and this is not root, who could install one", do)
+
+
+def _none_works(why: str, do: str) -> CannotRunError:
+    said = _ask_engines()[1] or ["neither docker nor podman is on the PATH"]
+    return CannotRunError("\n  ".join([f"no container engine works here{why}", *said]), do)
 
 
 def withheld_capabilities(status: Path = Path("/proc/self/status")) -> int:

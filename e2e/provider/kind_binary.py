@@ -42,12 +42,12 @@ def ensure_kind(steps: Steps) -> Path:
                 step.skip(f"kind {pinned} was made by another run in {kept.parent}")
                 return kept
             how = _make(kept, step)
-        step.done(f"{how} kind {pinned} in {kept.parent}{said}")
+        step.done(f"{how} kind {pinned} in {kept.parent}, as {said}")
         return kept
 
 
 def find_kind() -> tuple[Path | None, str]:
-    """A kind that is as new as the pinned one if it is here, with where; else what is older."""
+    """A kind that is as new as the pinned one if it is here, with where; else what is missing."""
     pinned, kept = read_pins().kind.version, _kept()
     found = shutil.which("kind")
     version = found and _version_of(Path(found))
@@ -56,7 +56,7 @@ def find_kind() -> tuple[Path | None, str]:
     older = f" (the one on the PATH is {version})" if version else ""
     if kept.exists():
         return kept, f"kind {pinned} is there already in {kept.parent}{older}"
-    return None, older
+    return None, f"no kind {pinned} or newer is here{older}"
 
 
 def _kept() -> Path:

@@ -10,7 +10,7 @@ import yaml
 from e2e.errors import UsageError
 from e2e.provider.node_image import DEFAULT
 
-SHAPES = Path(__file__).parents[2] / "manifests" / "kind"
+SHAPES = Path(__file__).parents[1] / "manifests" / "kind"
 PROXIES = ("iptables", "nftables")
 FAMILIES = ("ipv4", "ipv6", "dual")
 # Where a cluster comes from: kind makes one, or there is one.

@@ -9,7 +9,7 @@ from pathlib import Path
 from e2e.report.clauses import FAMILIES, Catalogue, Clause, catalogue, read_clauses
 
 DOCS = Path(__file__).parents[2] / "docs"
-DOCUMENT, LANES = DOCS / "contract.md", DOCS / "lanes.toml"
+DOCUMENT, LANES = DOCS / "contract.md", Path(__file__).with_name("lanes.toml")
 LANE = "lane: "
 HEAD = """\
 # The contract
@@ -107,7 +107,7 @@ def record(junit: Path) -> str:
 
 
 def seen() -> dict[str, list[str]]:
-    """Which clauses held, by lane, as docs/lanes.toml has it; nothing where that is not at hand."""
+    """Which clauses held, by lane, as lanes.toml has it; none where there is no such file."""
     return tomllib.loads(LANES.read_text()) if LANES.exists() else {}
 
 

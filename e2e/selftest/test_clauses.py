@@ -1,5 +1,7 @@
 """The rules that bind every clause, and the document that is made of them."""
 
+import ast
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -319,6 +321,26 @@ def test_a_clause_about_traffic_is_called_from_somewhere():
     nowhere = [clause.id for clause in read_clauses() if not clause.vantages]
 
     assert [i for i in nowhere if i.partition(".")[0] not in topics] == []
+
+
+def test_what_only_this_process_can_do_is_a_need():
+    """A clause that wants a socket to itself says so, and is skipped where callers have none."""
+    asking = re.compile(r"\bwatching\((?!inside)|\b(?:carry|draw_kept|health_ports|scan)\b")
+    sources = {file.name: ast.parse(file.read_text()) for file in CONTRACT.glob("test_*.py")}
+    tests = {
+        f"{name}::{node.name}": ast.unparse(node)
+        for name, tree in sources.items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    silent = [
+        clause.id
+        for clause in read_clauses()
+        if asking.search(tests[clause.where]) and "own-sockets" not in clause.needs
+    ]
+
+    assert silent == []
 
 
 def test_an_unknown_family_is_a_broken_rule(contract):

@@ -79,6 +79,20 @@ def test_nothing_is_installed_when_that_is_refused(
     assert "start Docker or Podman" in refused.value.do
 
 
+@pytest.mark.parametrize("variable", ["DOCKER_HOST", "DOCKER_CONTEXT"])
+def test_an_engine_that_is_named_and_silent_is_not_replaced(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """One that is started here would not be asked either; what docker says is told."""
+    put(programs, "docker", "#!/bin/sh\necho 'cannot connect to there' >&2\nexit 1\n")
+    monkeypatch.setenv(variable, "there")
+    with pytest.raises(
+        CannotRunError, match=f"{variable} is there\n  docker: cannot conn"
+    ) as refused:
+        engine.refuse_to_install()
+    assert f"unset {variable}" in refused.value.do
+
+
 def test_nothing_is_installed_on_other_systems(programs: Path) -> None:
     with pytest.raises(CannotRunError, match="no container engine works here"):
         engine.refuse_to_install()

@@ -47,7 +47,7 @@ def test_every_clause_is_explained_and_its_command_asks_it(clause):
 
 
 def test_lanes_on_which_it_held_are_named(monkeypatch):
-    """They are those of docs/lanes.toml, and where there is none that is said."""
+    """They are those of lanes.toml, and where there is none that is said."""
     monkeypatch.setattr("e2e.before.explain.seen", lambda: {"v1 here": ["reach.control-plane"]})
 
     assert "  held on   v1 here\n" in explain("reach.control-plane")

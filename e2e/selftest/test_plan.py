@@ -23,6 +23,7 @@ ASKED = dict.fromkeys(("cluster_name", "kubeconfig", "kube_context", "only", "fa
     "family": "ipv4",
     "shape": "two-workers",
     "provider": "kind",
+    "outside": "auto",
 }
 
 
@@ -89,7 +90,7 @@ def test_needs_are_judged_by_what_the_cluster_says(tmp_path):
     assert "v1.37.2, kube-proxy iptables, IPv4, control-plane, worker" in found.place.found
     have = {need: not reason for need, reason in capabilities(found.place.facts).items()}
     assert [need for need, there in have.items() if there] == [
-        *("small-range", "control-plane", "ipv4", "kube-proxy", "iptables"),
+        *("small-range", "control-plane", "own-sockets", "ipv4", "kube-proxy", "iptables"),
         *("external-ips-denied", "localhost-node-ports", "nodeport-addresses"),
     ]
     assert why(found, "allocation.exhausted") == ("asked", "")

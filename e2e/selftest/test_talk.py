@@ -10,7 +10,18 @@ from urllib.parse import parse_qs
 import pytest
 
 from e2e.cluster.stranger import Stranger
-from e2e.probe import ANSWERED, CUT_OFF, FOREIGN, Flow, Outside, Target, carry, draw_kept
+from e2e.probe import (
+    ANSWERED,
+    CUT_OFF,
+    FOREIGN,
+    UDP,
+    Flow,
+    Outside,
+    Target,
+    carry,
+    draw_kept,
+    watching,
+)
 from e2e.selftest.servers import says, says_and_stays, serving
 
 ECHO = Stranger("echo-0", 0)
@@ -141,6 +152,14 @@ def test_a_connection_that_is_closed_is_cut_off():
 
 
 def test_only_the_caller_outside_talks_so():
-    """Another vantage would be another caller."""
-    with pytest.raises(TypeError, match="only the caller outside"):
-        carry([Flow(ECHO, Target("here", "127.0.0.1", 9, ECHO))], [1])
+    """Another vantage would be another caller, and its clause has to say what it needs."""
+    flow = Flow(ECHO, Target("here", "127.0.0.1", 9, ECHO))
+    datagrams = Flow(ECHO, Target("here", "127.0.0.1", 9, ECHO, UDP))
+    for ask in (
+        lambda: carry([flow], [1]),
+        lambda: draw_kept([flow], 1),
+        lambda: watching([], kept=[flow]).__enter__(),
+        lambda: watching([datagrams]).__enter__(),
+    ):
+        with pytest.raises(TypeError, match="only the caller outside"):
+            ask()

@@ -4,7 +4,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from e2e.check.fingerprint import Behaviour, Fingerprint
 from e2e.cluster import inventory, workload
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
+from e2e.provider.command import own_program
 from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
 from e2e.report.history import HISTORY
@@ -75,7 +75,7 @@ def ask_contract(
     steps.say("the contract is asked of the cluster")
     code = run_to_its_end(
         [
-            *(sys.executable, "-m", "e2e.cli", "run", "--provider=existing", what),
+            *(*own_program("e2e.cli"), "run", "--provider=existing", what),
             *(f"--kubeconfig={site.kubeconfig}", f"--kube-context={site.context}"),
             *(f"--processes={processes}", f"--out={out}"),
         ],

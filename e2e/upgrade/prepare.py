@@ -6,6 +6,7 @@ from pathlib import Path
 
 from e2e.check.table import NotSettledError, assert_serves
 from e2e.cluster import namespace, workload
+from e2e.cluster.beside import demand_reach
 from e2e.cluster.namespace import RUN_LABEL
 from e2e.cluster.ports import PortBroker, find_range
 from e2e.errors import CannotRunError, UsageError
@@ -43,7 +44,7 @@ def prepare(
 
     Raises:
         UsageError: the folder has a plan already.
-        CannotRunError: what was placed is not served.
+        CannotRunError: what was placed is not served, or nodes are out of reach.
     """
     demand_no_plan(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +53,8 @@ def prepare(
         (folder / earlier).unlink(missing_ok=True)
     name = f"nodeport-e2e-{here.run}"
     nodes = here.nodes()
+    if here.engine:
+        demand_reach(nodes)
     try:
         with steps.step("workloads", "they are watched while the cluster is upgraded") as step:
             placed = _place(here, name)

@@ -1,6 +1,5 @@
 """The command `nodeport-e2e scenario`: a cluster, prepared, disturbed under the watch, verified."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from e2e.errors import CannotRunError, RefusedError, StopError
 from e2e.options import option
 from e2e.provider import kind, node_image
 from e2e.provider.cache import ensure_room
+from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.kind_binary import ensure_kind
@@ -123,7 +123,7 @@ class Scenario:
         """Let a watch of its own run the disturbance; gives the exit code of that."""
         found = [f"--{name.replace('_', '-')}={value}" for name, value in where.items()]
         wishes = self.wishes
-        command = [sys.executable, "-m", "e2e.cli"]
+        command = own_program("e2e.cli")
         how = [
             *(f"--{name}={value}" for name, value in (("to", wishes.to), ("node", wishes.node))),
             *(["--drain"] if wishes.drain else []),

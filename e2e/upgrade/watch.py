@@ -4,7 +4,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +13,11 @@ from math import inf
 from pathlib import Path
 from types import FrameType
 
-import e2e
 from e2e import timing
 from e2e.cluster.happenings import Happening, Happenings
 from e2e.errors import CannotRunError, UsageError
 from e2e.probe.pulse import clock
+from e2e.provider.command import own_program
 from e2e.upgrade.lines import End, EventLine, Stretch, write
 from e2e.upgrade.live import Screen, State
 from e2e.upgrade.plan import PLAN, Plan, WatchedFlow, load_plan
@@ -202,15 +201,12 @@ class Watcher:
             flows=flows,
         )
         self._number += 1
-        root = str(Path(e2e.__file__).parents[1])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "e2e.upgrade.recorder"],
+            own_program("e2e.upgrade.recorder"),
             stdin=subprocess.PIPE,
             # What is typed into the terminal is not for it; it ends when its input does.
             start_new_session=True,
             pass_fds=[self._locked or 0],
-            env={**os.environ, "PYTHONPATH": path},
         )
         assert process.stdin is not None
         with suppress(BrokenPipeError):
