@@ -20,6 +20,8 @@ export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
 export E2E_QUIET := $(or $(QUIET),$(E2E_QUIET))
 export E2E_FAMILIES := $(or $(FAMILIES),$(E2E_FAMILIES))
 export E2E_ONLY := $(or $(ONLY),$(E2E_ONLY))
+export E2E_FAULT := $(or $(FAULT),$(E2E_FAULT))
+export E2E_SHARD := $(or $(SHARD),$(E2E_SHARD))
 export E2E_DRAIN := $(or $(DRAIN),$(E2E_DRAIN))
 # By variable, not by option: no shell reads what a context is called.
 export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
@@ -72,6 +74,10 @@ migrate-proxy: environment ## give kube-proxy another mode under the watch, and 
 .PHONY: scenario
 scenario: environment ## do something else under the watch, and verify it: NAME=restart-node DRAIN=1
 	@$(RUN) scenario $(or $(NAME),--help) $(ARGS)
+
+.PHONY: faults
+faults: environment ## break a cluster in one way after another, and see which clauses notice: FAULT=name SHARD=1/4 PROXY= FAMILY=
+	@$(RUN) faults $(ARGS)
 
 .PHONY: node-image
 node-image: environment ## find or build the node image alone: K8S=v1.36.3

@@ -1,0 +1,157 @@
+"""Makes a fault, tells whether it is in force, and repairs it, also if this process is killed."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e import timing
+from e2e.cluster.api import Api
+from e2e.cluster.api_server import ApiServers
+from e2e.cluster.echo import Echo
+from e2e.cluster.kube_proxy import KubeProxy
+from e2e.cluster.node import Node
+from e2e.cluster.rewriting import rewriting
+from e2e.cluster.undo import Undo
+from e2e.errors import CannotRunError, StopError
+from e2e.fixtures.actors import placed_before
+from e2e.provider.command import CommandFailedError
+from e2e.report.faults import Fault, Way
+from e2e.wait import WaitedInVainError, wait_until
+
+
+class FaultNotMadeError(StopError):
+    """A fault was not in force, or could not be made, so that nothing is known of who notices."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Here:
+    """A cluster of ours that may be broken.
+
+    Attributes:
+        api: its API server.
+        nodes: all of them, control planes first.
+        undo: repairs what was broken.
+        shared: the folder of the run.
+    """
+
+    api: Api
+    nodes: tuple[Node, ...]
+    undo: Undo
+    shared: Path
+
+    @property
+    def standing(self) -> Echo:
+        """The echoes that all clauses call, at their present addresses.
+
+        Raises:
+            CannotRunError: no clause needed them so far.
+        """
+        echo = placed_before(self.api, self.shared, "standing")
+        if echo is None:
+            raise CannotRunError("the standing echoes were not placed", "see the baseline")
+        return echo
+
+    def of(self, where: str) -> list[Node]:
+        """The nodes on which a fault is made: in the cluster it is the first control plane."""
+        workers = [node for node in self.nodes if not node.is_control_plane]
+        if where == "every-node":
+            return list(self.nodes)
+        return [workers[-1] if where == "worker" else self.nodes[0]]
+
+    def on(self, node: Node, script: str) -> str:
+        """Run a script on a node, which finds there what `known` says.
+
+        Raises:
+            CommandFailedError: it ended with another code than 0.
+        """
+        return self.undo.engine.run("exec", node.name, "sh", "-ec", f"{self.known(node)}\n{script}")
+
+    def known(self, node: Node) -> str:
+        """What scripts find in their environment.
+
+        NODE and ADDRESS are the node's, OTHERS the addresses of all others, PODS those of the
+        standing echoes on it, ALL_PODS those of all of them.
+        """
+        others = [n.addresses[family] for n in self.nodes if n != node for family in n.addresses]
+        echo = self.standing
+        pods = {pod: list(of.values()) for pod, of in echo.addresses.items()}
+        mine = [a for pod, of in pods.items() if echo.pods[pod] == node.name for a in of]
+        values = {
+            "KUBECONFIG": "/etc/kubernetes/admin.conf",
+            "NODE": node.name,
+            "ADDRESS": next(iter(node.addresses.values())),
+            "OTHERS": " ".join(others),
+            "PODS": " ".join(mine),
+            "ALL_PODS": " ".join(address for of in pods.values() for address in of),
+        }
+        return "\n".join(f"export {name}={shlex.quote(text)}" for name, text in values.items())
+
+
+@contextmanager
+def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
+    """Let a fault be there while the context lasts.
+
+    Yields:
+        what demands that it is still in force, and that it has shown itself, if only that tells.
+
+    Raises:
+        FaultNotMadeError: it could not be made, or is not in force.
+    """
+    nodes, first = here.of(fault.where), here.nodes[0]
+    with ExitStack() as repaired:
+        counts: list[Callable[[], int]] = []
+        try:
+            for option, value in way.api_server.items():
+                servers = ApiServers([n for n in here.nodes if n.is_control_plane], here.undo)
+                repaired.enter_context(servers.told(option, value))
+            if way.settings:
+                proxy = KubeProxy(here.api, {}, here.undo)
+                repaired.enter_context(proxy.configured(way.settings, *nodes, told_on=first))
+            if way.rewrite:
+                counts += [
+                    repaired.enter_context(
+                        rewriting(way.rewrite, node, told_on=first, undo=here.undo)
+                    )
+                    for node in nodes
+                ]
+            for node in nodes if way.inject else []:
+                repair = f"{here.known(node)}\n{way.repair}"
+                undoing = here.undo.afterwards("exec", node.name, "sh", "-c", repair)
+                repaired.enter_context(undoing)
+                here.on(node, way.inject)
+            _await_in_force(way, here, nodes)
+        except (CommandFailedError, WaitedInVainError) as error:
+            raise FaultNotMadeError(f"it could not be made: {error}") from error
+
+        def demand() -> None:
+            if way.in_force and not all(_is_in_force(way, here, node) for node in nodes):
+                raise FaultNotMadeError("it was no longer in force after the clauses")
+            if unchanged := [
+                str(n) for n, count in zip(nodes, counts, strict=False) if not count()
+            ]:
+                raise FaultNotMadeError(
+                    f"kube-proxy wrote nothing that it changes on {', '.join(unchanged)}"
+                )
+
+        yield demand
+
+
+def _await_in_force(way: Way, here: Here, nodes: Sequence[Node]) -> None:
+    if way.in_force:
+        wait_until(
+            lambda: all(_is_in_force(way, here, node) for node in nodes),
+            what="its being in force",
+            within=timing.FAULT_IN_FORCE_WITHIN,
+        )
+
+
+def _is_in_force(way: Way, here: Here, node: Node) -> bool:
+    try:
+        here.on(node, way.in_force)
+    except CommandFailedError:
+        return False
+    return True
