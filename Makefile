@@ -95,8 +95,8 @@ test: environment-dev ## all that needs no cluster: lint, types, arrows, selftes
 	$(VENV)/bin/python -m pytest -n 4
 
 .PHONY: docs
-docs: environment ## write docs/contract.md and docs/schemas; SEEN=out/junit.xml keeps what held
-	@$(RUN) document $(addprefix --seen=,$(SEEN))
+docs: environment ## write what docs/ has from the code; SEEN=out/junit.xml keeps what held, FAULTS=out/faults.json what was noticed
+	@$(RUN) document $(addprefix --seen=,$(SEEN)) $(addprefix --faults=,$(FAULTS))
 
 .PHONY: clean
 clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name

@@ -1,7 +1,7 @@
 """Makes a fault, tells whether it is in force, and repairs it, also if this process is killed."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,13 @@ from e2e.cluster.node import Node
 from e2e.cluster.rewriting import rewriting
 from e2e.cluster.undo import Undo
 from e2e.errors import CannotRunError, StopError
+from e2e.faults import policies
 from e2e.fixtures.actors import placed_before
 from e2e.provider.command import CommandFailedError
 from e2e.report.faults import Fault, Way
 from e2e.wait import WaitedInVainError, wait_until
+
+APPLY = "kubectl apply -f - >/dev/null"
 
 
 class FaultNotMadeError(StopError):
@@ -60,21 +63,43 @@ class Here:
         workers = [node for node in self.nodes if not node.is_control_plane]
         if where == "every-node":
             return list(self.nodes)
-        return [workers[-1] if where == "worker" else self.nodes[0]]
+        one = {"worker": workers[-1], "first-worker": workers[0]}
+        return [one.get(where, self.nodes[0])]
 
-    def on(self, node: Node, script: str) -> str:
-        """Run a script on a node, which finds there what `known` says.
+    def run(self, script: str, node: Node, *, on: Node, given: str = "") -> None:
+        """Run a script about a node on that or another one; it finds there what `known` says.
 
         Raises:
             CommandFailedError: it ended with another code than 0.
         """
-        return self.undo.engine.run("exec", node.name, "sh", "-ec", f"{self.known(node)}\n{script}")
+        argv = ("exec", "--interactive", on.name, "sh", "-ec", f"{self.known(node)}\n{script}")
+        self.undo.engine.run(*argv, input=given)
+
+    def holds(self, script: str, node: Node, *, on: Node) -> bool:
+        """Whether a script ends with 0."""
+        try:
+            self.run(script, node, on=on)
+        except CommandFailedError:
+            return False
+        return True
+
+    def await_holds(self, script: str, node: Node, *, on: Node) -> None:
+        """Wait until it does.
+
+        Raises:
+            WaitedInVainError: it never did.
+        """
+        wait_until(
+            lambda: self.holds(script, node, on=on),
+            what="its being in force",
+            within=timing.FAULT_IN_FORCE_WITHIN,
+        )
 
     def known(self, node: Node) -> str:
         """What scripts find in their environment.
 
         NODE and ADDRESS are the node's, OTHERS the addresses of all others, PODS those of the
-        standing echoes on it, ALL_PODS those of all of them.
+        standing echoes on it, ALL_PODS those of all of them; NAMESPACE is that of the run.
         """
         others = [n.addresses[family] for n in self.nodes if n != node for family in n.addresses]
         echo = self.standing
@@ -83,6 +108,7 @@ class Here:
         values = {
             "KUBECONFIG": "/etc/kubernetes/admin.conf",
             "NODE": node.name,
+            "NAMESPACE": echo.namespace,
             "ADDRESS": next(iter(node.addresses.values())),
             "OTHERS": " ".join(others),
             "PODS": " ".join(mine),
@@ -111,6 +137,11 @@ def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
             if way.settings:
                 proxy = KubeProxy(here.api, {}, here.undo)
                 repaired.enter_context(proxy.configured(way.settings, *nodes, told_on=first))
+            if policy := way.refuses or way.changes:
+                remove = f"{here.known(first)}\n{policies.REMOVE}"
+                repaired.enter_context(here.undo.afterwards("exec", first.name, "sh", "-c", remove))
+                here.run(APPLY, first, on=first, given=policies.manifests(policy))
+                here.await_holds(policies.IN_FORCE[type(policy)], first, on=first)
             if way.rewrite:
                 counts += [
                     repaired.enter_context(
@@ -118,18 +149,22 @@ def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
                     )
                     for node in nodes
                 ]
-            for node in nodes if way.inject else []:
+            for node in nodes if way.repair else []:
+                on = first if way.on == "control-plane" else node
                 repair = f"{here.known(node)}\n{way.repair}"
-                undoing = here.undo.afterwards("exec", node.name, "sh", "-c", repair)
-                repaired.enter_context(undoing)
-                here.on(node, way.inject)
-            _await_in_force(way, here, nodes)
+                repaired.enter_context(here.undo.afterwards("exec", on.name, "sh", "-c", repair))
+                here.run(way.inject, node, on=on)
+            for node in nodes if way.in_force else []:
+                on = first if way.on == "control-plane" else node
+                here.await_holds(way.in_force, node, on=on)
         except (CommandFailedError, WaitedInVainError) as error:
             raise FaultNotMadeError(f"it could not be made: {error}") from error
 
         def demand() -> None:
-            if way.in_force and not all(_is_in_force(way, here, node) for node in nodes):
-                raise FaultNotMadeError("it was no longer in force after the clauses")
+            for node in nodes if way.in_force else []:
+                on = first if way.on == "control-plane" else node
+                if not here.holds(way.in_force, node, on=on):
+                    raise FaultNotMadeError("it was no longer in force after the clauses")
             if unchanged := [
                 str(n) for n, count in zip(nodes, counts, strict=False) if not count()
             ]:
@@ -138,20 +173,3 @@ def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
                 )
 
         yield demand
-
-
-def _await_in_force(way: Way, here: Here, nodes: Sequence[Node]) -> None:
-    if way.in_force:
-        wait_until(
-            lambda: all(_is_in_force(way, here, node) for node in nodes),
-            what="its being in force",
-            within=timing.FAULT_IN_FORCE_WITHIN,
-        )
-
-
-def _is_in_force(way: Way, here: Here, node: Node) -> bool:
-    try:
-        here.on(node, way.in_force)
-    except CommandFailedError:
-        return False
-    return True

@@ -22,6 +22,44 @@ OF_TRAFFIC = ("reach.pods-on-one-node", "vantages.hosts", "balance.per-connectio
 NO_BUG = "no known bug"
 
 
+Where = Literal["worker", "first-worker", "control-plane", "every-node", "cluster"]
+LOCAL = ("worker", "first-worker", "control-plane")
+
+
+class Refusal(Part):
+    """What the API server refuses though it should not, or in other words than it should.
+
+    Attributes:
+        resource: of what, such as services.
+        operations: in which requests.
+        unless: it is taken if this expression of CEL holds.
+        says: the message.
+        reason: and with it the code, of the few that admission can give.
+    """
+
+    resource: Literal["services", "endpointslices", "pods"]
+    operations: tuple[Literal["CREATE", "UPDATE", "DELETE"], ...] = ("CREATE", "UPDATE")
+    unless: str
+    says: str
+    reason: Literal["Invalid", "Forbidden", "Unauthorized"] = "Invalid"
+
+
+class Change(Part):
+    """What the API server stores otherwise than it was asked to.
+
+    Attributes:
+        resource: of what, such as services.
+        operations: in which requests.
+        when: an expression of CEL that holds for what is changed.
+        patch: an expression of CEL that gives a list of patches.
+    """
+
+    resource: Literal["services", "endpointslices", "pods"]
+    operations: tuple[Literal["CREATE", "UPDATE"], ...] = ("CREATE", "UPDATE")
+    when: str = "true"
+    patch: str
+
+
 class Way(Part):
     """How a fault is made, and undone, where kube-proxy has one mode.
 
@@ -30,9 +68,12 @@ class Way(Part):
     Attributes:
         api_server: options of the API servers, each with its other value.
         settings: what kube-proxy's configuration says instead, in the shape of that.
+        refuses: what the API server refuses.
+        changes: what it stores otherwise.
         rewrite: a script of sed, with extended expressions, for all that kube-proxy hands to
             iptables-restore or nft; written for good it would be a bug of kube-proxy.
-        inject: a script of the node's shell.
+        on: whether scripts run on each node that is meant, or on a control plane for it.
+        inject: a script of the shell; see `Here.known` for what it finds in its environment.
         repair: likewise; whatever has happened meanwhile, it has to end well.
         in_force: likewise; ends with 0 if the fault is there, and is asked before and after the
             clauses.
@@ -40,7 +81,10 @@ class Way(Part):
 
     api_server: Mapping[str, str] = Field(default_factory=dict)
     settings: Mapping[str, Any] = Field(default_factory=dict)
+    refuses: Refusal | None = None
+    changes: Change | None = None
     rewrite: str = ""
+    on: Literal["node", "control-plane"] = "node"
     inject: str = ""
     repair: str = ""
     in_force: str = ""
@@ -53,7 +97,8 @@ class Fault(Part):
         name: that of its file.
         does: what it does.
         emulates: the link of a real bug, or why there is none.
-        where: on which nodes it is made; in the `cluster`, from its first control plane.
+        where: on which nodes it is made: the last worker, which has one of the standing echoes, or
+            the first, which has two; in the `cluster`, from its first control plane.
         clauses: must notice it, each of them.
         why: a regular expression that the printed reason of one of them matches.
         names_node: whether clauses can tell on which node it is.
@@ -67,7 +112,7 @@ class Fault(Part):
     name: str
     does: str
     emulates: str
-    where: Literal["worker", "control-plane", "every-node", "cluster"] = "worker"
+    where: Where = "worker"
     clauses: tuple[str, ...]
     why: str
     names_node: bool = True
@@ -85,7 +130,7 @@ class Fault(Part):
     @property
     def is_local(self) -> bool:
         """Whether it is on one node, which is to be named."""
-        return self.where in ("worker", "control-plane") and self.names_node
+        return self.where in LOCAL and self.names_node
 
     @property
     def modes(self) -> list[str]:
@@ -177,10 +222,12 @@ def _problems(fault: Fault, known: Collection[str]) -> list[str]:
 def _lacks(fault: Fault, proxy: str) -> list[str]:
     way = fault.way(proxy)
     assert way
+    policy = way.refuses or way.changes
     rules = {
-        "nothing is done": way.inject or way.rewrite or way.settings or way.api_server,
+        "nothing is done": way.inject or way.rewrite or way.settings or way.api_server or policy,
         "nothing repairs it": way.repair or not way.inject,
-        "nobody can tell whether it is in force": way.in_force or way.rewrite,
+        "nobody can tell whether it is in force": way.in_force or way.rewrite or policy,
+        "it both refuses and changes": not (way.refuses and way.changes),
     }
     return [problem for problem, is_kept in rules.items() if not is_kept]
 
