@@ -96,7 +96,7 @@ def test_rewriting_is_understood_by_sed(script):
             "--probability 0.1666666667",
         ),
         (
-            "add rule ip a service-A numgen random mod 3 map { 0 : p . 80 , 1 : q . 80 , 2 : r . 80 }",
+            "add rule service-A numgen random mod 3 map { 0 : p . 80 , 1 : q . 80 , 2 : r . 80 }",
             "share-halved",
             "numgen random mod 6 map { 0 : p . 80 , 1-3 : q . 80 , 4-5 : r . 80 }",
         ),
