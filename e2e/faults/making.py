@@ -1,7 +1,7 @@
 """Makes a fault, tells whether it is in force, and repairs it, also if this process is killed."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,49 +127,84 @@ def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
     Raises:
         FaultNotMadeError: it could not be made, or is not in force.
     """
-    nodes, first = here.of(fault.where), here.nodes[0]
+    nodes = here.of(fault.where)
     with ExitStack() as repaired:
-        counts: list[Callable[[], int]] = []
         try:
-            for option, value in way.api_server.items():
-                servers = ApiServers([n for n in here.nodes if n.is_control_plane], here.undo)
-                repaired.enter_context(servers.told(option, value))
-            if way.settings:
-                proxy = KubeProxy(here.api, {}, here.undo)
-                repaired.enter_context(proxy.configured(way.settings, *nodes, told_on=first))
-            if policy := way.refuses or way.changes:
-                remove = f"{here.known(first)}\n{policies.REMOVE}"
-                repaired.enter_context(here.undo.afterwards("exec", first.name, "sh", "-c", remove))
-                here.run(APPLY, first, on=first, given=policies.manifests(policy))
-                here.await_holds(policies.IN_FORCE[type(policy)], first, on=first)
-            if way.rewrite:
-                counts += [
-                    repaired.enter_context(
-                        rewriting(way.rewrite, node, told_on=first, undo=here.undo)
-                    )
-                    for node in nodes
-                ]
-            for node in nodes if way.repair else []:
-                on = first if way.on == "control-plane" else node
-                repair = f"{here.known(node)}\n{way.repair}"
-                repaired.enter_context(here.undo.afterwards("exec", on.name, "sh", "-c", repair))
-                here.run(way.inject, node, on=on)
+            repaired.enter_context(_told(way, here, nodes))
+            repaired.enter_context(_admitted(way, here))
+            counts = repaired.enter_context(_rewritten(way, here, nodes))
+            repaired.enter_context(_done(way, here, nodes))
             for node in nodes if way.in_force else []:
-                on = first if way.on == "control-plane" else node
-                here.await_holds(way.in_force, node, on=on)
+                here.await_holds(way.in_force, node, on=_place(way, here, node))
         except (CommandFailedError, WaitedInVainError) as error:
             raise FaultNotMadeError(f"it could not be made: {error}") from error
 
         def demand() -> None:
             for node in nodes if way.in_force else []:
-                on = first if way.on == "control-plane" else node
-                if not here.holds(way.in_force, node, on=on):
-                    raise FaultNotMadeError("it was no longer in force after the clauses")
-            if unchanged := [
-                str(n) for n, count in zip(nodes, counts, strict=False) if not count()
-            ]:
+                if not here.holds(way.in_force, node, on=_place(way, here, node)):
+                    raise FaultNotMadeError(f"it was no longer in force on {node} in the end")
+            if unchanged := [str(node) for node, count in counts.items() if not count()]:
                 raise FaultNotMadeError(
                     f"kube-proxy wrote nothing that it changes on {', '.join(unchanged)}"
                 )
 
         yield demand
+
+
+@contextmanager
+def _told(way: Way, here: Here, nodes: Sequence[Node]) -> Iterator[None]:
+    """Let API servers and kube-proxies run with other options and settings."""
+    with ExitStack() as restored:
+        servers = ApiServers([n for n in here.nodes if n.is_control_plane], here.undo)
+        for option, value in way.api_server.items():
+            restored.enter_context(servers.told(option, value))
+        if way.settings:
+            proxy = KubeProxy(here.api, {}, here.undo)
+            first = here.nodes[0]
+            restored.enter_context(proxy.configured(way.settings, *nodes, told_on=first))
+        yield
+
+
+@contextmanager
+def _admitted(way: Way, here: Here) -> Iterator[None]:
+    """Let the API server refuse something, or store it otherwise."""
+    policy, first = way.refuses or way.changes, here.nodes[0]
+    if policy is None:
+        yield
+        return
+    remove = f"{here.known(first)}\n{policies.REMOVE}"
+    with here.undo.afterwards("exec", first.name, "sh", "-c", remove):
+        here.run(APPLY, first, on=first, given=policies.manifests(policy))
+        here.await_holds(policies.IN_FORCE[type(policy)], first, on=first)
+        yield
+
+
+@contextmanager
+def _rewritten(
+    way: Way, here: Here, nodes: Sequence[Node]
+) -> Iterator[Mapping[Node, Callable[[], int]]]:
+    """Let other rules be written, and give what counts how often some were."""
+    with ExitStack() as restored:
+        yield {
+            node: restored.enter_context(
+                rewriting(way.rewrite, node, told_on=here.nodes[0], undo=here.undo)
+            )
+            for node in (nodes if way.rewrite else [])
+        }
+
+
+@contextmanager
+def _done(way: Way, here: Here, nodes: Sequence[Node]) -> Iterator[None]:
+    """Run the scripts, and those that repair it afterwards."""
+    with ExitStack() as repaired:
+        for node in nodes if way.repair else []:
+            place = _place(way, here, node)
+            repair = f"{here.known(node)}\n{way.repair}"
+            repaired.enter_context(here.undo.afterwards("exec", place.name, "sh", "-c", repair))
+            here.run(way.inject, node, on=place)
+        yield
+
+
+def _place(way: Way, here: Here, node: Node) -> Node:
+    """Where scripts about a node run."""
+    return here.nodes[0] if way.on == "control-plane" else node
