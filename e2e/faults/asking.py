@@ -1,26 +1,28 @@
-"""Asks some clauses of a cluster that is broken, by pytest in a process that joins this run."""
+"""Asks clauses of a cluster that is broken, each by pytest in a process that joins this run."""
 
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
-from e2e import timing
 from e2e.errors import CannotRunError
 from e2e.provider import kind
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.clauses import CONTRACT, contract
-from e2e.report.result import RESULT, Result
+from e2e.report.result import RESULT, ClauseResult, Result
 
 LOG = "pytest.log"
 # Of what pytest said, where it came to no result.
 TAIL = 15
+# What takes seconds to be read, and is needed by each of hundreds of processes.
+PRELOADED = ["e2e.faults.child"]
 
 
 @dataclass(frozen=True)
@@ -43,57 +45,67 @@ class Asking:
     processes: int
     steps: Steps
 
-    def ask(self, clauses: Sequence[str], out: Path, *, within: float | None = None) -> Result:
-        """Ask these clauses.
+    def ask(
+        self, clauses: Sequence[str], out: Path, *, within: float | None = None
+    ) -> dict[str, ClauseResult]:
+        """Ask these clauses, each by itself.
 
         Args:
             clauses: their ids.
             out: the folder of the results.
             within: seconds in which a table has to settle, if not the usual ones.
 
+        Returns:
+            how each ended, by its id.
+
         Raises:
-            CannotRunError: there is no result.
+            CannotRunError: there is no result of one.
         """
         shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-        where = {clause.id: clause.where for clause in contract()}
-        count = min(self.processes, len(clauses))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        waiting, running = list(clauses), list[Any]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.processes:
+                    running.append(self._start(context, waiting.pop(0), out, within))
+                ended = wait([process.sentinel for process in running])
+                running = [process for process in running if process.sentinel not in ended]
+        except KeyboardInterrupt:
+            # Each has to remove what it made.
+            with shielded(self.steps.say):
+                for process in running:
+                    os.kill(process.pid, signal.SIGINT)
+                for process in running:
+                    process.join()
+            raise
+        return {clause: _result(clause, out / clause) for clause in clauses}
+
+    def _start(self, context: Any, clause: str, out: Path, within: float | None) -> Any:
+        folder = out / clause
+        folder.mkdir(parents=True)
+        where = {each.id: each.where for each in contract()}
         argv = [
-            *(sys.executable, "-m", "pytest"),
-            *(f"{CONTRACT}/{where[clause]}" for clause in clauses),
-            *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
-            *(f"--join={self.run}", f"--only={','.join(clauses)}", "--provider=kind", "--leased"),
+            *(f"{CONTRACT}/{where[clause]}", "-p", "no:cacheprovider", "--tb=short", "--no-header"),
+            # Plugins were read before, and assert nothing.
+            *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+            *("-rN", f"--out={folder}", f"--join={self.run}", f"--only={clause}"),
+            *("--provider=kind", "--leased", f"--cluster-name={self.cluster}"),
             *(f"--k8s={self.lane.version}", f"--proxy={self.lane.proxy}"),
             *(f"--family={self.lane.family}", f"--shape={self.lane.shape}"),
             *(f"--kind-bin={self.tools.kind}", f"--kind-image={self.tools.image}"),
-            f"--cluster-name={self.cluster}",
-            *([f"--numprocesses={count}", "--dist=worksteal"] if count > 1 else []),
+            *([f"--settle-within={within}"] if within else []),
         ]
-        code = self._run(argv, out / LOG, within)
-        if not (out / RESULT).exists():
-            said = (out / LOG).read_text(errors="replace").splitlines()[-TAIL:]
-            raise CannotRunError(
-                "\n    ".join([f"the clauses came to no end (exit code {code})", *said])
-            )
-        return Result.load(out / RESULT)
+        from e2e.faults.child import ask  # noqa: PLC0415  # this process needs none of it
 
-    def _run(self, argv: Sequence[str], log: Path, within: float | None) -> int:
-        """Run it to its end, also when somebody stops this process: it has to clean up."""
-        tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
-        patience = {timing.SETTLE_VARIABLE: str(within)} if within else {}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*tied, *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **patience},
-                start_new_session=True,
-            )
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                with shielded(self.steps.say):
-                    process.send_signal(signal.SIGINT)
-                    process.wait()
-                raise
+        process = context.Process(target=ask, args=(argv, str(folder / LOG)))
+        process.start()
+        return process
+
+
+def _result(clause: str, folder: Path) -> ClauseResult:
+    if not (folder / RESULT).exists():
+        said = (folder / LOG).read_text(errors="replace").splitlines()[-TAIL:]
+        raise CannotRunError("\n    ".join([f"{clause} came to no end", *said]))
+    (found,) = Result.load(folder / RESULT).clauses
+    return found

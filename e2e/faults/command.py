@@ -98,10 +98,9 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
     began, moment = time.monotonic(), datetime.now(UTC)
     asked = list(dict.fromkeys(c for fault in chosen for c in (*fault.clauses, *spared_by(fault))))
     with steps.step(BASELINE, f"{len(asked)} clauses while nothing is broken") as step:
-        result = trials.asking.ask(asked, trials.out / "faults" / BASELINE)
-        wrong = [clause.clause for clause in result.wrong]
+        healthy = trials.asking.ask(asked, trials.out / "faults" / BASELINE)
+        wrong = [name for name, clause in healthy.items() if clause.is_wrong]
         step.done(f"{', '.join(wrong)} did not hold" if wrong else "all held")
-    healthy = {clause.clause: clause for clause in result.clauses}
     done: list[Trial] = []
     for number, fault in enumerate(chosen, 1):
         with steps.step("fault", f"{number} of {len(chosen)}, {fault.name}") as step:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from e2e.report.faults import Fault
 from e2e.report.matrix import Ending, Trial
-from e2e.report.result import ClauseResult, Result
+from e2e.report.result import ClauseResult
 
 NOT_ASKED: Ending = "skipped"
 WHY = "why: "
@@ -14,7 +14,7 @@ WHY = "why: "
 def trial_of(
     fault: Fault,
     lane: str,
-    result: Result,
+    found: Mapping[str, ClauseResult],
     *,
     spared: Sequence[str],
     node: str,
@@ -25,12 +25,11 @@ def trial_of(
     Args:
         fault: what was done.
         lane: of the cluster.
-        result: of the clauses that were asked meanwhile.
+        found: how each clause ended that was asked meanwhile.
         spared: those that should not notice.
         node: where the fault was; nothing if not on one node.
         nodes: the names of all nodes.
     """
-    found = {clause.clause: clause for clause in result.clauses}
     noticed = {clause: _ended(found, clause) for clause in fault.clauses}
     failed = [found[clause] for clause, ended in noticed.items() if ended == "failed"]
     why = tuple(dict.fromkeys(line for clause in failed for line in reasons(clause)))

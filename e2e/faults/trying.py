@@ -72,9 +72,9 @@ class Trials:
             with self._noted(fault), made(fault, way, self.here) as demand_in_force:
                 asked = (*fault.clauses, *spared)
                 within = timing.SETTLE_BROKEN_WITHIN
-                result = self.asking.ask(asked, folder, within=within)
+                ended = self.asking.ask(asked, folder, within=within)
                 demand_in_force()
-            trial = trial_of(fault, lane, result, spared=spared, node=node, nodes=nodes)
+            trial = trial_of(fault, lane, ended, spared=spared, node=node, nodes=nodes)
         except NotWellError:
             raise
         except FaultNotMadeError as error:

@@ -18,7 +18,7 @@ from e2e.report import faults_document, proofs
 from e2e.report.clauses import contract
 from e2e.report.faults import Change, Fault, Refusal, Way, choose_faults, faults, read_faults
 from e2e.report.matrix import Matrix, Trial, counted
-from e2e.report.result import ClauseResult, Counts, FlowEnd, Result
+from e2e.report.result import ClauseResult, FlowEnd
 
 GOOD = """
 does = "It breaks."
@@ -47,22 +47,14 @@ def clause(name, ended, *wrong, said="", why=()):
     return ClauseResult(clause=name, ended=ended, said=said, why=why, flows=flows)
 
 
-def result(*clauses):
-    return Result(
-        run="r", began=MOMENT, seconds=1.0, where="lane: x", counts=Counts.of(clauses),
-        exit_code=1, clauses=clauses, reproduce="make e2e",
-    )  # fmt: skip
-
-
 def fault(**fields):
     known = {"name": "broken", "does": "It breaks.", "emulates": "no known bug", "why": "lacks"}
     return Fault(**{**known, "clauses": ("a.one", "a.two"), **fields})
 
 
 def judged(*clauses, node="kind-worker2", **fields):
-    return trial_of(
-        fault(**fields), "lane", result(*clauses), spared=["s.one"], node=node, nodes=NODES
-    )
+    found = {each.clause: each for each in clauses}
+    return trial_of(fault(**fields), "lane", found, spared=["s.one"], node=node, nodes=NODES)
 
 
 def test_the_faults_of_this_harness_keep_the_rules():
