@@ -44,7 +44,7 @@ def trial_of(
         noticed=noticed,
         spared={clause: _ended(found, clause) for clause in spared},
         named=names_only(node, failed, nodes) if node and failed else None,
-        explained=bool(re.search(fault.why, "\n".join(why))) if failed else None,
+        explained=any(re.search(fault.why, clause.said) for clause in failed) if failed else None,
         why=why,
     )
 

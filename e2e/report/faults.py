@@ -100,7 +100,7 @@ class Fault(Part):
         where: on which nodes it is made: the last worker, which has one of the standing echoes, or
             the first, which has two; in the `cluster`, from its first control plane.
         clauses: must notice it, each of them.
-        why: a regular expression that the printed reason of one of them matches.
+        why: a regular expression that matches what one of them prints, for this reason alone.
         names_node: whether clauses can tell on which node it is.
         spares: clauses that must not notice it.
         needs: what a cluster must have for it, in the words of the contract.
@@ -209,6 +209,7 @@ def _problems(fault: Fault, known: Collection[str]) -> list[str]:
         f"{', '.join(sorted(both))} must notice it and must not": not both,
         f"nobody knows the need {', '.join(sorted(unknown))}": not unknown,
         f"why is no regular expression: {fault.why}": _is_expression(fault.why),
+        "why matches anything": len(fault.why) > 1,
         "it makes sense in no mode of kube-proxy": fault.modes,
     }
     asked = (*fault.clauses, *fault.spares)

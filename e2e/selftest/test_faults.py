@@ -168,9 +168,9 @@ def test_faults_are_chosen_by_name_and_by_part():
 
 def test_a_fault_that_all_notice_is_detected():
     """The node and the reason are right as well."""
-    lacks = ("why: kind-worker2 lacks rules",)
+    lacks = "why: kind-worker2 lacks rules"
     trial = judged(
-        clause("a.one", "failed", "kind-worker2", why=lacks),
+        clause("a.one", "failed", "kind-worker2", said=lacks, why=(lacks,)),
         clause("a.two", "broken"),
         clause("s.one", "held"),
     )
@@ -200,7 +200,7 @@ def test_only_failures_detect(one, two, ended):
 
 def test_another_node_and_another_reason_are_wrong():
     """So is a second node beside the right one."""
-    wrong = clause("a.one", "failed", *NODES, why=("why: kind-worker is blocked",))
+    wrong = clause("a.one", "failed", *NODES, said="why: kind-worker is blocked")
     trial = judged(wrong, clause("a.two", "failed", "kind-worker2"), clause("s.one", "failed"))
 
     assert (trial.named, trial.explained, trial.fell) == (False, False, ["s.one"])
