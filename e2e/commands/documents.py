@@ -25,7 +25,7 @@ from e2e.report import contract_document, faults_document, proofs
 )
 def document(check: bool, seen: tuple[Path, ...], faults: tuple[Path, ...]) -> None:
     """Write docs/contract.md, docs/faults.md, and docs/schemas from what files hold."""
-    if not contract_document.DOCS.exists():
+    if not proofs.DOCS.exists():
         raise UsageError("there is no docs/ beside this installation", "run this in a checkout")
     for matrix in faults:
         click.echo(f"kept what was found: {proofs.record(matrix)}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from e2e.errors import CannotRunError
 from e2e.provider import kind
+from e2e.provider.command import ROOT
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
@@ -86,7 +87,15 @@ class Asking:
         folder.mkdir(parents=True)
         where = {each.id: each.where for each in contract()}
         argv = [
-            *(f"{CONTRACT}/{where[clause]}", "-p", "no:cacheprovider", "--tb=short", "--no-header"),
+            f"{CONTRACT}/{where[clause]}",
+            *(
+                "-c",
+                str(CONTRACT / "contract.ini"),
+                f"--rootdir={ROOT}",
+                "-p",
+                "e2e.fixtures.every",
+            ),
+            *("-p", "no:cacheprovider", "--tb=short", "--no-header"),
             # Plugins were read before, and assert nothing.
             *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
             *("-rN", f"--out={folder}", f"--join={self.run}", f"--only={clause}"),
