@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from e2e.errors import CannotRunError
+from e2e.fixtures.settings import HOW_TO_ASK
 from e2e.provider import kind
-from e2e.provider.command import ROOT
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
@@ -88,13 +88,7 @@ class Asking:
         where = {each.id: each.where for each in contract()}
         argv = [
             f"{CONTRACT}/{where[clause]}",
-            *(
-                "-c",
-                str(CONTRACT / "contract.ini"),
-                f"--rootdir={ROOT}",
-                "-p",
-                "e2e.fixtures.every",
-            ),
+            *HOW_TO_ASK,
             *("-p", "no:cacheprovider", "--tb=short", "--no-header"),
             # Plugins were read before, and assert nothing.
             *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
