@@ -20,6 +20,8 @@ export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
 export E2E_QUIET := $(or $(QUIET),$(E2E_QUIET))
 export E2E_FAMILIES := $(or $(FAMILIES),$(E2E_FAMILIES))
 export E2E_ONLY := $(or $(ONLY),$(E2E_ONLY))
+export E2E_FAULT := $(or $(FAULT),$(E2E_FAULT))
+export E2E_SHARD := $(or $(SHARD),$(E2E_SHARD))
 export E2E_DRAIN := $(or $(DRAIN),$(E2E_DRAIN))
 # By variable, not by option: no shell reads what a context is called.
 export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
@@ -73,6 +75,10 @@ migrate-proxy: environment ## give kube-proxy another mode under the watch, and 
 scenario: environment ## do something else under the watch, and verify it: NAME=restart-node DRAIN=1
 	@$(RUN) scenario $(or $(NAME),--help) $(ARGS)
 
+.PHONY: faults
+faults: environment ## break a cluster in one way after another, and see which clauses notice: FAULT=name SHARD=1/4 PROXY= FAMILY=
+	@$(RUN) faults $(ARGS)
+
 .PHONY: node-image
 node-image: environment ## find or build the node image alone: K8S=v1.36.3
 	@$(RUN) node-image
@@ -89,8 +95,8 @@ test: environment-dev ## all that needs no cluster: lint, types, arrows, selftes
 	$(VENV)/bin/python -m pytest -n 4
 
 .PHONY: docs
-docs: environment ## write docs/contract.md and docs/schemas; SEEN=out/junit.xml keeps what held
-	@$(RUN) document $(addprefix --seen=,$(SEEN))
+docs: environment ## write what docs/ has from the code; SEEN=out/junit.xml keeps what held, FAULTS=out/faults.json what was noticed
+	@$(RUN) document $(addprefix --seen=,$(SEEN)) $(addprefix --faults=,$(FAULTS))
 
 .PHONY: clean
 clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name

@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "e2e.upgrade.commands:compare",
     "disturb": "e2e.upgrade.disturb.command:disturb",
     "scenario": "e2e.upgrade.scenario:scenario",
+    "faults": "e2e.faults.command:faults",
     "history": "e2e.commands.history:history",
     "node-image": "e2e.commands.care:make_node_image",
     "clean": "e2e.commands.care:clean",

@@ -54,6 +54,13 @@ NODE_BACK_WITHIN = 120.0
 # Of an outage the share of attempts that failed is told for every so many seconds.
 OUTAGE_STEP = 5.0
 
+# --- breaking --------------------------------------------------------------------------------
+# An admission policy is heard of by the API server that admits within a second or two.
+FAULT_IN_FORCE_WITHIN = 30.0
+# What is broken is so before clauses begin, and stays; they look at silent flows every 4 s, and the
+# last three looks tell which flows are wrong.
+SETTLE_BROKEN_WITHIN = 16.0
+
 # --- watching --------------------------------------------------------------------------------
 # The first replies come within milliseconds; a silent target has its say after an attempt.
 SAMPLER_START_WITHIN = ATTEMPT + 10.0

@@ -13,6 +13,9 @@ from e2e import timing
 
 T = TypeVar("T")
 
+patience: ContextVar[float] = ContextVar("patience", default=float("inf"))
+"""Seconds after which `settle` gives up, whatever its own limit."""
+
 watcher: ContextVar[Callable[[str, float], None] | None] = ContextVar("watcher", default=None)
 """Who shows what is waited for, and since when (as time.time() has it); called after each look in
 vain, and with nothing when it is waited for no longer."""
@@ -95,7 +98,7 @@ def settle(
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda _: row < times),
-        stop=tenacity.stop_after_delay(within),
+        stop=tenacity.stop_after_delay(min(within, patience.get())),
         wait=lambda _: every if row == 0 or again is None else again,
         retry_error_callback=lambda _: None,
     )

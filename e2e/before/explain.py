@@ -12,6 +12,8 @@ from e2e.provider.lane import FAMILIES, PROXIES, SHAPES, Lane
 from e2e.provider.node_image import DEFAULT
 from e2e.report.clauses import Catalogue, Clause, catalogue, choose
 from e2e.report.contract_document import MEANS, seen
+from e2e.report.faults import of_clause
+from e2e.report.proofs import proved
 
 LABEL = 10
 
@@ -45,12 +47,23 @@ def _facts(clause: Clause, known: Catalogue) -> Iterator[str]:
         ("needs", [f"{need}: {known.needs[need]}" for need in clause.needs] or ["nothing special"]),
         ("family", [f"{family}: {MEANS[family].replace('`', '')}" for family in clause.families]),
         ("pins", [clause.known_bug] if clause.known_bug else []),
+        ("faults", _faults(clause) or ["none that it must notice"]),
         ("held on", held or ["no lane that was noted"]),
         ("source", [f"e2e/contract/{clause.where}"]),
         ("alone", _commands(clause)),
     ):
         for n, line in enumerate(lines):
             yield f"  {'' if n else label:<{LABEL}}{line}"
+
+
+def _faults(clause: Clause) -> list[str]:
+    """The faults that it must notice, and those that it was seen to notice."""
+    seen_to = proved().get(clause.id, [])
+    must = [fault.name for fault in of_clause(clause.id)]
+    return [
+        f"{name}  {'seen to be noticed' if name in seen_to else 'must be noticed'}"
+        for name in dict.fromkeys([*must, *seen_to])
+    ]
 
 
 def _commands(clause: Clause) -> list[str]:

@@ -154,7 +154,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "unlisted",
-        lambda f: bool(f.unlisted),
+        lambda f: f.wants_answer and bool(f.unlisted),
         lambda f: (
             f"no EndpointSlice lists {_names(f.unlisted)} as ready: the controller that "
             "writes them is behind"
@@ -217,6 +217,21 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"{f.node} has {f.rules} rules for this Service and every other node "
             f"{f.rules_elsewhere[0]}: {f.sync}"
+        ),
+    ),
+    Rung(
+        "leads-on",
+        lambda f: not f.wants_answer and f.answered_by is not None,
+        lambda f: (
+            f"{f.node} leads port {f.port} to {f.answered_by}, and should lead nobody: {f.sync}"
+        ),
+    ),
+    Rung(
+        "ends-otherwise",
+        lambda f: not f.wants_answer and f.outcome in ("silent", "refused"),
+        lambda f: (
+            f"{f.node} leads nobody on, as it should, but calls of port {f.port} end {f.outcome}: "
+            "what it has to say is lost, or not said"
         ),
     ),
     Rung(

@@ -1,14 +1,14 @@
 """The table of a clause: who may call whom, and how it may end."""
 
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from e2e import timing
 from e2e.check import journal
 from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.probe import ANSWERED, AT_ONCE, REFUSED, SILENT, Flow, Outcome, Reply, draw, look
-from e2e.wait import Settled, settle
+from e2e.wait import Settled, patience, settle
 
 # Of each flow that has settled. Where one connection of twenty goes wrong, three flows miss it
 # once in two thousand times.
@@ -203,8 +203,7 @@ def assert_settles(
                 for flow, want in wants.items()
             ]
         return result
-    # A flow that flickers may have been right in the very last look.
-    marked = {flow for bad in lately for flow in bad}
+    marked = _marked(result.seen, wants, lately)
     if book := journal.current.get():
         book.flows += [
             journal.FlowEnd.of(flow, want, result.last[flow], right=flow not in marked)
@@ -221,6 +220,23 @@ def assert_settles(
             for flow in marked
         ],
     )
+
+
+def _marked(
+    seen: Sequence[Mapping[Flow, Reply]], wants: Mapping[Flow, Want], lately: Iterable[list[Flow]]
+) -> set[Flow]:
+    """The flows that kept a table from settling.
+
+    A flow that flickers may have been right in the very last look. One that only came late is not
+    to blame, unless all did.
+    """
+    late: set[Flow] = set()
+    every = {flow for bad in lately for flow in bad}
+    for flow in every:
+        right = [wants[flow].allows(each[flow]) for each in seen]
+        if right[-1] and right == sorted(right):
+            late.add(flow)
+    return every - late or every
 
 
 def _right_since(result: Settled[dict[Flow, Reply]], flow: Flow, want: Want) -> float:
@@ -249,6 +265,7 @@ def _describe(
     within: float,
     times: int,
 ) -> str:
+    within = min(within, patience.get())
     lines = [
         (
             f"not settled in {within:g} s: {result.agreed} of {result.looks} looks agreed, "

@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from e2e import timing
 from e2e.cluster.api import Api, Object
 from e2e.cluster.node import Node, is_ready
@@ -158,21 +160,38 @@ class KubeProxy:
             node: where it runs.
             told_on: a control plane, from which all is undone.
         """
-        data = self.api.get("ConfigMap", NAME, NAMESPACE)["data"]
-        before = json.dumps({"data": {"config.conf": data["config.conf"]}})
-        config = {"config.conf": MODE.sub(f"mode: {mode}", data["config.conf"])}
-        configured = f"{KUBECTL} patch configmap {NAME} --type=merge --patch={shlex.quote(before)}"
-        away = (
+        with self.configured({"mode": mode}, node, told_on=told_on):
+            yield
+
+    @contextmanager
+    def configured(
+        self, settings: Mapping[str, Any], *nodes: Node, told_on: Node
+    ) -> Iterator[None]:
+        """Let those on these nodes run with other settings while the context lasts.
+
+        All others go on with those that they were started with, for a minute at least.
+
+        Args:
+            settings: in the shape of kube-proxy's configuration.
+            nodes: where they run.
+            told_on: a control plane, from which all is undone.
+        """
+        told = self.api.get("ConfigMap", NAME, NAMESPACE)["data"]["config.conf"]
+        before = json.dumps({"data": {"config.conf": told}})
+        config = yaml.safe_dump(_merged(yaml.safe_load(told), settings))
+        undoing = [f"{KUBECTL} patch configmap {NAME} --type=merge --patch={shlex.quote(before)}"]
+        undoing += [
             f"{KUBECTL} delete pod --selector=k8s-app={NAME} --wait=false --grace-period=1"
             f" --field-selector=spec.nodeName={node.name}"
-        )
-        undoing = f"{configured} && {away}"
+            for node in nodes
+        ]
+        script = " && ".join(undoing)
         with ExitStack() as restored:
-            restored.enter_context(self.undo.afterwards("exec", told_on.name, "sh", "-c", undoing))
-            self.api.change("ConfigMap", NAME, {"data": config}, NAMESPACE)
-            self.restart(node)
+            restored.enter_context(self.undo.afterwards("exec", told_on.name, "sh", "-c", script))
+            self.api.change("ConfigMap", NAME, {"data": {"config.conf": config}}, NAMESPACE)
+            self.restart(*nodes)
             yield
-            with self._replaced(node):
+            with self._replaced(*nodes):
                 restored.close()
 
     @contextmanager
@@ -227,6 +246,15 @@ class KubeProxy:
     def _pods(self, node: Node) -> list[Object]:
         where = f"spec.nodeName={node.name}"
         return self.api.find_all("Pod", NAMESPACE, where=where, **{"k8s-app": NAME})
+
+
+def _merged(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**settings}
+    for key, value in others.items():
+        before = settings.get(key)
+        deeper = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merged(before, value) if deeper else value  # type: ignore[arg-type]
+    return merged
 
 
 def count(metrics: str) -> Counts:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from e2e.cluster.api import Api, ApiRefusedError, Object
@@ -69,7 +69,10 @@ class Scene:
             found |= self._of_proxy(node, service, flow.target.port)
         except (ApiRefusedError, StopError, ProbeBrokenError):
             pass  # what is known is told all the same
-        return found
+        # All other steps take their time, so what is compared is told of one moment.
+        now = datetime.now(UTC)
+        moments = {name: found.pop(name) for name in ("changed", "synced") if name in found}
+        return found | {f"{name}_ago": (now - at).total_seconds() for name, at in moments.items()}
 
     def _node(self, flow: Flow) -> Node | None:
         """The node that was called, or the one on which the caller of a ClusterIP stands."""
@@ -97,8 +100,7 @@ class Scene:
         key = "nodePort" if is_node_port else "port"
         entry = next(e for e in spec["ports"] if _is_port(e, key, flow))
         endpoints = [e for each in slices for e in _ready_endpoints(each, entry.get("name", ""))]
-        changed = max(map(_changed, (service, *slices)))
-        found: dict[str, Any] = {"changed_ago": (datetime.now(UTC) - changed).total_seconds()}
+        found: dict[str, Any] = {"changed": max(map(_changed, (service, *slices)))}
         if spec.get("selector") and not spec.get("publishNotReadyAddresses"):
             pods = {
                 pod["metadata"]["name"]: [ip["ip"] for ip in pod["status"].get("podIPs", [])]
@@ -210,7 +212,8 @@ class Scene:
         code, now, *stamps = said
         found: dict[str, Any] = {"proxy": {"200": "well", "000": "dumb"}.get(code, "ill")}
         if stamps:
-            found["synced_ago"] = float(now) - min(float(line.split()[-1]) for line in stamps)
+            ago = float(now) - min(float(line.split()[-1]) for line in stamps)
+            found["synced"] = datetime.now(UTC) - timedelta(seconds=ago)
         if self.sees_rules:
             where = service["metadata"] if service else None
             words = f"{where['namespace']}/{where['name']}" if where else f"dport {port}"

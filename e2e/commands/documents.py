@@ -6,24 +6,32 @@ import click
 
 from e2e.commands import schemas
 from e2e.errors import UsageError
-from e2e.report import contract_document
+from e2e.report import contract_document, faults_document, proofs
 
 
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; fail if it is stale.")
+@click.option(
+    "--faults",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="Keep what became of faults in this faults.json.",
+)
 @click.option(
     "--seen",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
     help="Keep which clauses held in this junit.xml.",
 )
-def document(check: bool, seen: tuple[Path, ...]) -> None:
-    """Write docs/contract.md from the clauses, and docs/schemas from what files hold."""
-    if not contract_document.DOCS.exists():
+def document(check: bool, seen: tuple[Path, ...], faults: tuple[Path, ...]) -> None:
+    """Write docs/contract.md, docs/faults.md, and docs/schemas from what files hold."""
+    if not proofs.DOCS.exists():
         raise UsageError("there is no docs/ beside this installation", "run this in a checkout")
+    for matrix in faults:
+        click.echo(f"kept what was found: {proofs.record(matrix)}")
     for junit in seen:
         click.echo(f"kept what held on {contract_document.record(junit)}")
-    made = {contract_document.DOCUMENT: contract_document.text()}
+    made = {each.DOCUMENT: each.text() for each in (contract_document, faults_document)}
     made |= {schemas.SCHEMAS / name: text for name, text in schemas.documents().items()}
     for file, text in made.items():
         if check and (not file.exists() or file.read_text() != text):

@@ -14,11 +14,11 @@ import click
 
 from e2e.cluster import leftovers
 from e2e.errors import CannotRunError, StoppedError, UsageError
-from e2e.fixtures.settings import ROOM
+from e2e.fixtures.settings import HOW_TO_ASK, ROOM
 from e2e.options import PROCESSES, of_choice, of_cluster, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
-from e2e.provider.command import ROOT, own_program
+from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine, find_engine
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
@@ -44,8 +44,7 @@ def run(**asked: Any) -> int:
     choose(asked["only"], asked["families"], ours=asked["provider"] == "kind")
     arguments = [
         str(CONTRACT),
-        # The same where there is no checkout, and whatever is configured where this was started.
-        *("-c", str(CONTRACT / "contract.ini"), f"--rootdir={ROOT}", "-p", "e2e.fixtures.every"),
+        *HOW_TO_ASK,
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",

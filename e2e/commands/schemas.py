@@ -12,7 +12,8 @@ from pydantic_core import core_schema
 
 from e2e.check.fingerprint import Fingerprint
 from e2e.report.conformance import ConformanceReport
-from e2e.report.contract_document import DOCS
+from e2e.report.matrix import Matrix
+from e2e.report.proofs import DOCS
 from e2e.report.result import Result
 from e2e.report.verdict import Comparison, Verdict
 from e2e.upgrade import lines
@@ -29,6 +30,7 @@ FILES: Mapping[str, Any] = {
     "comparison": Comparison,
     "result": Result,
     "conformance": ConformanceReport,
+    "faults": Matrix,
 }
 ATTRIBUTE = re.compile(r"^ {4}(?P<name>\w+): (?P<says>.+(?:\n {8}.+)*)", re.MULTILINE)
 

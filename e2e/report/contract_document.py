@@ -7,8 +7,8 @@ from itertools import groupby
 from pathlib import Path
 
 from e2e.report.clauses import FAMILIES, Catalogue, Clause, catalogue, read_clauses
+from e2e.report.proofs import DOCS, proved
 
-DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT, LANES = DOCS / "contract.md", Path(__file__).with_name("lanes.toml")
 LANE = "lane: "
 HEAD = """\
@@ -57,6 +57,12 @@ def text() -> str:
         for i, says in known.behaviours.items()
         if i not in covered
     ]
+    parts.append("\n## Clauses that were not seen to fail under a fault\n")
+    unproven = [clause.id for clause in clauses if clause.id not in proved()]
+    parts.append(
+        f"{len(unproven)} of {len(clauses)}; [faults.md](faults.md) has the faults, and what "
+        f"noticed each.\n\n{', '.join(f'`{name}`' for name in unproven) or 'None.'}"
+    )
     parts.append("\n## Lanes\n")
     parts += _table(
         "lane", "held", ((lane, str(len(clauses_of))) for lane, clauses_of in held_on.items())

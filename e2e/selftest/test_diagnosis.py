@@ -70,6 +70,11 @@ SCENES = {
     "proxy-behind": ({"synced_ago": 41.0}, "worker-2 has old rules for this Service"),
     "proxy-ill": ({"proxy": ILL}, "kube-proxy on worker-2 says that it is not healthy"),
     "rules-differ": ({"rules": 9}, "worker-2 has 9 rules for this Service and every other node 12"),
+    "leads-on": (
+        {"wants_answer": False, "outcome": "answered", "answered_by": "echo-a-0"},
+        "worker-2 leads port 30080 to echo-a-0, and should lead nobody",
+    ),
+    "ends-otherwise": ({"wants_answer": False}, "calls of port 30080 end silent"),
     "cluster-ip-too": (LOST, "the way into its rules is cut"),
     "not-from-anywhere": (
         {"itself": False, "neighbour": False},

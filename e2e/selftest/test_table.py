@@ -168,6 +168,17 @@ def test_a_flow_that_was_wrong_only_at_first_is_not_marked(looks_end_with_the_sc
     ]
 
 
+def test_a_flow_that_came_late_is_marked_only_if_nobody_else_is_to_blame(looks_end_with_the_script):
+    """Where looks take long, the last three begin before some nodes have the rules."""
+    late = flow(NOBODY, NOBODY, NOBODY, ECHO, ECHO)
+    beside = looks_end_with_the_script({late: ANSWERED, flow(NOBODY, to="worker-2"): ANSWERED})
+    late = flow(NOBODY, NOBODY, NOBODY, ECHO, ECHO)
+    alone = looks_end_with_the_script({late: ANSWERED})
+
+    assert [line[0] for line in beside.splitlines()] == ["n", " ", "x"]
+    assert [line[0] for line in alone.splitlines()] == ["n", "x"]
+
+
 def test_looks_that_agree_but_are_too_few_are_not_settled():
     """Fewer looks than are asked for prove nothing, even if all agreed, and no line is marked."""
     text = failure({flow(ECHO): ANSWERED}, within=0, times=2)

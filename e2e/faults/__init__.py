@@ -1,0 +1,1 @@
+"""How a cluster is broken, one fault after another, and whether the contract notices."""

@@ -1,0 +1,75 @@
+"""What became of a fault, from how the clauses ended that were asked meanwhile."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from e2e.report.faults import Fault
+from e2e.report.matrix import Ending, Trial
+from e2e.report.result import ClauseResult
+
+NOT_ASKED: Ending = "skipped"
+WHY = "why: "
+
+
+def trial_of(
+    fault: Fault,
+    lane: str,
+    found: Mapping[str, ClauseResult],
+    *,
+    spared: Sequence[str],
+    node: str,
+    nodes: Sequence[str],
+) -> Trial:
+    """What became of a fault.
+
+    Args:
+        fault: what was done.
+        lane: of the cluster.
+        found: how each clause ended that was asked meanwhile.
+        spared: those that should not notice.
+        node: where the fault was; nothing if not on one node.
+        nodes: the names of all nodes.
+    """
+    noticed = {clause: _ended(found, clause) for clause in fault.clauses}
+    failed = [found[clause] for clause, ended in noticed.items() if ended == "failed"]
+    why = tuple(dict.fromkeys(line for clause in failed for line in reasons(clause)))
+    red = [ended for ended in noticed.values() if ended in ("failed", "broken")]
+    part = "partly" if red else "missed"
+    ended = "detected" if failed and len(red) == len(noticed) else part
+    return Trial(
+        fault=fault.name,
+        lane=lane,
+        ended=ended,  # type: ignore[arg-type]  # pydantic checks it
+        node=node,
+        noticed=noticed,
+        spared={clause: _ended(found, clause) for clause in spared},
+        named=names_only(node, failed, nodes) if node and failed else None,
+        explained=any(re.search(fault.why, clause.said) for clause in failed) if failed else None,
+        why=why,
+    )
+
+
+def reasons(clause: ClauseResult) -> list[str]:
+    """The reasons that a failed clause printed; if it knows none, all that it said."""
+    lines = [line.strip().removeprefix(WHY) for line in clause.why]
+    return lines or [line.strip() for line in clause.said.splitlines() if line.strip()]
+
+
+def names_only(node: str, failed: Sequence[ClauseResult], nodes: Sequence[str]) -> bool:
+    """Whether what failed names one node, and no other: by its wrong flows, else by its words."""
+    named = [nodes_of(clause, nodes) for clause in failed]
+    return any(named) and all(each <= {node} for each in named)
+
+
+def nodes_of(clause: ClauseResult, nodes: Sequence[str]) -> set[str]:
+    """The nodes that a failed clause names as where it went wrong."""
+    wrong = {flow.node for flow in clause.flows if not flow.right}
+    wrong |= {load.node for load in clause.loads if load.problem}
+    wrong |= {each.node for each in clause.outages if each.spans}
+    if wrong - {""}:
+        return wrong - {""}
+    return {node for node in nodes if re.search(rf"(?<![\w-]){node}(?![\w-])", clause.said)}
+
+
+def _ended(found: Mapping[str, ClauseResult], clause: str) -> Ending:
+    return found[clause].ended if clause in found else NOT_ASKED

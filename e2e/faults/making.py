@@ -1,0 +1,210 @@
+"""Makes a fault, tells whether it is in force, and repairs it, also if this process is killed."""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e import timing
+from e2e.cluster.api import Api
+from e2e.cluster.api_server import ApiServers
+from e2e.cluster.echo import Echo
+from e2e.cluster.kube_proxy import KubeProxy
+from e2e.cluster.node import Node
+from e2e.cluster.rewriting import rewriting
+from e2e.cluster.undo import Undo
+from e2e.errors import CannotRunError, StopError
+from e2e.faults import policies
+from e2e.fixtures.actors import placed_before
+from e2e.provider.command import CommandFailedError
+from e2e.report.faults import Fault, Way
+from e2e.wait import WaitedInVainError, wait_until
+
+APPLY = "kubectl apply -f - >/dev/null"
+
+
+class FaultNotMadeError(StopError):
+    """A fault was not in force, or could not be made, so that nothing is known of who notices."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Here:
+    """A cluster of ours that may be broken.
+
+    Attributes:
+        api: its API server.
+        nodes: all of them, control planes first.
+        undo: repairs what was broken.
+        shared: the folder of the run.
+    """
+
+    api: Api
+    nodes: tuple[Node, ...]
+    undo: Undo
+    shared: Path
+
+    @property
+    def standing(self) -> Echo:
+        """The echoes that all clauses call, at their present addresses.
+
+        Raises:
+            CannotRunError: no clause needed them so far.
+        """
+        echo = placed_before(self.api, self.shared, "standing")
+        if echo is None:
+            raise CannotRunError("the standing echoes were not placed", "see the baseline")
+        return echo
+
+    def of(self, where: str) -> list[Node]:
+        """The nodes on which a fault is made: in the cluster it is the first control plane."""
+        workers = [node for node in self.nodes if not node.is_control_plane]
+        if where == "every-node":
+            return list(self.nodes)
+        one = {"worker": workers[-1], "first-worker": workers[0]}
+        return [one.get(where, self.nodes[0])]
+
+    def run(self, script: str, node: Node, *, on: Node, given: str = "") -> None:
+        """Run a script about a node on that or another one; it finds there what `known` says.
+
+        Raises:
+            CommandFailedError: it ended with another code than 0.
+        """
+        argv = ("exec", "--interactive", on.name, "sh", "-ec", f"{self.known(node)}\n{script}")
+        self.undo.engine.run(*argv, input=given)
+
+    def holds(self, script: str, node: Node, *, on: Node) -> bool:
+        """Whether a script ends with 0."""
+        try:
+            self.run(script, node, on=on)
+        except CommandFailedError:
+            return False
+        return True
+
+    def await_holds(self, script: str, node: Node, *, on: Node) -> None:
+        """Wait until it does.
+
+        Raises:
+            WaitedInVainError: it never did.
+        """
+        wait_until(
+            lambda: self.holds(script, node, on=on),
+            what="its being in force",
+            within=timing.FAULT_IN_FORCE_WITHIN,
+        )
+
+    def known(self, node: Node) -> str:
+        """What scripts find in their environment.
+
+        NODE and ADDRESS are the node's, OTHERS the addresses of all others, PODS those of the
+        standing echoes on it, ALL_PODS those of all of them; NAMESPACE is that of the run.
+        """
+        others = [n.addresses[family] for n in self.nodes if n != node for family in n.addresses]
+        echo = self.standing
+        pods = {pod: list(of.values()) for pod, of in echo.addresses.items()}
+        mine = [a for pod, of in pods.items() if echo.pods[pod] == node.name for a in of]
+        values = {
+            "KUBECONFIG": "/etc/kubernetes/admin.conf",
+            "NODE": node.name,
+            "NAMESPACE": echo.namespace,
+            "ADDRESS": next(iter(node.addresses.values())),
+            "OTHERS": " ".join(others),
+            "PODS": " ".join(mine),
+            "ALL_PODS": " ".join(address for of in pods.values() for address in of),
+        }
+        return "\n".join(f"export {name}={shlex.quote(text)}" for name, text in values.items())
+
+
+@contextmanager
+def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
+    """Let a fault be there while the context lasts.
+
+    Yields:
+        what demands that it is still in force, and that it has shown itself, if only that tells.
+
+    Raises:
+        FaultNotMadeError: it could not be made, or is not in force.
+    """
+    nodes = here.of(fault.where)
+    with ExitStack() as repaired:
+        try:
+            repaired.enter_context(_told(way, here, nodes))
+            repaired.enter_context(_admitted(way, here))
+            counts = repaired.enter_context(_rewritten(way, here, nodes))
+            repaired.enter_context(_done(way, here, nodes))
+            for node in nodes if way.in_force else []:
+                here.await_holds(way.in_force, node, on=_place(way, here, node))
+        except (CommandFailedError, WaitedInVainError) as error:
+            raise FaultNotMadeError(f"it could not be made: {error}") from error
+
+        def demand() -> None:
+            for node in nodes if way.in_force else []:
+                if not here.holds(way.in_force, node, on=_place(way, here, node)):
+                    raise FaultNotMadeError(f"it was no longer in force on {node} in the end")
+            if unchanged := [str(node) for node, count in counts.items() if not count()]:
+                raise FaultNotMadeError(
+                    f"kube-proxy wrote nothing that it changes on {', '.join(unchanged)}"
+                )
+
+        yield demand
+
+
+@contextmanager
+def _told(way: Way, here: Here, nodes: Sequence[Node]) -> Iterator[None]:
+    """Let API servers and kube-proxies run with other options and settings."""
+    with ExitStack() as restored:
+        servers = ApiServers([n for n in here.nodes if n.is_control_plane], here.undo)
+        for option, value in way.api_server.items():
+            restored.enter_context(servers.told(option, value))
+        if way.settings:
+            proxy = KubeProxy(here.api, {}, here.undo)
+            first = here.nodes[0]
+            restored.enter_context(proxy.configured(way.settings, *nodes, told_on=first))
+        yield
+
+
+@contextmanager
+def _admitted(way: Way, here: Here) -> Iterator[None]:
+    """Let the API server refuse something, or store it otherwise."""
+    policy, first = way.refuses or way.changes, here.nodes[0]
+    if policy is None:
+        yield
+        return
+    remove = f"{here.known(first)}\n{policies.REMOVE}"
+    with here.undo.afterwards("exec", first.name, "sh", "-c", remove):
+        here.run(APPLY, first, on=first, given=policies.manifests(policy))
+        here.await_holds(policies.IN_FORCE[type(policy)], first, on=first)
+        yield
+
+
+@contextmanager
+def _rewritten(
+    way: Way, here: Here, nodes: Sequence[Node]
+) -> Iterator[Mapping[Node, Callable[[], int]]]:
+    """Let other rules be written, and give what counts how often some were."""
+    with ExitStack() as restored:
+        yield {
+            node: restored.enter_context(
+                rewriting(way.rewrite, node, told_on=here.nodes[0], undo=here.undo)
+            )
+            for node in (nodes if way.rewrite else [])
+        }
+
+
+@contextmanager
+def _done(way: Way, here: Here, nodes: Sequence[Node]) -> Iterator[None]:
+    """Run the scripts, and those that repair it afterwards."""
+    with ExitStack() as repaired:
+        for node in nodes if way.repair else []:
+            place = _place(way, here, node)
+            repair = f"{here.known(node)}\n{way.repair}"
+            repaired.enter_context(here.undo.afterwards("exec", place.name, "sh", "-c", repair))
+            here.run(way.inject, node, on=place)
+        yield
+
+
+def _place(way: Way, here: Here, node: Node) -> Node:
+    """Where scripts about a node run."""
+    return here.nodes[0] if way.on == "control-plane" else node

@@ -1,0 +1,142 @@
+"""Breaks a cluster, asks who notices, repairs it, and sees that it is well, for one fault."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e import timing
+from e2e.check import answered_by, assert_serves
+from e2e.cluster.service import Service, manifest
+from e2e.errors import CannotRunError, StopError
+from e2e.faults.asking import Asking
+from e2e.faults.judging import trial_of
+from e2e.faults.making import FaultNotMadeError, Here, made
+from e2e.fixtures.actors import await_shared
+from e2e.probe import Outside
+from e2e.provider import kind
+from e2e.provider.interrupts import shielded
+from e2e.report.faults import OF_API, OF_TRAFFIC, Fault
+from e2e.report.matrix import Trial
+from e2e.report.result import ClauseResult
+from e2e.wait import WaitedInVainError
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Tries faults on one cluster.
+
+    Attributes:
+        here: the cluster that is broken.
+        cluster: the same, as kind knows it.
+        asking: how clauses are asked.
+        shared: the folder of the run.
+        out: the folder of the results.
+        say: tells a person what is being done.
+    """
+
+    here: Here
+    cluster: kind.Cluster
+    asking: Asking
+    shared: Path
+    out: Path
+    say: Callable[[str], None]
+
+    def try_out(self, fault: Fault, healthy: Mapping[str, ClauseResult]) -> Trial:
+        """Try one fault.
+
+        Args:
+            fault: what is done.
+            healthy: how each clause ended when nothing was broken.
+
+        Raises:
+            NotWellError: the cluster is not well afterwards.
+        """
+        began = time.monotonic()
+        lane, folder = str(self.asking.lane), self.out / "faults" / fault.name
+        way = fault.way(self.asking.lane.proxy)
+        assert way
+        node = self.here.of(fault.where)[0].name if fault.is_local else ""
+        spared = spared_by(fault)
+        nodes = [each.name for each in self.here.nodes]
+        not_held = [c for c in fault.clauses if c not in healthy or healthy[c].ended != "held"]
+        if not_held:
+            return _error(
+                fault, lane, f"did not hold when nothing was broken: {', '.join(not_held)}", began
+            )
+        try:
+            with self._noted(fault), made(fault, way, self.here) as demand_in_force:
+                asked = (*fault.clauses, *spared)
+                within = timing.SETTLE_BROKEN_WITHIN
+                ended = self.asking.ask(asked, folder, within=within)
+                demand_in_force()
+            trial = trial_of(fault, lane, ended, spared=spared, node=node, nodes=nodes)
+        except NotWellError:
+            raise
+        except FaultNotMadeError as error:
+            trial = _error(fault, lane, error.what, began)
+        except StopError as error:
+            trial = _error(fault, lane, f"no result: {error.what}", began)
+        if trial.ended == "detected" and not trial.fell and False not in (
+            trial.named, trial.explained,
+        ):  # fmt: skip
+            shutil.rmtree(folder, ignore_errors=True)
+        return trial.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
+
+    @contextmanager
+    def _noted(self, fault: Fault) -> Iterator[None]:
+        """Let nobody take the cluster for one that is well until it is, after the fault."""
+        kind.note_change(self.cluster.name, f"the fault {fault.name}")
+        try:
+            yield
+        finally:
+            with shielded(self.say):
+                self.demand_health(fault)
+
+    def demand_health(self, fault: Fault) -> None:
+        """Go on only if the cluster is well, and serves a new Service through every node.
+
+        Raises:
+            NotWellError: it does not.
+        """
+        try:
+            self.cluster.wait_until_well(timing.CLUSTER_RECOVER_WITHIN, self.say)
+            await_shared(self.here.api, self.shared)
+            self._demand_service()
+        except (WaitedInVainError, AssertionError) as error:
+            raise NotWellError(
+                f"the cluster is not well after the repair of {fault.name}: {error}", "make clean"
+            ) from error
+        kind.note_change(self.cluster.name, "")
+
+    def _demand_service(self) -> None:
+        echo, api = self.here.standing, self.here.api
+        name = f"healthy-{time.monotonic_ns() % 10**9}"
+        spec = {"ports": [{"port": 80, "targetPort": 8080}]}
+        service = Service(api, echo, api.create(manifest(name, echo.namespace, echo.labels, spec)))
+        try:
+            flows = service.flows(Outside(), via=self.here.nodes)
+            wanted = dict.fromkeys(flows, answered_by(*echo.pods))
+            assert_serves(wanted, within=timing.FOLLOWED_WITHIN)
+        finally:
+            api.delete("Service", name, echo.namespace)
+
+
+class NotWellError(CannotRunError):
+    """A repair did not help, so that nothing more can be tried on this cluster."""
+
+
+def spared_by(fault: Fault) -> Sequence[str]:
+    """The clauses that must not notice a fault: its own, else those of the other side."""
+    usual = OF_TRAFFIC if fault.where == "cluster" else OF_API
+    return fault.spares or [clause for clause in usual if clause not in fault.clauses]
+
+
+def _error(fault: Fault, lane: str, said: str, began: float) -> Trial:
+    return Trial(
+        fault=fault.name, lane=lane, ended="error", said=said, seconds=time.monotonic() - began
+    )

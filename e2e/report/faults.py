@@ -1,0 +1,248 @@
+"""Reads the faults, each a file in e2e/faults, and checks the rules that bind them."""
+
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from e2e.errors import UsageError
+from e2e.provider.lane import PROXIES
+from e2e.report.clauses import catalogue, contract
+from e2e.report.verdict import Part
+
+FAULTS = Path(__file__).parents[1] / "faults"
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+# Quick clauses that no fault of the other side should touch: of the API, and of traffic.
+OF_API = ("range.outside-is-refused", "allocation.across-protocols", "objects.sent-again")
+OF_TRAFFIC = ("reach.pods-on-one-node", "vantages.hosts", "balance.per-connection")
+NO_BUG = "no known bug"
+
+
+Where = Literal["worker", "first-worker", "control-plane", "every-node", "cluster"]
+LOCAL = ("worker", "first-worker", "control-plane")
+
+
+class Refusal(Part):
+    """What the API server refuses though it should not, or in other words than it should.
+
+    Attributes:
+        resource: of what, such as services.
+        operations: in which requests.
+        unless: it is taken if this expression of CEL holds.
+        says: the message.
+        reason: and with it the code, of the few that admission can give.
+    """
+
+    resource: Literal["services", "endpointslices", "pods"]
+    operations: tuple[Literal["CREATE", "UPDATE", "DELETE"], ...] = ("CREATE", "UPDATE")
+    unless: str
+    says: str
+    reason: Literal["Invalid", "Forbidden", "Unauthorized"] = "Invalid"
+
+
+class Change(Part):
+    """What the API server stores otherwise than it was asked to.
+
+    Attributes:
+        resource: of what, such as services.
+        operations: in which requests.
+        when: an expression of CEL that holds for what is changed.
+        patch: an expression of CEL that gives a list of patches.
+    """
+
+    resource: Literal["services", "endpointslices", "pods"]
+    operations: tuple[Literal["CREATE", "UPDATE"], ...] = ("CREATE", "UPDATE")
+    when: str = "true"
+    patch: str
+
+
+class Way(Part):
+    """How a fault is made, and undone, where kube-proxy has one mode.
+
+    What is given is done in the order of the attributes, and undone in the other order.
+
+    Attributes:
+        api_server: options of the API servers, each with its other value.
+        settings: what kube-proxy's configuration says instead, in the shape of that.
+        refuses: what the API server refuses.
+        changes: what it stores otherwise.
+        rewrite: a script of sed, with extended expressions, for all that kube-proxy hands to
+            iptables-restore or nft; written for good it would be a bug of kube-proxy.
+        on: whether scripts run on each node that is meant, or on a control plane for it.
+        inject: a script of the shell; see `Here.known` for what it finds in its environment.
+        repair: likewise; whatever has happened meanwhile, it has to end well.
+        in_force: likewise; ends with 0 if the fault is there, and is asked before and after the
+            clauses.
+    """
+
+    api_server: Mapping[str, str] = Field(default_factory=dict)
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    refuses: Refusal | None = None
+    changes: Change | None = None
+    rewrite: str = ""
+    on: Literal["node", "control-plane"] = "node"
+    inject: str = ""
+    repair: str = ""
+    in_force: str = ""
+
+
+class Fault(Part):
+    """One way of breaking a cluster.
+
+    Attributes:
+        name: that of its file.
+        does: what it does.
+        emulates: the link of a real bug, or why there is none.
+        where: on which nodes it is made: the last worker, which has one of the standing echoes, or
+            the first, which has two; in the `cluster`, from its first control plane.
+        clauses: must notice it, each of them.
+        why: a regular expression that matches what one of them prints, for this reason alone.
+        names_node: whether clauses can tell on which node it is.
+        spares: clauses that must not notice it.
+        needs: what a cluster must have for it, in the words of the contract.
+        both: how it is made in either mode.
+        iptables: how it is made in this mode.
+        nftables: how it is made in this mode.
+    """
+
+    name: str
+    does: str
+    emulates: str
+    where: Where = "worker"
+    clauses: tuple[str, ...]
+    why: str
+    names_node: bool = True
+    spares: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    both: Way | None = None
+    iptables: Way | None = None
+    nftables: Way | None = None
+
+    def way(self, proxy: str) -> Way | None:
+        """How it is made where kube-proxy has this mode; None if it makes no sense there."""
+        mine: Way | None = getattr(self, proxy, None)
+        return mine or self.both
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on one node, which is to be named."""
+        return self.where in LOCAL and self.names_node
+
+    @property
+    def modes(self) -> list[str]:
+        """The modes of kube-proxy in which it makes sense."""
+        return [proxy for proxy in PROXIES if self.way(proxy)]
+
+
+def read_faults(folder: Path = FAULTS) -> list[Fault]:
+    """Every fault, by name.
+
+    Raises:
+        UsageError: a file breaks a rule; names every one of them.
+    """
+    faults: list[Fault] = []
+    problems: list[str] = []
+    known = {clause.id for clause in contract()}
+    for file in sorted(folder.glob("*.toml")):
+        try:
+            fault = Fault(name=file.stem, **tomllib.loads(file.read_text()))
+        except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+            problems.append(f"{file.name}: {_in_short(error)}")
+            continue
+        faults.append(fault)
+        problems += [f"{file.name}: {each}" for each in _problems(fault, known)]
+    if problems:
+        raise UsageError("the faults break their own rules:\n  " + "\n  ".join(problems))
+    return faults
+
+
+@cache
+def faults() -> tuple[Fault, ...]:
+    """Every fault, whose files do not change while they are asked."""
+    return tuple(read_faults())
+
+
+def of_clause(clause: str) -> list[Fault]:
+    """The faults that this clause must notice."""
+    return [fault for fault in faults() if clause in fault.clauses]
+
+
+def choose_faults(only: str | None, shard: str | None, proxy: str) -> list[Fault]:
+    """The faults that are asked for and make sense in a mode of kube-proxy.
+
+    Args:
+        only: names; all by default.
+        shard: such as 1/4, the first of four parts of about the same size.
+        proxy: the mode.
+
+    Raises:
+        UsageError: no fault is called so, or makes sense in that mode, or there is no such part.
+    """
+    words = set((only or "").replace(",", " ").split())
+    if unknown := sorted(words - {fault.name for fault in faults()}):
+        raise UsageError(f"no fault is called {', '.join(unknown)}", "see docs/faults.md")
+    named = [fault for fault in faults() if not words or fault.name in words]
+    chosen = [fault for fault in named if fault.way(proxy)]
+    if not chosen:
+        raise UsageError(f"none of these faults makes sense in {proxy} mode", "see docs/faults.md")
+    if not shard:
+        return chosen
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
+    if not found or int(found[1]) > int(found[2]):
+        raise UsageError(f"SHARD={shard} is no part", "say which of how many, such as 1/4")
+    return chosen[int(found[1]) - 1 :: int(found[2])]
+
+
+def _problems(fault: Fault, known: Collection[str]) -> list[str]:
+    unknown = set(fault.needs) - catalogue().needs.keys()
+    both = set(fault.clauses) & set(fault.spares)
+    rules = {
+        "the name is not in words with hyphens between": NAME.fullmatch(fault.name),
+        f"emulates begins with neither a link nor {NO_BUG!r}": fault.emulates.startswith(
+            ("https://", NO_BUG)
+        ),
+        "no clause has to notice it": fault.clauses,
+        f"{', '.join(sorted(both))} must notice it and must not": not both,
+        f"nobody knows the need {', '.join(sorted(unknown))}": not unknown,
+        f"why is no regular expression: {fault.why}": _is_expression(fault.why),
+        "why matches anything": len(fault.why) > 1,
+        "it makes sense in no mode of kube-proxy": fault.modes,
+    }
+    asked = (*fault.clauses, *fault.spares)
+    return [
+        *(problem for problem, is_kept in rules.items() if not is_kept),
+        *(f"no clause is called {clause}" for clause in asked if clause not in known),
+        *(f"{each} in {proxy} mode" for proxy in fault.modes for each in _lacks(fault, proxy)),
+    ]
+
+
+def _lacks(fault: Fault, proxy: str) -> list[str]:
+    way = fault.way(proxy)
+    assert way
+    policy = way.refuses or way.changes
+    rules = {
+        "nothing is done": way.inject or way.rewrite or way.settings or way.api_server or policy,
+        "nothing repairs it": way.repair or not way.inject,
+        "nobody can tell whether it is in force": way.in_force or way.rewrite or policy,
+        "it both refuses and changes": not (way.refuses and way.changes),
+    }
+    return [problem for problem, is_kept in rules.items() if not is_kept]
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        found = error.errors()[0]
+        return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+    return str(error)

@@ -1,0 +1,77 @@
+"""Writes docs/faults.md from the faults and what became of them."""
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from e2e.report.faults import Fault, faults
+from e2e.report.matrix import Trial, counted
+from e2e.report.proofs import DOCS, seen
+
+DOCUMENT = DOCS / "faults.md"
+HEAD = """\
+# Faults
+
+Made by `make docs` from the files in `e2e/faults/` and from what `make faults` found; do not edit \
+it by hand.
+
+A suite that is always green proves nothing, so clusters are broken on purpose: {count} ways, each \
+with the clauses that must notice it.
+A fault is detected if every one of these fails while it is in force.
+That it is in force is asked before and afterwards; one that is not is an error, and no miss.
+The node is named right if those that fail name that node and no other, and the reason if a line \
+that is printed says what was done.
+"""
+WORDS = {True: "yes", False: "no", None: "-"}
+
+
+def text() -> str:
+    """The whole document."""
+    trials = seen()
+    parts = [HEAD.format(count=len(faults()))]
+    for lane, of_lane in groupby(trials, key=lambda trial: trial.lane):
+        found = {trial.fault: trial for trial in of_lane}
+        parts.append(f"\n## {lane}\n\n{counted(found.values())}.\n")
+        parts.append("| fault | ended | noticed by | not by | node named | reason right | s |")
+        parts.append("| --- | --- | --- | --- | --- | --- | --- |")
+        parts += [_row(trial) for trial in found.values()]
+    parts.append("\n## What each is\n")
+    parts.append("| fault | what it does | where | like | modes | clauses that must notice |")
+    parts.append("| --- | --- | --- | --- | --- | --- |")
+    parts += [_entry(fault) for fault in faults()]
+    if untried := _untried(trials, faults()):
+        parts.append(f"\nNot tried so far: {', '.join(untried)}.")
+    return "\n".join(parts) + "\n"
+
+
+def _row(trial: Trial) -> str:
+    noticed = [c for c, ended in trial.noticed.items() if ended in ("failed", "broken")]
+    noticed += [f"{clause} (not meant to)" for clause in trial.fell]
+    ended = f"{trial.ended}: {trial.said}" if trial.said else trial.ended
+    cells = (
+        *(f"`{trial.fault}`", ended.replace("\n", " ").replace("|", "/")),
+        *(_names(noticed), _names(trial.silent)),
+        *(WORDS[trial.named], WORDS[trial.explained], f"{trial.seconds:.0f}"),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _names(clauses: Iterable[str]) -> str:
+    return ", ".join(f"`{clause}`" for clause in clauses) or "-"
+
+
+def _entry(fault: Fault) -> str:
+    link, _, words = fault.emulates.partition(" ")
+    like = f"[{_short(link)}]({link})" if link.startswith("https://") else f"{link} {words}"
+    cells = (f"`{fault.name}`", fault.does, fault.where, like, ", ".join(fault.modes))
+    return f"| {' | '.join(cells)} | {_names(fault.clauses)} |"
+
+
+def _short(link: str) -> str:
+    """The repository and the number of an issue or a pull request."""
+    _, repository, _, number = link.removeprefix("https://github.com/").split("/")
+    return f"{repository}#{number}"
+
+
+def _untried(trials: Iterable[Trial], known: Iterable[Fault]) -> list[str]:
+    tried = {trial.fault for trial in trials}
+    return [fault.name for fault in known if fault.name not in tried]

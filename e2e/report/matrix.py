@@ -1,0 +1,117 @@
+"""Which clause noticed which fault, as data: faults.json, from which docs/faults.md is made."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from e2e.errors import UsageError
+from e2e.report.verdict import Part
+
+MATRIX = "faults.json"
+Ending = Literal["held", "failed", "broken", "skipped"]
+
+
+class Trial(Part):
+    """One fault on one lane, and what noticed it.
+
+    Attributes:
+        fault: its name.
+        lane: the configuration of the cluster.
+        ended: detected if every clause that had to notice it did; partly if only some did; missed
+            if none did; error if the fault was not in force, or could not be made or repaired, so
+            that nothing is known.
+        said: of an error, what it was.
+        node: on which it was; nothing if on more than one.
+        noticed: how each clause ended that had to notice it.
+        spared: how each ended that had not to.
+        named: whether those that failed named that node and no other; null if on more than one.
+        explained: whether a printed reason was the right one; null if nothing noticed it.
+        why: the printed reasons, each once.
+        seconds: how long it took, from its making to its repair.
+    """
+
+    fault: str
+    lane: str
+    ended: Literal["detected", "partly", "missed", "error"]
+    said: str = ""
+    node: str = ""
+    noticed: Mapping[str, Ending] = {}
+    spared: Mapping[str, Ending] = {}
+    named: bool | None = None
+    explained: bool | None = None
+    why: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def fell(self) -> list[str]:
+        """The clauses that noticed what they should not have."""
+        return [clause for clause, ended in self.spared.items() if ended in ("failed", "broken")]
+
+    @property
+    def silent(self) -> list[str]:
+        """The clauses that did not notice what they should have."""
+        return [clause for clause, ended in self.noticed.items() if ended in ("held", "skipped")]
+
+
+class Matrix(Part):
+    """All faults of a run.
+
+    Attributes:
+        format: of this file.
+        began: when.
+        seconds: how long it took.
+        trials: one for each fault and lane.
+    """
+
+    format: Literal[1] = 1
+    began: datetime
+    seconds: float
+    trials: tuple[Trial, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every fault was detected, 1 if one was not, 2 if that is not known of one."""
+        ends = {trial.ended for trial in self.trials}
+        if "error" in ends or not ends:
+            return 2
+        return 0 if ends == {"detected"} else 1
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MATRIX).write_text(self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, file: Path) -> "Matrix":
+        """Read it from a file.
+
+        Raises:
+            UsageError: it cannot be read, or is no matrix of this format.
+        """
+        try:
+            return cls.model_validate_json(file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file} cannot be read: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
+            raise UsageError(f"{file} holds no faults: {place}: {first['msg']}") from error
+
+
+def counted(trials: Iterable[Trial]) -> str:
+    """How many faults ended how, how often the node was named, and the reason right, in words."""
+    every = list(trials)
+    ends = {
+        end: sum(trial.ended == end for trial in every)
+        for end in ("detected", "partly", "missed", "error")
+    }
+    named = [trial.named for trial in every if trial.named is not None]
+    explained = [trial.explained for trial in every if trial.explained is not None]
+    words = [f"{len(every)} faults", *(f"{count} {end}" for end, count in ends.items() if count)]
+    return (
+        f"{', '.join(words)}; the node named in {sum(named)} of {len(named)}, "
+        f"the reason right in {sum(explained)} of {len(explained)}"
+    )

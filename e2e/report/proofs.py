@@ -1,0 +1,41 @@
+"""Keeps what became of each fault on which lane, and tells which clauses were seen to fail."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from e2e.report.faults import faults
+from e2e.report.matrix import Matrix, Trial, counted
+
+DOCS = Path(__file__).parents[2] / "docs"
+SEEN = Path(__file__).with_name("faults.json")
+
+
+def record(file: Path) -> str:
+    """Keep what a run found, in the place of what was found before; gives how much that is."""
+    found = Matrix.load(file)
+    known = {(trial.fault, trial.lane): trial for trial in seen()}
+    known |= {(trial.fault, trial.lane): trial for trial in found.trials}
+    trials = sorted(known.values(), key=lambda trial: (trial.lane, trial.fault))
+    kept = found.model_copy(update={"trials": tuple(trials)})
+    SEEN.write_text(kept.model_dump_json(indent=1) + "\n")
+    return counted(found.trials)
+
+
+def seen() -> tuple[Trial, ...]:
+    """What became of faults, as faults.json has it; nothing where that is not at hand."""
+    known = {fault.name for fault in faults()}
+    trials = Matrix.load(SEEN).trials if SEEN.exists() else ()
+    return tuple(trial for trial in trials if trial.fault in known)
+
+
+@cache
+def proved() -> Mapping[str, list[str]]:
+    """The faults under which each clause was seen to fail, by clause."""
+    found: dict[str, list[str]] = {}
+    for trial in seen():
+        for clause, ended in {**trial.noticed, **trial.spared}.items():
+            if ended == "failed" and trial.ended != "error":
+                names = found.setdefault(clause, [])
+                names += [trial.fault] if trial.fault not in names else []
+    return found

@@ -1,0 +1,381 @@
+"""Faults: files that keep their rules, and what is concluded from how clauses ended."""
+
+import json
+import re
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+
+from e2e.before.explain import explain
+from e2e.cluster.node import Node
+from e2e.cluster.rewriting import UNWRAP, WRAP
+from e2e.errors import UsageError
+from e2e.faults import making, policies
+from e2e.faults.judging import names_only, nodes_of, trial_of
+from e2e.faults.trying import spared_by
+from e2e.report import faults_document, proofs
+from e2e.report.clauses import contract
+from e2e.report.faults import Change, Fault, Refusal, Way, choose_faults, faults, read_faults
+from e2e.report.matrix import Matrix, Trial, counted
+from e2e.report.result import ClauseResult, FlowEnd
+
+GOOD = """
+does = "It breaks."
+emulates = "no known bug, but it may"
+clauses = ["reach.pods-on-one-node"]
+why = "broken"
+
+[both]
+inject = "touch /broken"
+repair = "rm -f /broken"
+in_force = "test -e /broken"
+"""
+NODES = ("kind-worker", "kind-worker2")
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def flow(node, *, right):
+    return FlowEnd(
+        caller="outside", vantage="outside", target=node, node=node, port=30000, protocol="TCP",
+        family="IPv4", want="answered", saw="silent", right=right,
+    )  # fmt: skip
+
+
+def clause(name, ended, *wrong, said="", why=()):
+    flows = tuple(flow(node, right=node not in wrong) for node in NODES)
+    return ClauseResult(clause=name, ended=ended, said=said, why=why, flows=flows)
+
+
+def fault(**fields):
+    known = {"name": "broken", "does": "It breaks.", "emulates": "no known bug", "why": "lacks"}
+    return Fault(**{**known, "clauses": ("a.one", "a.two"), **fields})
+
+
+def judged(*clauses, node="kind-worker2", **fields):
+    found = {each.clause: each for each in clauses}
+    return trial_of(fault(**fields), "lane", found, spared=["s.one"], node=node, nodes=NODES)
+
+
+def test_the_faults_of_this_harness_keep_the_rules():
+    """Each clause that they name exists, and each can be told to be in force, and repaired."""
+    known = {each.id for each in contract()}
+
+    assert len(faults()) >= 60
+    assert all({*each.clauses, *spared_by(each)} <= known for each in faults())
+    assert len({each.does for each in faults()}) == len(faults())
+
+
+@pytest.mark.parametrize("way", [w for f in faults() for w in map(f.way, f.modes)])
+def test_scripts_are_understood_by_a_shell(way):
+    """Also those that repair, which are seldom seen to fail."""
+    for script in (way.inject, way.repair, way.in_force):
+        subprocess.run(["sh", "-nc", script], check=True)
+
+
+@pytest.mark.parametrize("script", [w.rewrite for f in faults() for w in map(f.way, f.modes)])
+def test_rewriting_is_understood_by_sed(script):
+    """A script that sed does not understand would let every sync fail, which is another fault."""
+    subprocess.run(["sed", "-E", script], input=b"a\nb\n", check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("line", "script", "becomes"),
+    [
+        (
+            "-A KUBE-SVC-A -m statistic --mode random --probability 0.3333333333 -j KUBE-SEP-B",
+            "share-halved",
+            "--probability 0.1666666667",
+        ),
+        (
+            "add rule service-A numgen random mod 3 map { 0 : p . 80 , 1 : q . 80 , 2 : r . 80 }",
+            "share-halved",
+            "numgen random mod 6 map { 0 : p . 80 , 1-3 : q . 80 , 4-5 : r . 80 }",
+        ),
+    ],
+)
+def test_shares_are_changed_in_the_rules_of_each_mode(line, script, becomes):
+    """What is matched by no rule would be no fault."""
+    (found,) = [each for each in faults() if each.name == script]
+    proxy = "nftables" if line.startswith("add") else "iptables"
+
+    said = subprocess.run(
+        ["sed", "-E", found.way(proxy).rewrite], input=line, text=True, check=True,
+        capture_output=True,
+    ).stdout  # fmt: skip
+
+    assert becomes in said
+
+
+def test_chains_of_deleted_services_are_kept():
+    """They are neither emptied nor deleted, and the chain that leads to them is not either."""
+    (found,) = [each for each in faults() if each.name == "rules-of-deleted-stay"]
+    rules = (
+        "*nat\n:KUBE-NODEPORTS - [0:0]\n:KUBE-EXT-OLD1 - [0:0]\n:KUBE-EXT-NEW1 - [0:0]\n"
+        "-A KUBE-NODEPORTS -j KUBE-EXT-NEW1\n-X KUBE-EXT-OLD1\nCOMMIT\n"
+    )
+
+    said = subprocess.run(
+        ["sed", "-E", found.way("iptables").rewrite], input=rules, text=True, check=True,
+        capture_output=True,
+    ).stdout  # fmt: skip
+
+    assert said == ("*nat\n:KUBE-EXT-NEW1 - [0:0]\n-A KUBE-NODEPORTS -j KUBE-EXT-NEW1\nCOMMIT\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ('why = "broken"', 'why = "("', "why is no regular expression"),
+        ("reach.pods-on-one-node", "reach.nowhere", "no clause is called reach.nowhere"),
+        ('clauses = ["reach.pods-on-one-node"]', "clauses = []", "no clause has to notice it"),
+        ('repair = "rm -f /broken"', "", "nothing repairs it in iptables mode"),
+        ('in_force = "test -e /broken"', "", "nobody can tell whether it is in force"),
+        ('inject = "touch /broken"', "", "nothing is done in nftables mode"),
+        ("no known bug", "a rumour", "neither a link nor"),
+        ("[both]", 'needs = ["luck"]\n[both]', "nobody knows the need luck"),
+        ("[both]", "[other]", "other"),
+        ("does", "doze", "doze|does"),
+        ("[both]", "[both", "good.toml"),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_named(tmp_path, before, after, problem):
+    """With the rule, whatever else is wrong."""
+    (tmp_path / "good.toml").write_text(GOOD)
+    assert [each.name for each in read_faults(tmp_path)] == ["good"]
+    (tmp_path / "good.toml").write_text(GOOD.replace(before, after))
+
+    with pytest.raises(UsageError, match=problem):
+        read_faults(tmp_path)
+
+
+def test_faults_are_chosen_by_name_and_by_part():
+    """The parts are all of them together, and none twice."""
+    every = choose_faults(None, None, "iptables")
+    parts = [each.name for n in (1, 2, 3) for each in choose_faults(None, f"{n}/3", "iptables")]
+    names = [each.name for each in every]
+
+    assert sorted(parts) == sorted(names)
+    assert [f.name for f in choose_faults(names[3], None, "iptables")] == [names[3]]
+    for shard in ("0/3", "4/3", "1", "a/b"):
+        with pytest.raises(UsageError, match="is no part"):
+            choose_faults(None, shard, "iptables")
+    with pytest.raises(UsageError, match="no fault is called luck"):
+        choose_faults("luck", None, "iptables")
+    with pytest.raises(UsageError, match="makes sense in nftables mode"):
+        choose_faults("localhost-dead", None, "nftables")
+
+
+def test_a_fault_that_all_notice_is_detected():
+    """The node and the reason are right as well."""
+    lacks = "why: kind-worker2 lacks rules"
+    trial = judged(
+        clause("a.one", "failed", "kind-worker2", said=lacks, why=(lacks,)),
+        clause("a.two", "broken"),
+        clause("s.one", "held"),
+    )
+
+    assert (trial.ended, trial.named, trial.explained, trial.fell) == ("detected", True, True, [])
+    assert trial.why == ("kind-worker2 lacks rules",)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "ended"),
+    [
+        ("failed", "held", "partly"),
+        ("failed", "skipped", "partly"),
+        ("broken", "broken", "partly"),
+        ("held", "held", "missed"),
+        ("skipped", "held", "missed"),
+        ("failed", "failed", "detected"),
+    ],
+)
+def test_only_failures_detect(one, two, ended):
+    """What is broken is no verdict, and what was skipped was not asked."""
+    trial = judged(clause("a.one", one, "kind-worker2"), clause("a.two", two, "kind-worker2"))
+
+    assert trial.ended == ended
+    assert trial.spared == {"s.one": "skipped"}
+
+
+def test_another_node_and_another_reason_are_wrong():
+    """So is a second node beside the right one."""
+    wrong = clause("a.one", "failed", *NODES, said="why: kind-worker is blocked")
+    trial = judged(wrong, clause("a.two", "failed", "kind-worker2"), clause("s.one", "failed"))
+
+    assert (trial.named, trial.explained, trial.fell) == (False, False, ["s.one"])
+    assert judged(wrong, node="").named is None
+
+
+def test_nodes_are_taken_from_words_where_there_are_no_flows():
+    """A name that begins like another one is not taken for it."""
+    said = ClauseResult(clause="a.one", ended="failed", said="kind-worker2/healthz: 503")
+
+    assert nodes_of(said, NODES) == {"kind-worker2"}
+    assert names_only("kind-worker2", [said], NODES)
+    assert not names_only("kind-worker", [said], NODES)
+    assert not names_only("kind-worker", [ClauseResult(clause="a", ended="failed")], NODES)
+
+
+def test_the_exit_code_is_that_of_the_worst():
+    """An error is no verdict, and no fault at all proves nothing."""
+
+    def code(*ends):
+        trials = tuple(Trial(fault=f"f{n}", lane="x", ended=end) for n, end in enumerate(ends))
+        return Matrix(began=MOMENT, seconds=1.0, trials=trials).exit_code
+
+    assert code("detected", "detected") == 0
+    assert code("detected", "partly") == code("missed") == 1
+    assert code("detected", "missed", "error") == code() == 2
+
+
+def test_what_was_found_is_kept_and_told(tmp_path, monkeypatch):
+    """A later run takes the place of an earlier one on its lane, and no other."""
+    monkeypatch.setattr(proofs, "SEEN", tmp_path / "faults.json")
+    proofs.proved.cache_clear()
+    name, must = faults()[0].name, faults()[0].clauses[0]
+    for lane, ended in (("one", "missed"), ("two", "missed"), ("one", "detected")):
+        noticed = {must: "failed" if ended == "detected" else "held"}
+        trial = Trial(fault=name, lane=lane, ended=ended, noticed=noticed)
+        Matrix(began=MOMENT, seconds=1.0, trials=(trial,)).save(tmp_path / "out")
+        proofs.record(tmp_path / "out" / "faults.json")
+
+    assert [(each.lane, each.ended) for each in proofs.seen()] == [
+        ("one", "detected"), ("two", "missed"),
+    ]  # fmt: skip
+    assert proofs.proved() == {must: [name]}
+    assert re.search(rf"  faults    {name}  seen to be noticed\n", explain(must))
+    said = faults_document.text()
+    assert "## one\n\n1 faults, 1 detected;" in said
+    assert f"Not tried so far: {faults()[1].name}" in said
+    proofs.proved.cache_clear()
+
+
+def test_a_file_that_is_no_matrix_is_named(tmp_path):
+    file = tmp_path / "faults.json"
+    with pytest.raises(UsageError, match="cannot be read"):
+        Matrix.load(file)
+    file.write_text('{"format": 2}')
+    with pytest.raises(UsageError, match="holds no faults"):
+        Matrix.load(file)
+
+
+def test_counts_are_told_in_words():
+    trials = [
+        Trial(fault="a", lane="x", ended="detected", named=True, explained=False),
+        Trial(fault="b", lane="x", ended="missed"),
+    ]
+
+    assert counted(trials) == (
+        "2 faults, 1 detected, 1 missed; the node named in 1 of 1, the reason right in 0 of 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Refusal(resource="services", unless="false", says="no"),
+        Change(resource="endpointslices", patch="[]"),
+    ],
+)
+def test_policies_are_for_runs_alone_and_can_be_seen_in_force(policy):
+    """Each comes with a binding, and answers for an object that is never stored."""
+    made, bound = json.loads(policies.manifests(policy))["items"]
+
+    assert made["metadata"] == bound["metadata"] == {"name": policies.NAME}
+    assert bound["spec"]["policyName"] == policies.NAME
+    (expression,) = made["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert expression == {"key": "nodeport-e2e/run", "operator": "Exists"}
+    assert policies.NAME in json.dumps(made["spec"])
+    for script in (policies.REMOVE, policies.IN_FORCE[type(policy)], UNWRAP, WRAP):
+        subprocess.run(["sh", "-nc", script], check=True)
+
+
+class FakeEngine:
+    """Notes what it was asked to run; scripts that say so end with an error."""
+
+    def __init__(self):
+        self.ran = []
+
+    def run(self, *argv, **_):
+        self.ran.append(argv)
+        if "fails" in argv[-1].splitlines()[-1]:
+            raise making.CommandFailedError(argv, 1, "it fails")
+        return ""
+
+
+class FakeEcho:
+    """One pod on each worker."""
+
+    namespace = "run"
+    pods = {"echo-1": "kind-worker2", "echo-2": "kind-worker"}  # noqa: RUF012
+    addresses = {"echo-1": {"IPv4": "10.0.2.2"}, "echo-2": {"IPv4": "10.0.1.2"}}  # noqa: RUF012
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.setattr(making.timing, "FAULT_IN_FORCE_WITHIN", 0.0)
+    monkeypatch.setattr(making, "placed_before", lambda *_: FakeEcho())
+    nodes = (
+        Node("kind-control-plane", {"IPv4": "10.0.0.1"}, is_control_plane=True),
+        Node("kind-worker", {"IPv4": "10.0.0.2"}, is_control_plane=False),
+        Node("kind-worker2", {"IPv4": "10.0.0.3"}, is_control_plane=False),
+    )
+    return making.Here(None, nodes, making.Undo(FakeEngine(), tmp_path), tmp_path)
+
+
+def last_lines(here):
+    return [(argv[-4], argv[-1].splitlines()[-1]) for argv in here.undo.engine.ran]
+
+
+def test_a_fault_is_made_seen_seen_again_and_repaired(here):
+    """Where it was meant to be, and with what its scripts may know."""
+    way = Way(inject="break it", repair="mend it", in_force="see it")
+
+    with making.made(fault(), way, here) as demand:
+        demand()
+
+    node = "kind-worker2"
+    assert last_lines(here) == [
+        (node, "break it"), (node, "see it"), (node, "see it"), (node, "mend it"),
+    ]  # fmt: skip
+    known = here.undo.engine.ran[0][-1]
+    assert "export PODS=10.0.2.2\n" in known
+    assert "export OTHERS='10.0.0.1 10.0.0.2'\n" in known
+
+
+@pytest.mark.parametrize(
+    ("inject", "in_force"), [("fails", "see it"), ("break it", "fails")], ids=["made", "seen"]
+)
+def test_what_is_not_in_force_is_an_error_and_repaired(here, inject, in_force):
+    """It never counts as a miss."""
+    way = Way(inject=inject, repair="mend it", in_force=in_force)
+
+    with (
+        pytest.raises(making.FaultNotMadeError, match="could not be made"),
+        making.made(fault(), way, here),
+    ):
+        pytest.fail("nothing may be asked")
+
+    assert last_lines(here)[-1] == ("kind-worker2", "mend it")
+
+
+def test_it_is_repaired_when_somebody_stops_the_run(here):
+    way = Way(inject="break it", repair="mend it", in_force="see it")
+
+    with pytest.raises(KeyboardInterrupt), making.made(fault(where="every-node"), way, here):
+        raise KeyboardInterrupt
+
+    mended = [node for node, line in last_lines(here) if line == "mend it"]
+    assert mended == ["kind-worker2", "kind-worker", "kind-control-plane"]
+
+
+def test_scripts_can_run_on_a_control_plane_for_a_node(here):
+    """As what only kubectl can do to it."""
+    way = Way(on="control-plane", inject="break it", repair="mend it", in_force="see it")
+
+    with making.made(fault(), way, here):
+        pass
+
+    assert {node for node, _ in last_lines(here)} == {"kind-control-plane"}
+    assert "export NODE=kind-worker2\n" in here.undo.engine.ran[0][-1]
