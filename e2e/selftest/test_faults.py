@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tempfile
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +20,7 @@ from e2e.report.clauses import contract
 from e2e.report.faults import Change, Fault, Refusal, Way, choose_faults, faults, read_faults
 from e2e.report.matrix import Matrix, Trial, counted
 from e2e.report.result import ClauseResult, FlowEnd
+from e2e.selftest.written import IPTABLES, NFTABLES
 
 GOOD = """
 does = "It breaks."
@@ -73,54 +75,52 @@ def test_scripts_are_understood_by_a_shell(way):
         subprocess.run(["sh", "-nc", script], check=True)
 
 
-@pytest.mark.parametrize("script", [w.rewrite for f in faults() for w in map(f.way, f.modes)])
-def test_rewriting_is_understood_by_sed(script):
-    """A script that sed does not understand would let every sync fail, which is another fault."""
-    subprocess.run(["sed", "-E", script], input=b"a\nb\n", check=True, stdout=subprocess.DEVNULL)
+REWRITTEN = [
+    pytest.param(way.rewrite, rules, id=f"{each.name} {proxy}")
+    for each in faults()
+    for proxy, rules in (("iptables", IPTABLES), ("nftables", NFTABLES))
+    if (way := each.way(proxy)) and way.rewrite
+]
 
 
-@pytest.mark.parametrize(
-    ("line", "script", "becomes"),
-    [
-        (
-            "-A KUBE-SVC-A -m statistic --mode random --probability 0.3333333333 -j KUBE-SEP-B",
-            "share-halved",
-            "--probability 0.1666666667",
-        ),
-        (
-            "add rule service-A numgen random mod 3 map { 0 : p . 80 , 1 : q . 80 , 2 : r . 80 }",
-            "share-halved",
-            "numgen random mod 6 map { 0 : p . 80 , 1-3 : q . 80 , 4-5 : r . 80 }",
-        ),
-    ],
-)
-def test_shares_are_changed_in_the_rules_of_each_mode(line, script, becomes):
-    """What is matched by no rule would be no fault."""
-    (found,) = [each for each in faults() if each.name == script]
-    proxy = "nftables" if line.startswith("add") else "iptables"
+def rewritten(script, rules):
+    """What becomes of rules by a script of sed, read as kube-proxy's container reads it."""
+    argv = ["sed", "-E", "-f", "/dev/stdin", "/dev/fd/3"]
+    with tempfile.TemporaryFile() as given:
+        given.write(rules.encode())
+        given.seek(0)
+        argv[-1] = f"/dev/fd/{given.fileno()}"
+        return subprocess.run(
+            argv, input=script.strip() + "\n", text=True, check=True, capture_output=True,
+            pass_fds=[given.fileno()],
+        ).stdout  # fmt: skip
 
-    said = subprocess.run(
-        ["sed", "-E", found.way(proxy).rewrite], input=line, text=True, check=True,
-        capture_output=True,
-    ).stdout  # fmt: skip
 
-    assert becomes in said
+@pytest.mark.parametrize(("script", "rules"), REWRITTEN)
+def test_every_script_changes_rules_of_its_mode(script, rules):
+    """One that sed does not understand, or that matches nothing, would be no fault."""
+    assert rewritten(script, rules) != rules
+
+
+def test_a_share_is_changed_in_each_mode():
+    """By as much as the fault says."""
+    (found,) = [each for each in faults() if each.name == "share-halved"]
+
+    assert "--probability 0.1666666667" in rewritten(found.iptables.rewrite, IPTABLES)
+    assert "mod 6 map { 0 : 10.4 . 8080 , 1-3 : 10.5 . 8080 , 4-5 :" in rewritten(
+        found.nftables.rewrite, NFTABLES
+    )
 
 
 def test_chains_of_deleted_services_are_kept():
     """They are neither emptied nor deleted, and the chain that leads to them is not either."""
     (found,) = [each for each in faults() if each.name == "rules-of-deleted-stay"]
-    rules = (
-        "*nat\n:KUBE-NODEPORTS - [0:0]\n:KUBE-EXT-OLD1 - [0:0]\n:KUBE-EXT-NEW1 - [0:0]\n"
-        "-A KUBE-NODEPORTS -j KUBE-EXT-NEW1\n-X KUBE-EXT-OLD1\nCOMMIT\n"
-    )
 
-    said = subprocess.run(
-        ["sed", "-E", found.way("iptables").rewrite], input=rules, text=True, check=True,
-        capture_output=True,
-    ).stdout  # fmt: skip
+    kept = rewritten(found.iptables.rewrite, IPTABLES)
 
-    assert said == ("*nat\n:KUBE-EXT-NEW1 - [0:0]\n-A KUBE-NODEPORTS -j KUBE-EXT-NEW1\nCOMMIT\n")
+    assert "KUBE-EXT-OLD1" not in kept
+    assert ":KUBE-NODEPORTS" not in kept
+    assert ":KUBE-EXT-A1 - [0:0]\n" in kept
 
 
 @pytest.mark.parametrize(
