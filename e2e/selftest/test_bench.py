@@ -117,7 +117,9 @@ def test_an_interrupt_lets_the_command_clean_up(tmp_path: Path) -> None:
     """What it made is gone when the one that watches it has ended."""
     script = "trap 'rm made; exit 2' INT; touch made; while :; do sleep 0.05; done"
     call = f"from e2e.bench.ground import *; watch(['sh', '-c', {script!r}], Path('log'))"
-    argv = [sys.executable, "-c", f"import signal; {call}"]
+    # Who is started in the background by a shell ignores the signal, and so do its children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    argv = [sys.executable, "-c", f"{heed}; {call}"]
     env = os.environ | {"PYTHONPATH": str(CHECKOUT)}
     with subprocess.Popen(argv, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as watching:
         wait_until((tmp_path / "made").exists, what="the command", within=30, every=0.02)
