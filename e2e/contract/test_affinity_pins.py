@@ -54,7 +54,8 @@ def test_only_the_clients_of_a_pod_that_ends_move(
 
     The pod still serves whoever asks it at its own address.
     """
-    echo = place_echo(*(workers or nodes)[:2], (workers or nodes)[0], linger=LINGER)
+    spots = workers or nodes
+    echo = place_echo(spots[0], spots[-1], spots[0], linger=LINGER)
     ends, *stay = echo.pods
     service = expose(echo, sessionAffinity="ClientIP")
     flows = service.flows_of_each(clients.first(20), via=nodes)
