@@ -38,6 +38,23 @@ def complete_clause(_: click.Context, __: click.Parameter, incomplete: str) -> l
     return names_beginning(incomplete)
 
 
+of_lane = together(
+    option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster."),
+    option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a file."),
+    option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual."),
+    option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode."),
+)
+"""The options that say which lane is meant, but for its version."""
+
+of_version = option("--k8s", "K8S", default=DEFAULT, help="Version of Kubernetes.")
+
+of_making = together(
+    option("--keep", "KEEP", is_flag=True, help="Keep the cluster; the next run takes it."),
+    option("--node-image", "NODE_IMAGE", default=None, help="Take this node image."),
+)
+"""The options that say how a cluster is made, and whether it stays."""
+
+
 of_cluster = together(
     option(
         *("--outside", "OUTSIDE"),
@@ -53,11 +70,8 @@ of_cluster = together(
         type=click.Choice(PROVIDERS),
         help="Make a cluster, or take one.",
     ),
-    option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster."),
-    option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a file."),
-    option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual."),
-    option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode."),
-    option("--k8s", "K8S", default=DEFAULT, help="Version of Kubernetes."),
+    of_lane,
+    of_version,
 )
 """The options that say which cluster is meant: one that exists, or a lane."""
 

@@ -15,7 +15,7 @@ import click
 from e2e.cluster import leftovers
 from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.fixtures.settings import HOW_TO_ASK, ROOM
-from e2e.options import PROCESSES, of_choice, of_cluster, option
+from e2e.options import PROCESSES, of_choice, of_cluster, of_making, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.command import own_program
@@ -30,8 +30,7 @@ from e2e.screen import Screen, say
 
 @click.command()
 @of_cluster
-@option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
-@option("--keep", "KEEP", is_flag=True, help="Keep the cluster; the next run takes it.")
+@of_making
 @of_choice
 @option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
 @option("--out", "OUT", default="out", help="The folder of the results.")

@@ -18,14 +18,13 @@ from e2e.errors import RefusedError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.trying import BASELINE, NotWellError, Trials, spared_by
-from e2e.options import PROCESSES, option
+from e2e.options import PROCESSES, of_lane, of_making, of_version, option
 from e2e.provider import kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.engine import ensure_engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.kind_binary import ensure_kind
-from e2e.provider.lane import FAMILIES, PROXIES, Lane
-from e2e.provider.node_image import DEFAULT
+from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.faults import Fault, choose_faults
 from e2e.report.matrix import MATRIX, Matrix, Trial, counted
@@ -35,13 +34,9 @@ ROOM = 0.5
 
 
 @click.command()
-@option("--k8s", "K8S", default=DEFAULT, help="Version of Kubernetes.")
-@option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode.")
-@option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual.")
-@option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a file.")
-@option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
-@option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
-@option("--keep", "KEEP", is_flag=True, help="Keep the cluster.")
+@of_version
+@of_lane
+@of_making
 @option("--fault", "FAULT", default=None, help="These alone; all by default.")
 @option("--shard", "SHARD", default=None, help="A part of them, such as 1/4.")
 @option("--processes", "PROCESSES", default=PROCESSES, help="So many clauses at once.")

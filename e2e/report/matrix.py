@@ -5,10 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from e2e.errors import UsageError
-from e2e.report.verdict import Part
+from e2e.report.verdict import Part, read_part
 
 MATRIX = "faults.json"
 Ending = Literal["held", "failed", "broken", "skipped"]
@@ -91,14 +88,7 @@ class Matrix(Part):
         Raises:
             UsageError: it cannot be read, or is no matrix of this format.
         """
-        try:
-            return cls.model_validate_json(file.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file} cannot be read: {error}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the whole"
-            raise UsageError(f"{file} holds no faults: {place}: {first['msg']}") from error
+        return read_part(cls, file, is_not="holds no faults")
 
 
 def counted(trials: Iterable[Trial]) -> str:

@@ -6,11 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from e2e.errors import UsageError
 from e2e.report.clauses import Clause
-from e2e.report.verdict import Part
+from e2e.report.verdict import Part, read_part
 
 RESULT = "result.json"
 
@@ -265,14 +264,7 @@ class Result(Part):
         Raises:
             UsageError: it cannot be read, or is no result of this format.
         """
-        try:
-            return cls.model_validate_json(file.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file} cannot be read: {error}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the whole"
-            raise UsageError(f"{file} is no result: {place}: {first['msg']}") from error
+        return read_part(cls, file, is_not="is no result")
 
 
 def percentiles(times: list[float]) -> tuple[float, float, float]:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from e2e.errors import UsageError
 
 VERDICT = "verdict.json"
 
@@ -14,6 +16,30 @@ class Part(BaseModel):
     """Part of a verdict; what it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+P = TypeVar("P", bound=Part)
+
+
+def read_part(kind: type[P], file: Path, *, is_not: str) -> P:
+    """Read what a file holds.
+
+    Args:
+        kind: of what.
+        file: JSON.
+        is_not: what is said of a file that holds something else.
+
+    Raises:
+        UsageError: it cannot be read, or holds something else; says where.
+    """
+    try:
+        return kind.model_validate_json(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise UsageError(f"{file} {is_not}: {place}: {first['msg']}") from error
 
 
 class Changed(Part):

@@ -9,14 +9,14 @@ import click
 
 from e2e.cluster import leftovers
 from e2e.errors import CannotRunError, RefusedError, StopError
-from e2e.options import option
+from e2e.options import of_lane, of_making, option
 from e2e.provider import kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.kind_binary import ensure_kind
-from e2e.provider.lane import FAMILIES, PROXIES, Lane
+from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.verdict import Verdict
@@ -166,12 +166,8 @@ def _is_as_before(verdict: Verdict) -> bool:
 @of_disturbances
 @of_contract
 @option("--k8s", "K8S", default=None, help="Version of Kubernetes; of an upgrade, the first one.")
-@option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode.")
-@option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual.")
-@option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a kind config.")
-@option("--node-image", "NODE_IMAGE", default=None, help="Take this node image.")
-@option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster.")
-@option("--keep", "KEEP", is_flag=True, help="Keep the cluster.")
+@of_lane
+@of_making
 @option("--folder", "FOLDER", default=None, help="Of plan, record and report; out/NAME by default.")
 @of_budgets
 @click.option("--no-churn", is_flag=True, help="Change nothing of what was prepared.")
