@@ -6,7 +6,7 @@ import click
 
 from e2e.commands import schemas
 from e2e.errors import UsageError
-from e2e.report import contract_document, faults_document, proofs
+from e2e.report import contract_document, faults_document, lanes, proofs
 
 
 @click.command()
@@ -30,7 +30,7 @@ def document(check: bool, seen: tuple[Path, ...], faults: tuple[Path, ...]) -> N
     for matrix in faults:
         click.echo(f"kept what was found: {proofs.record(matrix)}")
     for junit in seen:
-        click.echo(f"kept what held on {contract_document.record(junit)}")
+        click.echo(f"kept what held on {lanes.record(junit)}")
     made = {each.DOCUMENT: each.text() for each in (contract_document, faults_document)}
     made |= {schemas.SCHEMAS / name: text for name, text in schemas.documents().items()}
     for file, text in made.items():

@@ -1,16 +1,13 @@
-"""Writes docs/contract.md from the clauses, and keeps on which lanes each was seen to hold."""
+"""Writes docs/contract.md from the clauses."""
 
-import tomllib
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 
 from e2e.report.clauses import FAMILIES, Catalogue, Clause, catalogue, read_clauses
+from e2e.report.lanes import seen
 from e2e.report.proofs import DOCS, proved
 
-DOCUMENT, LANES = DOCS / "contract.md", Path(__file__).with_name("lanes.toml")
-LANE = "lane: "
+DOCUMENT = DOCS / "contract.md"
 HEAD = """\
 # The contract
 
@@ -92,29 +89,6 @@ def head(clauses: Sequence[Clause], known: Catalogue, held_on: Mapping[str, Sequ
 def _proved(clauses: Iterable[Clause]) -> set[str]:
     """What clauses cover, except for those that pin the effect of a bug: they show the opposite."""
     return {i for clause in clauses if not clause.known_bug for i in clause.covers}
-
-
-def record(junit: Path) -> str:
-    """Keep which clauses a run saw hold on its lane; gives the lane."""
-    lane, held = "", []
-    # A run wrote this file a moment ago.
-    for case in ET.parse(junit).iter("testcase"):  # noqa: S314
-        noted = {p.get("name", ""): p.get("value", "") for p in case.iter("property")}
-        lane = noted.get("lane", lane)
-        if not any(case.find(tag) is not None for tag in ("failure", "error", "skipped")):
-            held.append(noted["clause"])
-    lane = lane.removeprefix(LANE)
-    on_lanes = {**seen(), lane: sorted(held)}
-    lines = ["# Which clauses held on which lane, as `nodeport-e2e document --seen` noted them."]
-    for name, clauses in sorted(on_lanes.items()):
-        lines += [f'"{name}" = [', *(f'  "{clause}",' for clause in clauses), "]"]
-    LANES.write_text("\n".join(lines) + "\n")
-    return lane
-
-
-def seen() -> dict[str, list[str]]:
-    """Which clauses held, by lane, as lanes.toml has it; none where there is no such file."""
-    return tomllib.loads(LANES.read_text()) if LANES.exists() else {}
 
 
 def _table(name: str, says: str, rows: Iterable[tuple[str, str]]) -> list[str]:

@@ -182,7 +182,7 @@ def test_what_cannot_be_compared_says_why(
     assert found.theirs == found.ours == 0
 
 
-def test_clauses_are_chosen_by_what_they_cover_and_slow_ones_only_where_need_be() -> None:
+def test_few_clauses_are_chosen_and_slow_ones_only_where_need_be() -> None:
     clauses = [
         clause("a.one", covers=("DP-01", "N-01")),
         clause("a.slow", covers=("DP-01",), family="slow"),
@@ -192,6 +192,9 @@ def test_clauses_are_chosen_by_what_they_cover_and_slow_ones_only_where_need_be(
     ]
     assert specs.covering({"DP-01", "DP-02"}, clauses) == ["a.one", "a.extended"]
     assert specs.covering({"DP-03"}, clauses) == ["a.restart"]
+    both = clause("a.both", covers=("DP-01", "DP-02"))
+    assert specs.covering({"DP-01", "DP-02"}, [*clauses, both]) == ["a.both"]
+    assert specs.covering({"DP-77"}, clauses) == []
 
 
 def specs_figures(*rows: dict[str, object], failed: tuple[str, ...] = ()) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.errors import UsageError
-from e2e.report import contract_document
+from e2e.report import contract_document, lanes
 from e2e.report.clauses import CONTRACT, Catalogue, catalogue, read_clauses
 
 KNOWN = Catalogue(
@@ -247,7 +247,7 @@ def test_the_head_counts_what_is_proved_what_was_seen_and_what_is_refuted(contra
 
 
 JUNIT = """\
-<testsuites><testsuite><testcase name="a"><properties>
+<testsuites><testsuite><testcase name="a" time="12.345"><properties>
 <property name="clause" value="reach.every-node"/><property name="lane" value="lane: v1 nftables"/>
 </properties></testcase><testcase name="b"><properties>
 <property name="clause" value="object.created"/><property name="lane" value="lane: v1 nftables"/>
@@ -256,18 +256,19 @@ JUNIT = """\
 
 
 def test_what_held_on_a_lane_is_kept(tmp_path, monkeypatch):
-    """A run's file of results adds what held there, for its lane, and leaves other lanes alone."""
-    lanes = tmp_path / "lanes.toml"
-    monkeypatch.setattr(contract_document, "LANES", lanes)
-    lanes.write_text('"v0 iptables" = ["object.created"]\n')
+    """A run's file of results adds what held there and how long it took; other lanes stay."""
+    file = tmp_path / "lanes.toml"
+    monkeypatch.setattr(lanes, "LANES", file)
+    file.write_text('"v0 iptables" = ["object.created"]\n[seconds]\n"object.created" = 1.5\n')
     junit = tmp_path / "junit.xml"
     junit.write_text(JUNIT)
 
-    assert contract_document.record(junit) == "v1 nftables"
-    assert contract_document.seen() == {
+    assert lanes.record(junit) == "v1 nftables"
+    assert lanes.seen() == {
         "v0 iptables": ["object.created"],
         "v1 nftables": ["reach.every-node"],
     }
+    assert lanes.seconds() == {"object.created": 1.5, "reach.every-node": 12.3}
 
 
 def test_a_behaviour_needs_a_clause_or_a_reason(contract):
