@@ -144,17 +144,17 @@ def watch(argv: Sequence[str], log: Path) -> tuple[int, int]:
     """
     # Should this process be killed, the kernel interrupts the command, which then cleans up.
     tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [*tied, *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            start_new_session=True,
-        )
-    peak = 0
+    peak, process = 0, None
     try:
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                [*tied, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                start_new_session=True,
+            )
         while True:
             try:
                 return process.wait(timing.MEMORY_LOOK_EVERY), peak
@@ -162,8 +162,9 @@ def watch(argv: Sequence[str], log: Path) -> tuple[int, int]:
                 peak = max(peak, memory_of(process.pid))
     except BaseException:
         with shielded(print):
-            process.send_signal(signal.SIGINT)
-            process.wait()
+            if process is not None:
+                process.send_signal(signal.SIGINT)
+                process.wait()
         raise
 
 
