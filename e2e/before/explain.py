@@ -12,8 +12,8 @@ from e2e.provider.lane import FAMILIES, PROXIES, SHAPES, Lane
 from e2e.provider.node_image import DEFAULT
 from e2e.report.clauses import Catalogue, Clause, catalogue, choose
 from e2e.report.contract_document import MEANS
-from e2e.report.lanes import seen
 from e2e.report.faults import of_clause
+from e2e.report.lanes import seen
 from e2e.report.proofs import proved
 
 LABEL = 10
