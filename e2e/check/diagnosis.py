@@ -20,6 +20,8 @@ class Facts:
         outcome: how the wrong attempts ended.
         wants_answer: whether an answer was wanted.
         answered_by: the pod that answered, if one did.
+        seen_as: the address that it saw as the caller's, if it was asked.
+        carried: bytes of payload in each wrong attempt, if they were more than a question has.
         exists: whether a Service has this port now.
         reachable: whether the node says anything at another port.
         ready: the Service's pods that are Ready, by name.
@@ -45,6 +47,8 @@ class Facts:
     outcome: str
     wants_answer: bool = True
     answered_by: str | None = None
+    seen_as: str | None = None
+    carried: int = 0
     exists: bool | None = None
     reachable: bool | None = None
     ready: Sequence[str] = ()
@@ -136,7 +140,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "foreign-pod",
-        lambda f: f.outcome == "foreign" and f.answered_by is not None,
+        lambda f: f.outcome == "foreign" and f.answered_by is not None and not f.carried,
         lambda f: (
             f"{f.node} leads port {f.port} to {f.answered_by}, which is no pod of this "
             f"Service: {f.sync}"
@@ -272,6 +276,30 @@ LADDER: tuple[Rung, ...] = (
                 if f.elsewhere
                 else "no other node answers either: look between this machine and the nodes"
             )
+        ),
+    ),
+    Rung(
+        "large-lost",
+        lambda f: f.is_lost and f.carried > 0 and f.again is not False,
+        lambda f: (
+            f"{f.node} leads small questions on and not {f.carried} bytes, which ended "
+            f"{f.outcome}: packets that are large, or many of them, do not pass"
+        ),
+    ),
+    Rung(
+        "harmed",
+        lambda f: f.outcome == "foreign" and f.carried > 0,
+        lambda f: (
+            f"of {f.carried} bytes that went through {f.node} others came back: they were changed "
+            "on the way"
+        ),
+    ),
+    Rung(
+        "other-source",
+        lambda f: f.wants_answer and f.outcome == "answered" and f.seen_as is not None,
+        lambda f: (
+            f"{f.answered_by}, called through {f.node}, saw {f.seen_as} as its caller: on that "
+            "way somebody gives calls another address than the policy promises, or does not"
         ),
     ),
 )

@@ -18,19 +18,25 @@ class Wrong:
         outcome: how most of its wrong attempts ended, or UNEVEN where each was right by itself.
         echo: the pod that answered most of them, if one did.
         wants_answer: whether an answer was wanted.
+        seen_as: the address that this pod saw as the caller's, if it was asked.
+        carried: bytes of each payload, if they were more than a question has.
     """
 
     flow: Flow
     outcome: str
     echo: str | None = None
     wants_answer: bool = True
+    seen_as: str | None = None
+    carried: int = 0
 
     @classmethod
     def of(cls, flow: Flow, replies: Iterable[Reply], *, wants_answer: bool = True) -> "Wrong":
         """Sum up the wrong replies of a flow."""
-        ended = Counter((str(reply.outcome), reply.echo) for reply in replies)
-        outcome, echo = ended.most_common(1)[0][0] if ended else (UNEVEN, None)
-        return cls(flow, outcome, echo, wants_answer)
+        ended = Counter((str(r.outcome), r.echo, r.seen_as, r.carried) for r in replies)
+        if not ended:
+            return cls(flow, UNEVEN, wants_answer=wants_answer)
+        ((outcome, echo, seen_as, carried), _), *_ = ended.most_common(1)
+        return cls(flow, outcome, echo, wants_answer, seen_as, carried)
 
 
 class WrongFlowsError(AssertionError):

@@ -26,6 +26,7 @@ class Reply:
         waited: seconds from the first packet to the one that was answered, where that is known;
             another one is sent if the first is lost.
         detail: what else is known, for the reader of a failure.
+        carried: bytes of payload, if they were more than a question has.
     """
 
     outcome: Outcome
@@ -36,6 +37,7 @@ class Reply:
     seen_as: str | None = None
     opened: float = 0.0
     waited: float | None = None
+    carried: int = 0
 
     def __str__(self) -> str:
         by = f" by {self.echo}" if self.echo else ""

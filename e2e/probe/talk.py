@@ -75,8 +75,9 @@ def _carry(flow: Flow, size: int) -> Reply:
     try:
         said, sent, received = exchange(caller, flow, size)
     except OSError as error:  # also all that requests raises
-        return Reply(outcome_of(error), time.monotonic() - began, detail=f"{size} bytes")
-    reply = reply_from(said, time.monotonic() - began)
+        took = time.monotonic() - began
+        return Reply(outcome_of(error), took, detail=f"{size} bytes", carried=size)
+    reply = replace(reply_from(said, time.monotonic() - began), carried=size)
     if received == sent:
         return reply
     alike = next((n for n, (a, b) in enumerate(zip(sent, received, strict=False)) if a != b), None)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from e2e.check.diagnosis import DUMB, ILL, LADDER, WELL, Facts, reason
+from e2e.check.wrong import UNEVEN, Wrong
+from e2e.probe import ANSWERED, SILENT, Flow, Outside, Reply, Target
 
 SOUND = Facts(
     caller="outside",
@@ -76,6 +78,15 @@ SCENES = {
     ),
     "ends-otherwise": ({"wants_answer": False}, "calls of port 30080 end silent"),
     "cluster-ip-too": (LOST, "the way into its rules is cut"),
+    "large-lost": ({"carried": 1 << 20}, "leads small questions on and not 1048576 bytes"),
+    "harmed": (
+        {"outcome": "foreign", "answered_by": "echo-a-0", "carried": 8000},
+        "of 8000 bytes that went through worker-2 others came back",
+    ),
+    "other-source": (
+        {"outcome": "answered", "answered_by": "echo-a-0", "seen_as": "10.244.2.1"},
+        "echo-a-0, called through worker-2, saw 10.244.2.1 as its caller",
+    ),
     "not-from-anywhere": (
         {"itself": False, "neighbour": False},
         "worker-2 serves the ClusterIP and not the node port",
@@ -97,6 +108,23 @@ def test_each_rung_is_reached_by_its_facts(name):
 
     assert found == name
     assert words in line
+
+
+def test_what_is_wrong_of_a_flow_is_what_most_of_its_replies_were():
+    """How an attempt ended, whom it met, as whom and with how much go together."""
+    replies = [
+        Reply(ANSWERED, echo="echo-a-0", seen_as="10.244.0.1"),
+        *[Reply(ANSWERED, echo="echo-a-1", seen_as="10.244.2.1")] * 2,
+        Reply(SILENT, carried=1 << 20),
+    ]
+    flow = Flow(Outside(), Target("worker-2", "192.0.2.1", 30080, None))
+
+    most = Wrong.of(flow, replies)
+    large = Wrong.of(flow, replies[-1:])
+
+    assert (most.outcome, most.echo, most.seen_as) == ("answered", "echo-a-1", "10.244.2.1")
+    assert (large.outcome, large.echo, large.carried) == ("silent", None, 1 << 20)
+    assert Wrong.of(flow, []).outcome == UNEVEN
 
 
 def test_a_sound_scene_is_called_right_by_now():

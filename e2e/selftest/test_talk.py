@@ -107,7 +107,7 @@ def test_a_harmed_payload_is_foreign(harm, words):
     with echoing(harm) as (flow, _):
         (reply,) = carry([flow], [100])[flow]
 
-    assert (reply.outcome, reply.detail) == (FOREIGN, words)
+    assert (reply.outcome, reply.detail, reply.carried) == (FOREIGN, words, 100)
 
 
 def test_datagrams_come_back_as_far_as_an_echo_reads_them():
