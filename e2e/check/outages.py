@@ -7,11 +7,12 @@ and ended likewise; the middle of both is told, and half of what lies between as
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import inf
 
 from e2e import timing
-from e2e.probe import CUT_OFF, SILENT, Outcome
+from e2e.probe import CUT_OFF, FOREIGN, SILENT, Outcome
 
 Span = tuple[float, float]
 """From one moment to another."""
@@ -57,6 +58,8 @@ class Seen:
         late: when silent attempts began that were answered later, and were not lost.
         closed: when its kept connection ended, and whose pod was at the other end.
         rate: attempts a second.
+        serves: from when on it is promised anything: its first answer, of a node that joined.
+        gone: from when on nothing is promised any more, as its node is there no more.
     """
 
     marks: Sequence[Mark] = ()
@@ -66,6 +69,8 @@ class Seen:
     late: Sequence[float] = ()
     closed: Sequence[tuple[float, str]] = ()
     rate: float = 20.0
+    serves: float = -inf
+    gone: float = inf
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,7 @@ class Judged:
         endings: of its kept connection.
         answered: attempts that ended as expected.
         lost: attempts that did not, in outages and at endings.
+        unpromised: attempts that did not either, before it served first or when its node was gone.
         late: attempts that were answered after patience was over.
         looked: seconds in which it was asked.
         not_looked: when nobody asked, between the beginning and the end.
@@ -146,6 +152,7 @@ class Judged:
     endings: list[Ending] = field(default_factory=list)
     answered: int = 0
     lost: int = 0
+    unpromised: int = 0
     late: int = 0
     looked: float = 0.0
     not_looked: list[Span] = field(default_factory=list)
@@ -153,11 +160,13 @@ class Judged:
 
 def judge(seen: Seen) -> Judged:
     """Find the outages of one flow."""
-    blind = not_looked(seen)
     late = set(seen.late)
     marks = [m for m in seen.marks if not (m.outcome == SILENT and m.at in late)]
+    seen, unpromised = _promised(replace(seen, marks=marks))
+    blind = not_looked(seen)
     # A neighbour may have been written down twice.
-    marks = sorted({(m.at, m.expected): m for m in marks}.values(), key=lambda m: (m.at, m.last))
+    unique = {(m.at, m.expected): m for m in seen.marks}
+    marks = sorted(unique.values(), key=lambda m: (m.at, m.last))
     answered = [m.at for m in marks if m.expected]
     outages, endings = [], []
     for group in _groups(marks, blind):
@@ -180,10 +189,42 @@ def judge(seen: Seen) -> Judged:
         sorted(endings, key=lambda ending: ending.at),
         answered=seen.expected + len(late),
         lost=sum(o.lost for o in outages) + sum(ending.lost for ending in endings),
+        unpromised=unpromised,
         late=len(late),
         looked=max(whole - _overlap(_union(seen.looked), _union(seen.held)), 0.0),
         not_looked=blind,
     )
+
+
+def _promised(seen: Seen) -> tuple[Seen, int]:
+    """Only what was seen while something was promised, and how many lost attempts were not so.
+
+    Somebody who answers and should not does so at any time before the node is gone.
+    """
+    marks, left_out = [], 0
+    for mark in seen.marks:
+        if mark.at >= seen.gone or (
+            mark.at < seen.serves and not mark.expected and mark.outcome != FOREIGN
+        ):
+            left_out += 0 if mark.expected else mark.count
+        elif mark.last >= seen.gone:
+            count = min(round((seen.gone - mark.at) * seen.rate) + 1, mark.count)
+            marks.append(replace(mark, to=seen.gone, count=count))
+            left_out += mark.count - count
+        else:
+            marks.append(mark)
+    promised = replace(
+        seen,
+        marks=marks,
+        looked=_until(seen.looked, seen.gone),
+        held=_until(seen.held, seen.gone),
+        closed=[one for one in seen.closed if seen.serves <= one[0] < seen.gone],
+    )
+    return promised, left_out
+
+
+def _until(spans: Iterable[Span], end: float) -> list[Span]:
+    return [(at, min(to, end)) for at, to in spans if at < end]
 
 
 def not_looked(seen: Seen) -> list[Span]:
@@ -220,6 +261,8 @@ def _outage(
     left, right = bisect_left(answered, first), bisect_right(answered, last)
     before = answered[left - 1] if left else None
     after = answered[right] if right < len(answered) else None
+    if after is None and seen.gone < inf:
+        after = seen.gone
     # Time in which nobody asked belongs to no outage.
     earliest = max(
         [first - 1 / seen.rate if before is None else before]

@@ -10,7 +10,10 @@ from e2e.check.outages import Span
 # What begins work on a node, and what ends it.
 BEGINS = {"cordoned": "uncordoned", "node-not-ready": "node-ready", "node-removed": "node-added"}
 # What is work on a node by itself.
-MOMENTS = ("kubelet-version", "kubelet-started", "node-restarted", "proxy-started", "node-added")
+MOMENTS = (
+    *("kubelet-version", "kubelet-started", "proxy-started"),
+    *("node-restarted", "node-added", "node-address"),
+)
 # What is work where it happens to a node's kube-proxy.
 OF_PROXIES = ("pod-terminating", "pod-gone", "pod-added", "pod-started")
 # What the command that is watched said, until it says the next thing.

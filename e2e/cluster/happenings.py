@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +14,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 
 from e2e import timing
 from e2e.cluster.api import Api, ApiRefusedError, Object
+from e2e.cluster.node import addresses_of, is_ready
 from e2e.errors import StopError, UsageError
 from e2e.wait import pause
 
@@ -23,6 +24,7 @@ KINDS = {
     "node-ready": "a node is Ready",
     "node-not-ready": "a node is not Ready",
     "node-restarted": "a node came back with another boot id",
+    "node-address": "a node has another address",
     "cordoned": "a node takes no new pods",
     "uncordoned": "a node takes new pods again",
     "kubelet-version": "a node's kubelet has another version",
@@ -76,6 +78,28 @@ Tell = Callable[[Happening], None]
 """What is called with each."""
 
 
+@dataclass(frozen=True)
+class Roll:
+    """The nodes that a cluster has.
+
+    Attributes:
+        there: the names of all of them.
+        ready: the addresses by IP family of those that are Ready, by their names.
+    """
+
+    there: frozenset[str]
+    ready: Mapping[str, Mapping[str, str]]
+
+
+def roll_of(nodes: Iterable[Object]) -> Roll:
+    """Call the roll."""
+    every = {_key(node): node for node in nodes}
+    return Roll(
+        frozenset(every),
+        {name: addresses_of(node) for name, node in every.items() if is_ready(node)},
+    )
+
+
 class Differences(Protocol):
     """What is worth telling of an object that came, changed or went."""
 
@@ -112,6 +136,10 @@ def of_node(before: Object | None, now: Object | None) -> Iterator[Happening]:
         yield Happening("kubelet-version", name, name, said)
     if versions.get("bootID") != old.get("bootID"):
         yield Happening("node-restarted", name, name)
+    had, has = addresses_of(before), addresses_of(now)
+    if had and has and had != has:
+        was_at, is_at = (" ".join(each.values()) for each in (had, has))
+        yield Happening("node-address", name, name, f"{was_at} -> {is_at}")
 
 
 def of_pod(before: Object | None, now: Object | None) -> Iterator[Happening]:
@@ -206,6 +234,7 @@ class Happenings:
         cluster: the UID of its namespace kube-system; another one is not followed.
         namespace: of the watched workloads.
         tell: what is called with each happening, from any thread, and never by two at once.
+        called: is given the roll of nodes whenever one of them changed, likewise.
     """
 
     kubeconfig: Path
@@ -213,6 +242,7 @@ class Happenings:
     cluster: str
     namespace: str
     tell: Tell
+    called: Callable[[Roll], None] = lambda _: None
     _stop: threading.Event = field(default_factory=threading.Event)
     _telling: threading.Lock = field(default_factory=threading.Lock)
     _connecting: threading.Lock = field(default_factory=threading.Lock)
@@ -298,11 +328,20 @@ class Happenings:
                 items, version = api.snapshot(what.kind, what.namespace, where=what.where)
                 listed = {_key(item): item for item in items}
                 known = self._compare(what, known, listed)
+                self._call(what, known)
                 for told in api.follow(what.kind, what.namespace, since=version, where=what.where):
                     if self._stop.is_set():
                         return
                     self._take(what, known, told)
+                    self._call(what, known)
             pause(self._stop, timing.FOLLOW_AGAIN)
+
+    def _call(self, what: _Followed, known: Mapping[str, Object]) -> None:
+        if what.kind == "Node":
+            roll = roll_of(known.values())
+            with self._telling:
+                if not self._stop.is_set():
+                    self.called(roll)
 
     def _compare(
         self, what: _Followed, known: dict[str, Object] | None, listed: dict[str, Object]

@@ -113,14 +113,19 @@ def is_ready(item: Object) -> bool:
     return conditions.get("Ready") == "True"
 
 
+def addresses_of(item: Object, kind: str = "InternalIP") -> dict[str, str]:
+    """The first address of a kind that a Node says it has, by IP family."""
+    found: dict[str, str] = {}
+    for entry in item["status"].get("addresses") or []:
+        if entry["type"] == kind:
+            found.setdefault(family_of(entry["address"]), entry["address"])
+    return found
+
+
 def _node(item: Object) -> Node:
-    addresses: dict[str, dict[str, str]] = {"InternalIP": {}, "ExternalIP": {}}
-    for entry in item["status"]["addresses"]:
-        if entry["type"] in addresses:
-            addresses[entry["type"]].setdefault(family_of(entry["address"]), entry["address"])
     return Node(
         name=item["metadata"]["name"],
-        addresses=addresses["InternalIP"],
+        addresses=addresses_of(item),
         is_control_plane=CONTROL_PLANE in item["metadata"]["labels"],
-        external_addresses=addresses["ExternalIP"],
+        external_addresses=addresses_of(item, "ExternalIP"),
     )

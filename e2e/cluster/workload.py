@@ -1,6 +1,6 @@
 """What is watched during an upgrade: echoes that bear drains, and a Service of every kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,7 +162,7 @@ def find(api: Api, namespace: str) -> Workload:
             )
         name = deployments[0]["metadata"]["name"]
         groups[spread] = ScaledEcho(api, name, namespace, {ECHO_LABEL: name})
-        groups[spread].scale(_count(deployments[0]))
+        groups[spread].scale(_count(api, deployments[0]))
     found = {item["metadata"]["name"]: item for item in api.find_all("Service", namespace)}
     services = {
         name: Service(api, groups[ONE_A_NODE if name == LOCAL else EVENLY], item)
@@ -187,12 +187,19 @@ def put_back(workload: Workload) -> None:
         dual = spec.get("ipFamilyPolicy") == "PreferDualStack"
         make_service(workload, FIXED, dual=dual, number=fixed.node_port, again=True)
     for group in workload.groups.values():
-        count = {"replicas": _count(api.get("Deployment", group.name, namespace))}
+        count = {"replicas": _count(api, api.get("Deployment", group.name, namespace))}
         api.change("Deployment", group.name, {"spec": count}, namespace)
 
 
-def _count(deployment: Object) -> int:
-    return int(deployment["metadata"]["annotations"][COUNT])
+def _count(api: Api, deployment: Object) -> int:
+    """With how many pods it was placed; of those of which each node has one, no more than fit."""
+    where, template = deployment["metadata"], deployment["spec"]["template"]["spec"]
+    placed = int(where["annotations"][COUNT])
+    if where["labels"][GROUP_LABEL] != ONE_A_NODE.replace(" ", "-"):
+        return placed
+    tolerated = [each.get("key", "") for each in template.get("tolerations") or []]
+    fit = sum(not _repels(node, tolerated) for node in api.find_all("Node"))
+    return min(placed, fit)
 
 
 def stored(api: Api, namespace: str) -> dict[str, Object]:
@@ -222,7 +229,7 @@ def places(api: Api) -> tuple[list[str], Sequence[Mapping[str, str]]]:
     return with_control_planes, CONTROL_PLANE_TOO
 
 
-def _repels(node: Object, tolerated: Sequence[str]) -> bool:
+def _repels(node: Object, tolerated: Collection[str]) -> bool:
     taints = node["spec"].get("taints", [])
     return bool(node["spec"].get("unschedulable")) or any(
         taint["effect"] in UNSCHEDULED and taint["key"] not in tolerated for taint in taints

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from e2e.report.summary import WHY
-from e2e.report.verdict import EndedConversation, Outage, Verdict
+from e2e.report.verdict import EndedConversation, MovedNode, Outage, Verdict
 
 # Names in a line; verdict.json has them all.
 NAMES = 4
@@ -21,6 +22,7 @@ class Answers:
         where: through which nodes, and on which paths.
         how_long: the longest outage, and all that was lost.
         why: what happened in the cluster then.
+        moved: which nodes joined or left meanwhile.
         since: what is otherwise now, whether anybody noticed it yet or not.
     """
 
@@ -29,6 +31,7 @@ class Answers:
     where: str
     how_long: str
     why: str
+    moved: tuple[str, ...]
     since: tuple[str, ...]
 
 
@@ -37,6 +40,7 @@ def answers(verdict: Verdict) -> Answers:
     return Answers(
         _sentence(verdict),
         *_of_users(verdict),
+        moved=tuple(map(moved, verdict.watched.moved if verdict.watched else ())),
         since=tuple(_since(verdict)),
     )
 
@@ -129,6 +133,31 @@ def _why(outages: Iterable[Outage]) -> str:
     for each in outages:
         reasons[each.why or "nothing was seen in the cluster at that moment"] += each.lost
     return "; ".join(f"{why} ({lost} lost)" for why, lost in reasons.most_common(NAMES))
+
+
+def moved(each: MovedNode) -> str:
+    """What became of a node that joined or left."""
+    said = []
+    if each.joined is not None:
+        said.append(f"joined at {_clock(each.joined)}")
+        if each.served is None:
+            said.append("never answered")
+        else:
+            all_but = "all other paths" if each.never else "every path"
+            said.append(f"answered on {all_but} {each.served:.1f} s later")
+            if each.never:
+                more = len(each.never) - NAMES
+                paths = ", ".join(each.never[:NAMES])
+                said.append(f"never on {paths}" + (f" and {more} more" if more > 0 else ""))
+    if each.gone is not None:
+        said.append(f"left at {_clock(each.gone)} and did not come back")
+    lost = f" (not counted: {_count(each.unpromised, 'attempt')} without an answer then)"
+    node = f"{each.node} ({' and '.join(each.addresses)})"
+    return f"{node} {', '.join(said)}" + (lost if each.unpromised else "")
+
+
+def _clock(at: datetime) -> str:
+    return at.astimezone().strftime("%H:%M:%S")
 
 
 def _since(verdict: Verdict) -> Iterable[str]:

@@ -23,6 +23,7 @@ def verdict_text(verdict: Verdict) -> str:
         f"  how long:         {said.how_long}",
         f"  why:              {said.why}",
     ]
+    lines += _part("nodes that joined or left meanwhile", said.moved)
     if verdict.watched:
         lines += _part("budgets", [
             f"{MARKS[not each.kept]} {each.name}: {each.used}, allowed {each.allowed}"

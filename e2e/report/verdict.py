@@ -257,6 +257,29 @@ class KeptBudget(Part):
     where: tuple[str, ...] = ()
 
 
+class MovedNode(Part):
+    """A node that was not there all the time.
+
+    Attributes:
+        node: its name.
+        addresses: at which it was called.
+        joined: when it was found to be Ready, if it was not there from the beginning.
+        gone: since when it is there no more, if it is not.
+        served: seconds from then until every path was answered that ever was; none if none was.
+        never: the paths on which it never answered since it joined.
+        unpromised: attempts without an answer before the first one, or since it is gone; they are
+            neither lost nor part of an outage.
+    """
+
+    node: str
+    addresses: tuple[str, ...]
+    joined: datetime | None = None
+    gone: datetime | None = None
+    served: float | None = None
+    never: tuple[str, ...] = ()
+    unpromised: int = 0
+
+
 class Watched(Part):
     """What `watch` recorded.
 
@@ -272,6 +295,7 @@ class Watched(Part):
             watches.
         killed: whether the watch was, so that nothing is known of what came after it.
         command: what the upgrade was, and how it ended, if it ran under `watch`.
+        moved: nodes that joined or left meanwhile.
     """
 
     began: datetime
@@ -284,6 +308,7 @@ class Watched(Part):
     blind: float = 0.0
     killed: bool = False
     command: str = ""
+    moved: tuple[MovedNode, ...] = ()
 
 
 class Verdict(Part):

@@ -176,9 +176,9 @@ class Echo:
 
 
 @contextmanager
-def echoing(address: str = "127.0.0.1") -> Iterator[Echo]:
+def echoing(address: str = "127.0.0.1", port: int = 0) -> Iterator[Echo]:
     """Serve for as long as the context lasts."""
-    echo = Echo(address)
+    echo = Echo(address, port=port)
     echo.start()
     try:
         yield echo

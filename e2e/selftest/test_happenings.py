@@ -36,13 +36,14 @@ def ready(is_ready: bool = True) -> list[dict]:
     return [{"type": "Ready", "status": "True" if is_ready else "False"}]
 
 
-def node(is_ready=True, shut=False, version="v1.36.3", boot="a") -> dict:
+def node(is_ready=True, shut=False, version="v1.36.3", boot="a", at="", name="worker-1") -> dict:
     return {
-        "metadata": {"name": "worker-1"},
+        "metadata": {"name": name},
         "spec": {"unschedulable": shut},
         "status": {
             "conditions": ready(is_ready),
             "nodeInfo": {"kubeletVersion": version, "bootID": boot},
+            **({"addresses": [{"type": "InternalIP", "address": at}]} if at else {}),
         },
     }
 
@@ -59,6 +60,9 @@ def test_what_becomes_of_a_node():
     (version,) = of_node(node(), node(version="v1.37.2"))
     assert (version.kind, version.said) == ("kubelet-version", "v1.36.3 -> v1.37.2")
     assert kinds(of_node(node(), node(boot="b"))) == ["node-restarted"]
+    (moved,) = of_node(node(at="10.0.0.1"), node(at="10.0.0.9"))
+    assert (moved.kind, moved.said) == ("node-address", "10.0.0.1 -> 10.0.0.9")
+    assert kinds(of_node(node(), node(at="10.0.0.9"))) == [], "a kubelet says its address later"
 
 
 def pod(uid="1", is_ready=True, since="1", on="worker-1", ending=False) -> dict:
@@ -183,8 +187,8 @@ def cluster(monkeypatch, tmp_path):
     monkeypatch.setattr(happenings, "Api", lambda *_: here)
     monkeypatch.setattr(timing, "FOLLOW_AGAIN", 0.02)
     monkeypatch.setattr(timing, "READY_EVERY", 0.02)
-    here.seen = []
-    follower = Happenings(tmp_path, None, "0000", "mine", here.seen.append)
+    here.seen, here.rolls = [], []
+    follower = Happenings(tmp_path, None, "0000", "mine", here.seen.append, here.rolls.append)
     follower.start()
     yield here
     follower.stop()
@@ -211,6 +215,27 @@ def test_what_happens_while_the_api_server_is_away_is_told_when_it_is_back(clust
     assert {one.kind for one in cluster.seen[2:]} == {"api-back", "kubelet-version"}
     back = next(one for one in cluster.seen if one.kind == "api-back")
     assert back.lasted > 0
+
+
+def test_the_roll_of_nodes_is_called_whenever_one_changes(cluster):
+    """Who is there, and where those are that are Ready; also what is found by comparing."""
+    new = node(name="worker-2", at="10.0.0.2", is_ready=False)
+    wait_until(lambda: cluster.rolls, what="a roll", within=LONG, every=0.02)
+    cluster.told.put({"type": "ADDED", "object": new})
+    cluster.told.put({"type": "MODIFIED", "object": node(name="worker-2", at="10.0.0.2")})
+    wait_until(lambda: len(cluster.rolls) == 3, what="three", within=LONG, every=0.02)
+
+    assert [sorted(roll.there) for roll in cluster.rolls] == [
+        ["worker-1"], ["worker-1", "worker-2"], ["worker-1", "worker-2"],
+    ]  # fmt: skip
+    assert [roll.ready.get("worker-2") for roll in cluster.rolls] == [
+        *(None, None, {"IPv4": "10.0.0.2"})
+    ]
+    cluster.nodes, cluster.away = [node(name="worker-2")], True
+    await_kinds(cluster, "node-added", "node-not-ready", "node-ready", "api-away")
+    cluster.away = False
+    wait_until(lambda: len(cluster.rolls) == 4, what="four", within=LONG, every=0.02)
+    assert cluster.rolls[-1].there == {"worker-2"}
 
 
 def test_nonsense_is_survived(cluster):

@@ -1,11 +1,13 @@
 """From attempts to outages: where each began and ended, and what is no outage at all."""
 
+from math import inf
+
 import pytest
 
 from e2e.check.causes import Cause
 from e2e.check.outages import Mark, Seen, judge
 from e2e.check.troubles import troubles
-from e2e.probe import ANSWERED, CUT_OFF, REFUSED, SILENT
+from e2e.probe import ANSWERED, CUT_OFF, FOREIGN, REFUSED, SILENT
 
 EVERY = 0.05
 
@@ -162,6 +164,51 @@ def test_a_kept_connection_may_end():
     )  # fmt: skip
     assert judge(longer).endings == []
     assert judge(longer).outages[0].kinds == {CUT_OFF: 1, REFUSED: 11}
+
+
+def test_before_it_served_first_nothing_is_lost():
+    """Of a node that joined an answer is expected from its first one on."""
+    joined = seen(
+        (10, 12, REFUSED), (12, 12.05, ANSWERED),
+        (19.95, 20, ANSWERED), (20, 20.2, REFUSED), (20.2, 20.25, ANSWERED),
+        looked=[(10, 30)], serves=12.0, closed=[(11.0, "echo-a-0"), (25.0, "echo-a-1")],
+    )  # fmt: skip
+    judged = judge(joined)
+
+    (outage,) = judged.outages
+    assert (outage.start, outage.lost) == (pytest.approx(19.975), 4)
+    assert (judged.lost, judged.unpromised) == (4, 40)
+    assert [ending.pod for ending in judged.endings] == ["echo-a-1"]
+
+
+def test_who_never_served_lost_nothing():
+    """Whether it should have is not known by who only calls it; it is told, and no outage."""
+    judged = judge(seen((10, 12, SILENT), serves=inf))
+
+    assert (judged.outages, judged.unpromised) == ([], 40)
+
+
+def test_a_strange_answer_is_one_from_the_beginning():
+    """That a node does not serve yet is no reason for answers of somebody else."""
+    (outage,) = judge(seen((10, 10.5, REFUSED), (10.5, 11, FOREIGN), serves=inf)).outages
+
+    assert (outage.kind, outage.lost) == (FOREIGN, 10)
+
+
+def test_where_no_node_is_nothing_is_lost():
+    """An outage of a node that is removed for good ends there, and what follows is none."""
+    row = Mark(18.0, SILENT, expected=False, to=22.95, count=100)
+    made = marks((9.95, 10, ANSWERED), (10, 18, SILENT), (23, 30, SILENT))
+    judged = judge(Seen(marks=[*made, row], looked=[(0, 30)], held=[(25, 26)], gone=20.0))
+
+    (outage,) = judged.outages
+    assert (outage.end, outage.goes_on) == (pytest.approx(20.0), False)
+    assert outage.lost == judged.lost == pytest.approx(200, abs=2)
+    assert judged.unpromised == 400 - judged.lost
+    assert judged.not_looked == []
+
+    later = seen((9.95, 10, ANSWERED), (20.05, 30, SILENT), gone=20.0, looked=[(0, 30)])
+    assert judge(later).outages == []
 
 
 def test_outages_of_one_reason_are_one_trouble():

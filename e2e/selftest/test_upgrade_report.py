@@ -19,6 +19,7 @@ from e2e.report.verdict import (
     Changes,
     ChurnStep,
     KeptBudget,
+    MovedNode,
     Outage,
     Verdict,
     Watched,
@@ -112,6 +113,31 @@ def test_what_nobody_saw_is_not_said_to_be_well():
     assert answers(nothing).noticed.startswith("Not known")
     assert answers(nothing).verdict.endswith("could not be judged in full.")
     assert nothing.exit_code == 2
+
+
+def test_which_nodes_joined_or_left_is_said_with_what_is_not_counted():
+    came = MovedNode(
+        node="c", addresses=("10.0.0.9",), joined=BEGAN, served=1.24, never=("local",), unpromised=1
+    )
+    left = MovedNode(node="b", addresses=("10.0.0.2", "fd00::2"), gone=BEGAN, unpromised=40)
+    never = MovedNode(node=EVIL, addresses=("10.0.0.7",), joined=BEGAN, gone=BEGAN, never=("a",))
+    told = verdict(watched=watched(moved=(came, left, never)))
+    at = BEGAN.astimezone().strftime("%H:%M:%S")
+
+    first, second, third = answers(told).moved
+    assert first == (
+        f"c (10.0.0.9) joined at {at}, answered on all other paths 1.2 s later, never on local "
+        "(not counted: 1 attempt without an answer then)"
+    )
+    assert second == (
+        f"b (10.0.0.2 and fd00::2) left at {at} and did not come back "
+        "(not counted: 40 attempts without an answer then)"
+    )
+    assert third.endswith(f"joined at {at}, never answered, left at {at} and did not come back")
+    assert "nodes that joined or left meanwhile:\n  c (10.0.0.9) joined" in verdict_text(told)
+    page = upgrade_page(told)
+    assert "Which nodes joined or left?" in page
+    assert "<script>alert" not in page
 
 
 def test_where_no_node_port_was_asked_nothing_is_claimed_of_them():

@@ -49,6 +49,19 @@ def test_pods_are_spread_and_one_group_has_one_on_each_node(api, placed):
     assert one_a_node["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
 
 
+def test_where_a_node_is_gone_each_that_is_left_has_one(api, placed):
+    """A pod for which there is no node would be waited for in vain."""
+    del api.objects["Node", "", "worker-2"]
+
+    evenly, one_a_node = find(api, HOME).groups.values()
+
+    assert api.get("Deployment", one_a_node.name, HOME)["spec"]["replicas"] == 1
+    assert api.get("Deployment", evenly.name, HOME)["spec"]["replicas"] == 4
+    api.objects["Node", "", "worker-2"] = {"metadata": {"name": "worker-2"}, "spec": {}}
+    find(api, HOME)
+    assert api.get("Deployment", one_a_node.name, HOME)["spec"]["replicas"] == 2
+
+
 def test_every_kind_of_service_is_there(api, placed):
     specs = {name: item["spec"] for name, item in stored(api, HOME).items()}
 

@@ -14,6 +14,7 @@ from e2e.upgrade.lines import (
     EventLine,
     Held,
     Looked,
+    PodLine,
     RecorderLine,
     Stretch,
     write,
@@ -73,6 +74,9 @@ class Told:
 
     def ended(self, flow: int, at: float, pod: str = "echo-a-0") -> None:
         self.lines.append(Ended(at=BEGAN + at, flow=flow, pod=pod, how="reset"))
+
+    def pod(self, flow: int, at: float, pod: str = "echo-a-0") -> None:
+        self.lines.append(PodLine(at=BEGAN + at, flow=flow, pod=pod))
 
     def event(self, at: float, kind: str, *, lasted: float | None = None, **more: str) -> None:
         since = None if lasted is None else BEGAN + at - lasted

@@ -68,14 +68,23 @@ class Ledger:
             every: seconds between two attempts of a flow.
         """
         self._recorder, self._unix, self._every = recorder, unix, every
-        self._pages = {
-            number: _Page(flow.expects == "answered", flow.way in ("one connection", "UDP"))
-            for number, flow in flows.items()
-        }
+        self._pages: dict[int, _Page] = {}
         self._lines: list[str] = []
         self._since = clock()
         self._unasked: dict[tuple[int, str], tuple[float, float]] = {}
         self._held: float = 0.0
+        self._open(flows)
+
+    def add(self, flows: Mapping[int, WatchedFlow]) -> None:
+        """Take in what more flows bring from now on."""
+        # They were not asked before this moment, and a summary is of all of its time.
+        self.looked()
+        self._open(flows)
+
+    def _open(self, flows: Mapping[int, WatchedFlow]) -> None:
+        for number, flow in flows.items():
+            one_pod = flow.way in ("one connection", "UDP")
+            self._pages[number] = _Page(flow.expects == "answered", one_pod)
 
     def ended(self, key: int, began: float, reply: Reply) -> None:
         """Note how an attempt ended."""

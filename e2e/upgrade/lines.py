@@ -4,6 +4,8 @@ Every `at` is Unix time in seconds. All processes of a stretch read one clock th
 the stretch's first line says how it became Unix time. What `line` says tells the lines apart:
 
 - `stretch`: a watch begins; all flows, and what the numbers of flows mean from here on.
+- `placed`: a node is where it was not before: one that joined, or has other addresses; flows that
+  are watched from here on are added to those of the stretch.
 - `recorder`: a process begins to ask some of the flows.
 - `looked`: the flows of a recorder were asked from `at` to `to`; how many attempts each had that
   ended as expected, and the slowest of them.
@@ -58,6 +60,21 @@ class Stretch(Line):
     patience: float
     run: str
     namespace: str
+    flows: tuple[WatchedFlow, ...]
+
+
+class Placed(Line):
+    """A node that is Ready has addresses that are not those known of it: it joined, or has others.
+
+    Attributes:
+        node: its name.
+        addresses: all that it has now, by IP family.
+        flows: that are watched from here on; their numbers follow those of the flows before.
+    """
+
+    line: Literal["placed"] = "placed"
+    node: str
+    addresses: dict[str, str]
     flows: tuple[WatchedFlow, ...]
 
 
@@ -221,6 +238,7 @@ class End(Line):
 
 AnyLine = (
     Stretch
+    | Placed
     | RecorderLine
     | Looked
     | AttemptLine

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from e2e.probe import Outcome
+from e2e.probe import FOREIGN, Outcome
 from e2e.upgrade.lines import (
     AnyLine,
     AttemptLine,
@@ -18,6 +18,8 @@ from e2e.upgrade.lines import (
     Held,
     Looked,
     Lost,
+    Placed,
+    PodLine,
     Stretch,
     read,
 )
@@ -42,6 +44,8 @@ class State:
         answered: attempts by node that ended as expected.
         lost: attempts by node that did not.
         held: seconds by recorder in which nobody was asked.
+        waited_for: flows of nodes that joined and did not answer yet.
+        gone: nodes that are none of the cluster any more.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
@@ -57,6 +61,8 @@ class State:
         self.answered: dict[str, int] = {}
         self.lost: dict[str, int] = {}
         self.held = 0.0
+        self.waited_for: set[int] = set()
+        self.gone: set[str] = set()
         self._down: dict[str, tuple[float, str]] = {}
         self._told: dict[str, int] = {}
         self._latest: dict[int, float] = {}
@@ -80,6 +86,10 @@ class State:
         match line:
             case Stretch():
                 self.flows = line.flows
+            case Placed():
+                self._place(line)
+            case PodLine():
+                self.waited_for.discard(line.flow)
             case Looked():
                 self.asked |= line.counts.keys()
                 for number, (count, _) in line.counts.items():
@@ -89,16 +99,34 @@ class State:
                 self._attempt(line)
             case Lost():
                 node = self.flows[line.flow].node
-                self.lost[node] = self.lost.get(node, 0) + line.count
+                if line.flow not in self.waited_for or line.outcome == FOREIGN:
+                    self.lost[node] = self.lost.get(node, 0) + line.count
             case Held():
                 self.held += line.to - line.at
             case EventLine():
+                if line.kind == "node-removed":
+                    self.gone.add(line.node)
+                elif line.kind == "node-added":
+                    self.gone.discard(line.node)
                 told = " ".join(filter(None, [line.kind, line.node, line.name, line.said]))
-                self.events.append(f"{clock_time(line.at)} {plain(told)}")
-                self._say(self.events[-1])
+                self._tell(line.at, told)
+
+    def _tell(self, at: float, what: str) -> None:
+        self.events.append(f"{clock_time(at)} {plain(what)}")
+        self._say(self.events[-1])
+
+    def _place(self, line: Placed) -> None:
+        if line.flows:
+            first = len(self.flows)
+            self.flows += line.flows
+            self.waited_for |= set(range(first, len(self.flows)))
+            addresses = " and ".join(line.addresses.values())
+            self._tell(line.at, f"{line.node} at {addresses} is watched too from here on")
 
     def _attempt(self, line: AttemptLine) -> None:
         flow = self.flows[line.flow]
+        if line.flow in self.waited_for and line.outcome != FOREIGN:
+            return
         if not is_expected(flow, line.outcome):
             self.lost[flow.node] = self.lost.get(flow.node, 0) + 1
             if line.at > self._latest.get(line.flow, 0.0):
@@ -110,7 +138,9 @@ class State:
                 del self.lost_since[line.flow]
 
     def now_lost(self, node: str) -> tuple[float, str] | None:
-        """Since when a node is not answered as expected, and how; none if it is."""
+        """Since when a node is not answered as expected, and how; none if it is, or is gone."""
+        if node in self.gone:
+            return None
         here = {n: since for n, since in self.lost_since.items() if self.flows[n].node == node}
         if not here:
             return None
@@ -123,14 +153,15 @@ class State:
             now, before = self.now_lost(node), self._down.get(node)
             lately = self.lost.get(node, 0) - self._told.get(node, 0)
             self._told[node] = self.lost.get(node, 0)
-            if lately and not now and not before:
+            if lately and not now and not before and node not in self.gone:
                 self._say(f"x {plain(node)}: {lately} attempts lost; as expected again")
             if now and not before:
                 self._down[node] = now
                 self._say(f"x {clock_time(now[0])} {plain(node)}: {now[1]}")
             elif before and not now:
                 del self._down[node]
-                self._say(f"✓ {plain(node)}: as expected again, after {self._since(before[0])}")
+                if node not in self.gone:
+                    self._say(f"✓ {plain(node)}: as expected again, after {self._since(before[0])}")
 
     def _since(self, at: float) -> str:
         latest = max(self._latest.values(), default=at)
@@ -173,9 +204,7 @@ def _table(state: State, now: float) -> Group:
         nodes.sort(key=lambda node: (state.now_lost(node) is None, -state.lost.get(node, 0)))
     for node in nodes[:NODES]:
         lost = state.now_lost(node)
-        asked = any(state.flows[number].node == node for number in state.asked)
-        said = "as expected" if asked else "not asked yet"
-        said = f"{lost[1]} for {now - lost[0]:.1f} s" if lost else said
+        said = f"{lost[1]} for {now - lost[0]:.1f} s" if lost else _calm(state, node)
         table.add_row(
             Text("x" if lost else "✓", "red" if lost else "green"),
             Text(plain(node)),
@@ -186,3 +215,13 @@ def _table(state: State, now: float) -> Group:
     more = [Text(f"and {len(nodes) - NODES} more nodes")] if len(nodes) > NODES else []
     held = [Text(f"not looked: {state.held:.1f} s", "yellow")] if state.held else []
     return Group(table, *more, *held, *(Text(event, "dim") for event in state.events))
+
+
+def _calm(state: State, node: str) -> str:
+    """What is so of a node of which nothing is lost."""
+    its = {number for number, flow in enumerate(state.flows) if flow.node == node}
+    if node in state.gone:
+        return "left the cluster"
+    if waited_for := its & state.waited_for:
+        return f"joined; no answer yet on {len(waited_for)} of {len(its)} paths"
+    return "as expected" if its & state.asked else "not asked yet"

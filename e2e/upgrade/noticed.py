@@ -62,6 +62,7 @@ def watched(record: Record, budgets: Budgets) -> Watched:
         blind=story.not_looked,
         killed=story.was_killed,
         command=_command(story),
+        moved=tuple(story.moved),
     )
 
 

@@ -50,6 +50,11 @@ class WatchedFlow(Part):
         """What the flow has in common with that of other nodes."""
         return f"{self.service} {self.family} {self.way}"
 
+    @property
+    def where(self) -> tuple[str, ...]:
+        """What is asked, whatever is expected of it."""
+        return self.service, self.node, self.family, self.address, str(self.port), self.way
+
     def __str__(self) -> str:
         return f"outside -> {self.node}:{self.port} ({self.path})"
 

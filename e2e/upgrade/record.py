@@ -19,12 +19,14 @@ from e2e.upgrade.lines import (
     Late,
     Looked,
     Lost,
+    Placed,
     PodLine,
     RecorderLine,
     Stretch,
     read,
 )
 from e2e.upgrade.plan import WatchedFlow
+from e2e.upgrade.presence import gone_since
 
 RECORD = "watch.jsonl"
 # No line of ours is longer, except a stretch's with thousands of flows.
@@ -77,6 +79,8 @@ class FlowRecord:
         held: stretches in which it was not, although it should have been: from, to, why.
         expected: how many attempts ended as expected.
         slowest: seconds, of those.
+        joined: when its node was first found at this address, if not from the beginning.
+        gone: since when it is there no more, if it did not come back.
     """
 
     flow: WatchedFlow
@@ -90,6 +94,13 @@ class FlowRecord:
     held: list[tuple[float, float, str]] = field(default_factory=list)
     expected: int = 0
     slowest: float = 0.0
+    joined: float | None = None
+    gone: float | None = None
+
+    @property
+    def served(self) -> float | None:
+        """When it was answered first."""
+        return min((line.at for line in self.pods), default=None)
 
     def look(self, at: float, to: float, count: int, slowest: float) -> None:
         """Take in that it was asked; stretches that follow one another become one."""
@@ -121,6 +132,7 @@ class Record:
     Attributes:
         flows: by flow.
         events: of the cluster, in the order of time.
+        placed: where nodes were found to be.
         stretches: when each began, and how it ended if it did not by being killed.
         rate: attempts a second for each flow.
         namespace: of the watched workloads.
@@ -130,13 +142,14 @@ class Record:
 
     flows: dict[WatchedFlow, FlowRecord] = field(default_factory=dict)
     events: list[EventLine] = field(default_factory=list)
+    placed: list[Placed] = field(default_factory=list)
     stretches: list[tuple[float, str | None]] = field(default_factory=list)
     rate: float = 20.0
     namespace: str = ""
     began: float = 0.0
     until: float = 0.0
 
-    _now: tuple[WatchedFlow, ...] = ()
+    _now: list[WatchedFlow] = field(default_factory=list)
     _recorders: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def add(self, line: AnyLine) -> None:
@@ -152,13 +165,14 @@ class Record:
             raise ValueError("no stretch has begun before this line")
         self.until = max(self.until, getattr(line, "to", line.at))
         match line:
+            case Placed():
+                self._place(line)
             case RecorderLine():
                 for number in line.flows:
                     self._flow(number)
                 self._recorders[line.recorder] = line.flows
             case Looked():
-                for number, (count, slowest) in line.counts.items():
-                    self._flow(number).look(line.at, line.to, count, slowest / 1000)
+                self._look(line)
             case AttemptLine() | Lost() | Late() | Ended() | PodLine():
                 self._flow(line.flow).add(line)
             case Held():
@@ -175,9 +189,26 @@ class Record:
         self.until = max(self.until, line.at)
         self.stretches.append((line.at, None))
         self.rate, self.namespace = line.rate, line.namespace
-        self._now, self._recorders = line.flows, {}
-        for number, flow in enumerate(line.flows):
-            self.flows.setdefault(flow, FlowRecord(flow, number)).number = number
+        self._now, self._recorders = [], {}
+        for flow in line.flows:
+            self._watch(flow)
+
+    def _place(self, line: Placed) -> None:
+        self.placed.append(line)
+        for flow in line.flows:
+            one = self._watch(flow)
+            one.joined = one.joined or line.at
+
+    def _look(self, line: Looked) -> None:
+        for number, (count, slowest) in line.counts.items():
+            self._flow(number).look(line.at, line.to, count, slowest / 1000)
+
+    def _watch(self, flow: WatchedFlow) -> FlowRecord:
+        number = len(self._now)
+        self._now.append(flow)
+        one = self.flows.setdefault(flow, FlowRecord(flow, number))
+        one.number = number
+        return one
 
     def _flow(self, number: int) -> FlowRecord:
         if not 0 <= number < len(self._now):
@@ -202,6 +233,8 @@ def load(folder: Path) -> Record:
     if not record.stretches:
         raise UsageError(f"{file} has not a single whole line", "run `nodeport-e2e watch` again")
     record.events.sort(key=lambda event: event.at)
+    for one in record.flows.values():
+        one.gone = gone_since(one.flow, record.events, record.placed)
     return record
 
 

@@ -1,6 +1,7 @@
 """One process that asks some of a plan's flows on the beat and appends what they brought.
 
-It is told what to do on its standard input, and ends when that does: with who started it.
+It is told what to do on its standard input, a line at first and another one whenever there are more
+flows, and ends when that does: with who started it.
 """
 
 import gc
@@ -8,7 +9,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,12 +80,54 @@ def side_by_side(flows: dict[int, WatchedFlow]) -> list[int]:
     return sorted(place, key=lambda number: place[number])
 
 
+class More(Part):
+    """Flows that are to be asked too from now on.
+
+    Attributes:
+        flows: by their numbers.
+    """
+
+    flows: dict[int, WatchedFlow]
+
+
+class Lifeline:
+    """What a recorder is told, a line at a time, for as long as somebody is there to tell it."""
+
+    def __init__(self, file: int) -> None:
+        self._file, self._rest, self.is_cut = file, b"", False
+
+    def line(self) -> bytes:
+        """Wait for a line; empty if there comes none any more."""
+        while b"\n" not in self._rest and not self.is_cut:
+            self._hear()
+        return self._line()
+
+    def lines(self) -> Iterator[bytes]:
+        """What was told meanwhile."""
+        while not self.is_cut and select.select([self._file], [], [], 0)[0]:
+            self._hear()
+        while line := self._line():
+            yield line
+
+    def _line(self) -> bytes:
+        line, end, rest = self._rest.partition(b"\n")
+        if end:
+            self._rest = rest
+        return line if end else b""
+
+    def _hear(self) -> None:
+        heard = os.read(self._file, 1 << 16)
+        self._rest += heard
+        self.is_cut = not heard
+
+
 class Recorder:
     """Asks, and appends."""
 
-    def __init__(self, order: Order, lifeline: int) -> None:
-        """Ask what the order says, until `lifeline` can be read to its end."""
+    def __init__(self, order: Order, lifeline: Lifeline) -> None:
+        """Ask what the order says, until the lifeline is cut."""
         self._order, self._lifeline = order, lifeline
+        self._flows, self._more = dict(order.flows), dict[int, WatchedFlow]()
         self._appender = Appender(order.folder)
         self._ledger = Ledger(
             order.recorder,
@@ -93,26 +136,39 @@ class Recorder:
             1 / order.rate,
         )
         self._next_flush = self._next_look = clock()
-        self._over = False
 
     def run(self) -> None:
         """Go on until the end."""
         order = self._order
         pulse = Pulse(1 / order.rate, self._ledger.held)
-        askers = [self._asker(number, pulse) for number in side_by_side(order.flows)]
-        at = round(order.unix + clock() - order.monotonic, 4)
-        begins = RecorderLine(at=at, recorder=order.recorder, flows=tuple(order.flows))
+        askers = {number: self._asker(number, pulse) for number in side_by_side(self._flows)}
         self._appender.begin_anew(order.folder)
-        self._appender.append(write(begins))
+        self._begin()
         # A pause of the collector is a beat that is late, and the loop makes no cycles that last.
         gc.collect()
         gc.freeze()
-        pulse.run(askers, self._step, drain=timing.SYN_AGAIN)
+        while True:
+            pulse.run(tuple(askers.values()), self._step, drain=0)
+            if not self._more:
+                break
+            self._flows |= self._more
+            self._ledger.add(self._more)
+            askers |= {number: self._asker(number, pulse) for number in side_by_side(self._more)}
+            self._more.clear()
+            self._begin()
+        pulse.run((), lambda: True, drain=timing.SYN_AGAIN)
         self._ledger.looked()
         self._appender.append(self._ledger.take())
 
+    def _begin(self) -> None:
+        """Say who is asked from now on."""
+        order = self._order
+        at = round(order.unix + clock() - order.monotonic, 4)
+        begins = RecorderLine(at=at, recorder=order.recorder, flows=tuple(self._flows))
+        self._appender.append(self._ledger.take() + write(begins))
+
     def _asker(self, number: int, pulse: Pulse) -> Asker:
-        watched = self._order.flows[number]
+        watched = self._flows[number]
         protocol = UDP if watched.way.startswith("UDP") else TCP
         owner = _PodsOf(watched.pods)
         target = Target(watched.node, watched.address, watched.port, owner, protocol)
@@ -133,19 +189,20 @@ class Recorder:
                 self._ledger.looked()
             if text := self._ledger.take():
                 self._appender.append(text)
-            # Whatever comes here is the end of the line.
-            self._over = bool(select.select([self._lifeline], [], [], 0)[0])
-        return self._over
+            for line in self._lifeline.lines():
+                self._more |= More.model_validate_json(line).flows
+        return self._lifeline.is_cut or bool(self._more)
 
 
 def main() -> None:
     """Read the order, and record."""
     # Ctrl-C is for who started it, and for the command that is watched.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    order = Order.model_validate_json(sys.stdin.buffer.readline())
+    lifeline = Lifeline(sys.stdin.fileno())
+    order = Order.model_validate_json(lifeline.line())
     allow_many_sockets()
     go_first()
-    Recorder(order, sys.stdin.fileno()).run()
+    Recorder(order, lifeline).run()
 
 
 def go_first() -> None:

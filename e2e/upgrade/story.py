@@ -1,14 +1,17 @@
 """What a record tells: did users notice, where, for how long, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from math import inf
 
 from e2e.check.causes import Cause, cause_of
 from e2e.check.outages import Judged, Mark, Outage, Seen, judge
 from e2e.check.troubles import Trouble, troubles
 from e2e.probe import ANSWERED, Outcome
 from e2e.probe.outcome import CLOSED
+from e2e.report.answers import moved
+from e2e.report.verdict import MovedNode
 from e2e.upgrade.lines import (
     AttemptLine,
     EventLine,
@@ -32,6 +35,9 @@ class FlowStory:
         slowest: seconds, of the attempts that ended as expected.
         latest: seconds, of those that were answered when patience was over.
         held: why it could not be asked for a while.
+        joined: when its node was found at this address, if not from the beginning.
+        served: when it was answered first.
+        gone: since when its node is not there any more.
     """
 
     flow: WatchedFlow
@@ -40,6 +46,9 @@ class FlowStory:
     slowest: float
     latest: float
     held: list[str]
+    joined: float | None = None
+    served: float | None = None
+    gone: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,16 @@ class Story:
         return list(dict.fromkeys(one.flow.node for one in self.flows))
 
     @property
+    def moved(self) -> list[MovedNode]:
+        """The nodes that joined or left, in the order in which that was seen."""
+        flows: dict[tuple[str, float | None, float | None], list[FlowStory]] = {}
+        for one in self.flows:
+            if one.joined is not None or one.gone is not None:
+                flows.setdefault((one.flow.node, one.joined, one.gone), []).append(one)
+        by_time = sorted(flows.items(), key=lambda item: item[0][1] or item[0][2] or 0.0)
+        return [_moved(*key, its) for key, its in by_time]
+
+    @property
     def not_looked(self) -> float:
         """The longest time in which some flow was not asked, in seconds."""
         return max(
@@ -83,6 +102,21 @@ class Story:
     def noticed(self) -> bool:
         """Whether there was any outage."""
         return bool(self.troubles)
+
+
+def _moved(
+    node: str, joined: float | None, gone: float | None, its: Sequence[FlowStory]
+) -> MovedNode:
+    first = [one.served for one in its if one.served is not None]
+    return MovedNode(
+        node=node,
+        addresses=tuple(dict.fromkeys(one.flow.address for one in its)),
+        joined=None if joined is None else datetime.fromtimestamp(joined, UTC),
+        gone=None if gone is None else datetime.fromtimestamp(gone, UTC),
+        served=max(*first, joined) - joined if first and joined is not None else None,
+        never=tuple(one.flow.path for one in its if one.served is None and joined is not None),
+        unpromised=sum(one.judged.unpromised for one in its),
+    )
 
 
 def story_of(record: Record) -> Story:
@@ -110,7 +144,12 @@ def _flow_story(one: FlowRecord, record: Record) -> FlowStory:
     ]
     latest = max((line.took for line in one.late if not line.lost), default=0.0)
     held = sorted({why for *_, why in one.held})
-    return FlowStory(one.flow, judged, causes, one.slowest, latest, held)
+    return FlowStory(
+        *(one.flow, judged, causes, one.slowest, latest, held),
+        joined=one.joined,
+        served=one.served,
+        gone=one.gone,
+    )
 
 
 def seen(one: FlowRecord, rate: float) -> Seen:
@@ -124,6 +163,8 @@ def seen(one: FlowRecord, rate: float) -> Seen:
         late=[line.at for line in one.late if not line.lost],
         closed=[(line.at, line.pod) for line in one.ended],
         rate=rate,
+        serves=-inf if one.joined is None else inf if one.served is None else one.served,
+        gone=inf if one.gone is None else one.gone,
     )
 
 
@@ -182,7 +223,7 @@ def besides(story: Story) -> list[str]:
     ended = [ending for one in story.flows for ending in one.judged.endings]
     pods = sorted({ending.pod for ending in ended if ending.pod})
     late = sum(one.judged.late for one in story.flows)
-    lines = []
+    lines = [*map(moved, story.moved)]
     if ended:
         lines.append(
             f"kept connections ended: {len(ended)}, and opened again at once"

@@ -3,9 +3,10 @@
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
+from math import inf
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -114,6 +115,11 @@ def timeline_html(story: Story) -> str:
         line.y = place * ROW
     until = max(story.until, story.began + 0.1)
 
+    for line in lines:
+        line.bars = [
+            replace(bar, a=max(bar.a, story.began), b=min(bar.b, until)) for bar in line.bars
+        ]
+
     def x(at: float) -> float:
         return round((at - story.began) / (until - story.began) * 100, 4)
 
@@ -172,14 +178,14 @@ def _node(node: str, flows: Sequence[FlowStory], number: int, *, unfolded: bool)
     # Rows of quiet paths would only push the others off the screen.
     quiet = [one for one in flows if not one.judged.outages]
     # When nobody looked is hatched over what was seen on both sides of it.
-    whole.bars = [bar for one in flows for bar in _outages(one)]
+    whole.bars = [*_absences(flows), *(bar for one in flows for bar in _outages(one))]
     whole.bars += _merged(_calm(one) for one in flows)
     lines = [whole]
     for place, one in enumerate(sorted(flows, key=lambda one: not one.judged.outages)):
         label = one.flow.path + ("" if one.flow.expects == "answered" else " (blocked)")
         line = Line(f"r{number}-{place}", label, "path", under=whole.id)
         line.folded = not unfolded or one in quiet
-        line.bars = _outages(one) + _calm(one)
+        line.bars = _absences([one]) + _outages(one) + _calm(one)
         lines.append(line)
     if quiet and unfolded:
         whole.unfolded = len(quiet) < len(flows)
@@ -207,6 +213,24 @@ def _calm(one: FlowStory) -> list[Bar]:
             f"{clock_time(ending.at)}, and opened again at once")
         for ending in one.judged.endings
     ]  # fmt: skip
+
+
+def _absences(flows: Sequence[FlowStory]) -> list[Bar]:
+    """When the node of some flows was not there, or none of them was answered yet."""
+    bars = []
+    node = flows[0].flow.node
+    joined = [one.joined for one in flows if one.joined is not None]
+    gone = [one.gone for one in flows if one.gone is not None]
+    if len(joined) == len(flows):
+        first = min((one.served for one in flows if one.served is not None), default=inf)
+        said = f"{node} joined {clock_time(min(joined))}"
+        bars.append(Bar(-inf, min(joined), "absent", said))
+        answered = "no answer yet" if first < inf else "never answered"
+        bars.append(Bar(min(joined), max(first, min(joined)), "absent", f"{said}; {answered}"))
+    if len(gone) == len(flows):
+        said = f"{node} left {clock_time(max(gone))}, and did not come back"
+        bars.append(Bar(max(gone), inf, "absent", said))
+    return bars
 
 
 def _merged(every: Iterable[list[Bar]]) -> list[Bar]:

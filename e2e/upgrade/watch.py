@@ -14,15 +14,16 @@ from pathlib import Path
 from types import FrameType
 
 from e2e import timing
-from e2e.cluster.happenings import Happening, Happenings
+from e2e.cluster.happenings import Happening, Happenings, Roll
 from e2e.errors import CannotRunError, UsageError
 from e2e.probe.pulse import clock
 from e2e.provider.command import own_program
-from e2e.upgrade.lines import End, EventLine, Stretch, write
+from e2e.upgrade.lines import End, EventLine, Placed, Stretch, write
 from e2e.upgrade.live import Screen, State
 from e2e.upgrade.plan import PLAN, Plan, WatchedFlow, load_plan
+from e2e.upgrade.presence import flows_of, placed_anew
 from e2e.upgrade.record import Appender
-from e2e.upgrade.recorder import Order, shares
+from e2e.upgrade.recorder import ATTEMPTS_EACH, More, Order, shares
 from e2e.upgrade.said import Said
 from e2e.wait import WaitedInVainError, wait_until
 
@@ -105,6 +106,11 @@ class Watcher:
         self._unix, self._monotonic = time.time(), clock()
         self._recorders: list[_Recorder] = []
         self._number = 0
+        self._flows = list(plan.flows)
+        self._nodes = {flow.node for flow in plan.flows}
+        self._roll: Roll | None = None
+        self._called: Roll | None = None
+        self._placed: dict[str, dict[str, str]] = {}
         self._signals: list[int] = []
         self._command: subprocess.Popen[bytes] | None = None
         self._said: Said | None = None
@@ -139,13 +145,13 @@ class Watcher:
             try:
                 self._await_first(state)
                 if happenings:
-                    follower = happenings(self._happened)
+                    follower = happenings(self._happened, self._call)
                     follower.start()
                     stack.callback(follower.stop)
                 if ready:
                     ready.touch()
                 if until.command and not self._signals:
-                    self._said = Said(self._folder, {flow.node for flow in self._plan.flows})
+                    self._said = Said(self._folder, self._nodes)
                     stack.callback(self._said.end)
                     self._run(until.command, until.called, self._said)
                 why = self._go_on(until, state)
@@ -189,9 +195,12 @@ class Watcher:
             )
         )
         for flows in shares(self._plan.flows, self._rate):
-            self._recorders.append(_Recorder(flows, self._start(flows)))
+            self._start(flows)
 
-    def _start(self, flows: dict[int, WatchedFlow]) -> "subprocess.Popen[bytes]":
+    def _start(self, flows: dict[int, WatchedFlow]) -> None:
+        self._recorders.append(_Recorder(flows, self._started(flows)))
+
+    def _started(self, flows: dict[int, WatchedFlow]) -> "subprocess.Popen[bytes]":
         order = Order(
             folder=self._folder.absolute(),
             recorder=self._number,
@@ -208,11 +217,56 @@ class Watcher:
             start_new_session=True,
             pass_fds=[self._locked or 0],
         )
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(order.model_dump_json().encode() + b"\n")
-            process.stdin.flush()
+        self._tell(process, order)
         return process
+
+    @staticmethod
+    def _tell(process: "subprocess.Popen[bytes]", what: Order | More) -> None:
+        assert process.stdin is not None
+        # Who has ended is replaced, and told all of it again.
+        with suppress(BrokenPipeError):
+            process.stdin.write(what.model_dump_json().encode() + b"\n")
+            process.stdin.flush()
+
+    def _call(self, roll: Roll) -> None:
+        """Take the roll of nodes; what follows from it is done between two looks."""
+        self._roll = roll
+
+    def _follow_nodes(self) -> None:
+        """Watch nodes that joined or have other addresses, and note those that are not there."""
+        roll = self._roll
+        if roll is None or roll is self._called:
+            return
+        if self._called is None:
+            for node in dict.fromkeys(flow.node for flow in self._plan.flows):
+                if node not in roll.there:
+                    said = "it was not there when the watch began"
+                    lasted = self._now() - self._unix
+                    self._happened(Happening("node-removed", node, node, said, lasted))
+        self._called = roll
+        for node in self._placed.keys() - roll.there:
+            del self._placed[node]
+        families = {flow.family for flow in self._plan.flows}
+        for node, addresses in placed_anew(roll, self._placed, families).items():
+            self._placed[node] = addresses
+            self._watch_too(node, addresses)
+
+    def _watch_too(self, node: str, addresses: dict[str, str]) -> None:
+        flows = flows_of(node, addresses, self._flows)
+        placed = Placed(at=self._now(), node=node, addresses=addresses, flows=flows)
+        # Lines about flows that the record does not know would make it mean nothing.
+        if not self._append(placed) or not flows:
+            return
+        self._nodes.add(node)
+        numbered = dict(enumerate(flows, start=len(self._flows)))
+        self._flows += flows
+        least = min(self._recorders, key=lambda one: len(one.flows))
+        busy = len(least.flows) * self._rate > ATTEMPTS_EACH
+        if busy and len(self._recorders) < (os.cpu_count() or 1):
+            self._start(numbered)
+        else:
+            least.flows |= numbered
+            self._tell(least.process, More(flows=numbered))
 
     def _await_first(self, state: State) -> None:
         """Wait until every flow was asked, so that a change that begins now is seen."""
@@ -256,6 +310,7 @@ class Watcher:
             if time.monotonic() >= next_show:
                 next_show = time.monotonic() + timing.SHOWN_EVERY
                 self._revive()
+                self._follow_nodes()
                 state.catch_up()
                 self._screen.show(state, self._now())
             if self._command:
@@ -290,7 +345,7 @@ class Watcher:
                     f"x a recorder ended with {one.process.returncode}; another starts"
                 )
                 self._close(one)
-                one.process, one.began = self._start(one.flows), time.monotonic()
+                one.process, one.began = self._started(one.flows), time.monotonic()
 
     def _end_recorders(self) -> None:
         for one in self._recorders:
@@ -321,12 +376,15 @@ class Watcher:
             )
         )
 
-    def _append(self, line: Stretch | EventLine | End) -> None:
+    def _append(self, line: Stretch | Placed | EventLine | End) -> bool:
+        """Write a line; gives whether that could be done."""
         with self._writing:
             try:
                 self._appender.append(write(line))
             except OSError as error:
                 self._screen.say(f"x the record cannot be written: {error}")
+                return False
+        return True
 
     def _now(self) -> float:
         return round(self._unix + clock() - self._monotonic, 4)
