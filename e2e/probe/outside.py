@@ -72,6 +72,18 @@ class Outside:
         return reply_from(said.decode(errors="replace"), time.monotonic() - began)
 
     @staticmethod
+    def why_no_way(address: str) -> str:
+        """Why this machine cannot even send to an address; nothing if it can, and nothing is sent.
+
+        It has no route that leads there, or no address of that IP family to send from.
+        """
+        try:
+            Outside.source_towards(address)
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    @staticmethod
     def source_towards(address: str) -> str:
         """The address that this machine calls another one from."""
         with socket.socket(family_for(address), socket.SOCK_DGRAM) as asking:

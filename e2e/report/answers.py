@@ -1,7 +1,7 @@
 """The first screen of an upgrade's report: did users notice, where, how long, why."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,10 +49,11 @@ def _sentence(verdict: Verdict) -> str:
     code = verdict.exit_code
     if code == 0:
         budgets = ", every budget is kept" if verdict.watched else ""
-        if verdict.watched and verdict.watched.killed:
+        if verdict.watched and (verdict.watched.killed or verdict.watched.unreached):
             budgets += " as far as was watched"
         if verdict.contract or any(step.ended == "held" for step in verdict.churn):
-            return f"The cluster serves node ports as it did before{budgets}."
+            how = " as far as this machine has a way to it" if verdict.unreached else ""
+            return f"The cluster serves node ports as it did before{how}{budgets}."
         return f"What the cluster says of itself is as before{budgets}; no node port was asked now."
     if code == 2:
         return "Whether the cluster serves node ports as before could not be judged in full."
@@ -78,6 +79,7 @@ def _of_users(verdict: Verdict) -> tuple[str, str, str, str]:
     unknown = f" For {watched.blind:.1f} s nobody looked." if watched.blind else ""
     if watched.killed:
         unknown += " The watch was killed, and what came after is not known."
+    unknown += "".join(f" {each}" for each in not_watched(watched.unreached))
     if not watched.outages:
         if watched.ended:
             return _of_conversations(watched.ended, f"{seen}.{unknown}")
@@ -135,6 +137,14 @@ def _why(outages: Iterable[Outage]) -> str:
     return "; ".join(f"{why} ({lost} lost)" for why, lost in reasons.most_common(NAMES))
 
 
+def not_watched(unreached: Mapping[str, str]) -> list[str]:
+    """Which IP families were not watched, each in a sentence."""
+    return [
+        f"{family} was not watched, as the watching machine has no way to it: {why}."
+        for family, why in unreached.items()
+    ]
+
+
 def moved(each: MovedNode) -> str:
     """What became of a node that joined or left."""
     said = []
@@ -162,6 +172,11 @@ def _clock(at: datetime) -> str:
 
 def _since(verdict: Verdict) -> Iterable[str]:
     changes = verdict.changes
+    for family, why in verdict.unreached.items():
+        yield (
+            f"{family} is not known, and no behaviour of the contract, as the verifying machine "
+            f"has no way to it: {why}"
+        )
     for step in verdict.failed_steps:
         yield f"{step.name}: {_gist(step.said)}"
     for step in verdict.broken_steps:

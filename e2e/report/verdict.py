@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from e2e.errors import UsageError
 
@@ -296,6 +296,8 @@ class Watched(Part):
         killed: whether the watch was, so that nothing is known of what came after it.
         command: what the upgrade was, and how it ended, if it ran under `watch`.
         moved: nodes that joined or left meanwhile.
+        unreached: IP families that were not watched, each with why the watching machine has no way
+            to it.
     """
 
     began: datetime
@@ -309,6 +311,7 @@ class Watched(Part):
     killed: bool = False
     command: str = ""
     moved: tuple[MovedNode, ...] = ()
+    unreached: dict[str, str] = Field(default_factory=dict)
 
 
 class Verdict(Part):
@@ -325,6 +328,8 @@ class Verdict(Part):
         watched: what was seen meanwhile; None if nobody watched.
         contract: whether the contract was asked both times.
         other_cluster: whether it is another cluster than the one that was prepared.
+        unreached: IP families that could not be called afterwards, as the verifying machine has no
+            way to them, and why; the contract is not asked then.
     """
 
     format: Literal[1] = 1
@@ -337,6 +342,7 @@ class Verdict(Part):
     watched: Watched | None = None
     contract: bool = True
     other_cluster: bool = False
+    unreached: dict[str, str] = Field(default_factory=dict)
 
     @property
     def beyond(self) -> tuple[KeptBudget, ...]:

@@ -1,5 +1,7 @@
 """`nodeport-e2e prepare`: what it keeps, and what is left of it where it cannot come to its end."""
 
+from dataclasses import replace
+
 import pytest
 
 from e2e.check.fingerprint import Fingerprint
@@ -88,6 +90,36 @@ def test_what_an_earlier_upgrade_left_is_not_taken_for_that_of_this_one(tmp_path
     before.prepare(tmp_path)
 
     assert [name for name in RESULTS if (tmp_path / name).exists()] == [BEFORE]
+
+
+def test_a_family_to_which_this_machine_has_no_way_is_planned_and_not_called(
+    tmp_path, before, monkeypatch
+):
+    """Another machine may watch it; the contract would call nodes over it."""
+    both = tuple(replace(n, addresses=n.addresses | {"IPv6": "fe80::1"}) for n in NODES)
+    called = []
+    monkeypatch.setattr(Site, "nodes", lambda _: both)
+    monkeypatch.setattr(
+        preparing, "_place", lambda here, name: place(here.api, name, RUN, both, FakePorts())
+    )
+    monkeypatch.setattr(preparing, "assert_serves", called.extend)
+
+    before.prepare(tmp_path)
+
+    assert before.done == ["fingerprint"]
+    assert called
+    assert {flow.target.family for flow in called} == {"IPv4"}
+    assert {flow.family for flow in load_plan(tmp_path).flows} == {"IPv4", "IPv6"}
+
+
+def test_without_a_way_to_any_node_nothing_is_placed(tmp_path, before, monkeypatch):
+    nowhere = tuple(replace(node, addresses={"IPv6": "fe80::1"}) for node in NODES)
+    monkeypatch.setattr(Site, "nodes", lambda _: nowhere)
+
+    with pytest.raises(CannotRunError, match="this machine has no way to the nodes: IPv6"):
+        before.prepare(tmp_path)
+
+    assert before.api.find("Namespace", HOME)["code"] == 404
 
 
 @pytest.mark.parametrize("wrong", [CannotRunError("no end"), StoppedError(), KeyboardInterrupt()])

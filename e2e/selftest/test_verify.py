@@ -3,7 +3,7 @@
 import pytest
 
 from e2e.check.budgets import read_budgets
-from e2e.errors import RefusedError, UsageError
+from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose, read_clauses
 from e2e.report.verdict import ChurnStep
@@ -11,7 +11,7 @@ from e2e.selftest.clusters import HOME, RUN, FakeApi
 from e2e.selftest.fingerprints import behaviour, content, fingerprint
 from e2e.upgrade import verify as verifying
 from e2e.upgrade.observe import FAMILIES
-from e2e.upgrade.plan import Plan
+from e2e.upgrade.plan import Plan, WatchedFlow
 from e2e.upgrade.prepare import AFTER, BEFORE, VERIFIED
 from e2e.upgrade.record import RECORD
 from e2e.upgrade.site import Site
@@ -37,6 +37,17 @@ def folder(tmp_path):
     return tmp_path
 
 
+NOWHERE = "fe80::1"
+"""An address to which no machine has a way: nobody says over which of its networks."""
+
+
+def flow(family, address, way="new connections"):
+    return WatchedFlow(
+        service="cluster", node="worker", family=family, address=address, port=30080, way=way,
+        pods="echo-a-",
+    )  # fmt: skip
+
+
 class After:
     """A cluster after its upgrade, of which nothing is there.
 
@@ -56,8 +67,9 @@ class After:
         self.done.append("fingerprint")
         return fingerprint(self.found | {"behaviours": None})
 
-    def churn(self, *_, **__):
+    def churn(self, *_, leave_out, **__):
         self.done.append("churn")
+        self.left_out = leave_out
         return self.undergone
 
     def ask(self, *_, only, **__):
@@ -159,6 +171,35 @@ def test_what_was_not_looked_at_is_not_said_to_be_well(folder, after):
     text = (folder / "summary.md").read_text()
     assert "no node port was asked now" in text
     assert "serves node ports as it did" not in text
+
+
+def test_a_family_to_which_this_machine_has_no_way_is_left_out_and_said(folder, after):
+    """Nobody calls it broken who cannot call it, and nobody says that it is well."""
+    flows = flow("IPv4", "127.0.0.1"), flow("IPv6", NOWHERE)
+    Plan.load(folder).model_copy(update={"flows": flows}).save(folder)
+
+    verdict = after.verify(folder)
+
+    assert (after.done, [*after.left_out]) == (["fingerprint", "churn"], ["IPv6"])
+    assert (verdict.exit_code, [*verdict.unreached]) == (0, ["IPv6"])
+    text = (folder / "summary.md").read_text()
+    assert "as it did before as far as this machine has a way to it." in text
+    assert "IPv6 is not known, and no behaviour of the contract" in (
+        (folder / "report.html").read_text()
+    )
+
+
+def test_without_a_way_to_any_node_nothing_is_asked_of_it(folder, after):
+    plan = Plan.load(folder).model_copy(update={"flows": (flow("IPv6", NOWHERE),)})
+    plan.save(folder)
+
+    with pytest.raises(CannotRunError, match="no way to the nodes: IPv6") as caught:
+        after.verify(folder)
+
+    assert "--no-churn --no-contract" in str(caught.value)
+    assert after.done == []
+    after.verify(folder, churn=False, contract=False)
+    assert after.done == ["fingerprint"]
 
 
 def test_another_cluster_is_refused_and_nothing_is_lost(folder, after):

@@ -10,6 +10,7 @@ from e2e.errors import CannotRunError
 from e2e.selftest.echoes import echoing, planned, watched
 from e2e.selftest.servers import closed_port
 from e2e.selftest.watched import LONG, lines_of, looks, start, watching
+from e2e.upgrade.record import load
 from e2e.upgrade.watch import alone
 from e2e.wait import wait_until
 
@@ -129,6 +130,26 @@ def test_where_nobody_answers_nothing_was_watched(tmp_path):
         out, _ = ended(start(tmp_path, "--for", "0.5"), 2)
 
     assert out.startswith("Users noticed: 1 outage on 1 of 1 node")
+
+
+def test_a_family_to_which_this_machine_has_no_way_is_not_watched(tmp_path):
+    """It says so and watches the other; a machine without a way to any watches nothing."""
+    # Nobody says over which network that address would be had.
+    sixth = {"address": "fe80::1", "family": "IPv6"}
+    with echoing() as echo:
+        flows = watched("worker-1", echo.address, echo.port)
+        planned(tmp_path, [*flows, *(flow.model_copy(update=sixth) for flow in flows)])
+        out, err = ended(start(tmp_path, "--for", "1"), 0)
+
+    assert "not watched from here: IPv6 (Invalid argument)" in err
+    assert out.startswith("Nobody noticed anything in ")
+    assert (
+        "IPv6 was not watched, as the watching machine has no way to it: Invalid argument." in out
+    )
+    assert {flow.family for flow in load(tmp_path).flows} == {"IPv4"}
+    planned(tmp_path, [flow.model_copy(update=sixth) for flow in flows])
+    _, err = ended(start(tmp_path, "--for", "1"), 2)
+    assert "this machine has no way to the nodes: IPv6" in err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ then on not one connection of a sample may go wrong.
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -46,6 +46,7 @@ class Churn:
         nodes: through which it is called.
         proxy_stays: why kube-proxy is left alone; nothing if it may be restarted.
         steps: where each step is reported.
+        leave_out: IP families that cannot be called from here.
         done: what came of each.
     """
 
@@ -55,6 +56,7 @@ class Churn:
     proxy_stays: str
     steps: Steps
     outside: Outside = field(default_factory=Outside)
+    leave_out: Collection[str] = ()
     done: list[ChurnStep] = field(default_factory=list)
     _explained: set[str] = field(default_factory=set)
 
@@ -183,10 +185,10 @@ class Churn:
         assert_serves(table, within=within)
 
     def _all(self) -> Table:
-        return of_all(self.workload, self.nodes, self.outside)
+        return of_all(self.workload, self.nodes, self.outside, leave_out=self.leave_out)
 
     def _of(self, service: Service) -> Table:
-        return of_service(service, self.nodes, self.outside)
+        return of_service(service, self.nodes, self.outside, leave_out=self.leave_out)
 
     def _of_one_that_stays(self) -> Table:
         """So that a dead cluster cannot pass for one in which a Service is gone."""
@@ -235,7 +237,14 @@ def _demand_number(service: Service, number: int) -> None:
     assert has == number, f"the Service {service.name} had the node port {number}, and now {has}"
 
 
-def churn(site: Site, namespace: str, steps: Steps, *, proxy_stays: str) -> list[ChurnStep]:
+def churn(
+    site: Site,
+    namespace: str,
+    steps: Steps,
+    *,
+    proxy_stays: str,
+    leave_out: Collection[str] = (),
+) -> list[ChurnStep]:
     """Find what was prepared, and churn it; what cannot be found is a step that is broken."""
     began = time.monotonic()
     try:
@@ -249,4 +258,4 @@ def churn(site: Site, namespace: str, steps: Steps, *, proxy_stays: str) -> list
     if missing:
         said = f"Services that were prepared are gone: {', '.join(sorted(missing))}"
         return [ChurnStep(name="finding what was prepared", ended="failed", said=said)]
-    return Churn(site, workload, nodes, proxy_stays, steps).run()
+    return Churn(site, workload, nodes, proxy_stays, steps, leave_out=leave_out).run()

@@ -1,6 +1,6 @@
 """What has to be served of a workload, on every node, as it is now; and which of it is watched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from e2e.check import Want, answered_by
 from e2e.check.table import as_want
@@ -30,14 +30,16 @@ WAYS: Mapping[str, Sequence[Way]] = {
 WATCHED_PORT = {MULTI_PORT: "admin"}
 
 
-def of_service(service: Service, nodes: Sequence[Node], outside: Outside) -> dict[Flow, Want]:
-    """Every port of a Service through every node, over every family, from outside."""
+def of_service(
+    service: Service, nodes: Sequence[Node], outside: Outside, *, leave_out: Collection[str] = ()
+) -> dict[Flow, Want]:
+    """Every port of a Service through every node, over every family that is not left out."""
     is_local = service.stored["spec"].get("externalTrafficPolicy") == "Local"
     table = {}
     for node in nodes:
         pods = _pods(service, node if is_local else None)
         for port in service.stored["spec"]["ports"]:
-            for family in service.families:
+            for family in (each for each in service.families if each not in leave_out):
                 flow = service.seen_from(
                     outside,
                     via=node,
@@ -49,11 +51,13 @@ def of_service(service: Service, nodes: Sequence[Node], outside: Outside) -> dic
     return table
 
 
-def of_all(workload: Workload, nodes: Sequence[Node], outside: Outside) -> dict[Flow, Want]:
+def of_all(
+    workload: Workload, nodes: Sequence[Node], outside: Outside, *, leave_out: Collection[str] = ()
+) -> dict[Flow, Want]:
     """The same of every Service of a workload."""
     table: dict[Flow, Want] = {}
     for service in workload.services.values():
-        table |= of_service(service, nodes, outside)
+        table |= of_service(service, nodes, outside, leave_out=leave_out)
     return table
 
 

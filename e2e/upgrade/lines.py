@@ -51,6 +51,7 @@ class Stretch(Line):
         run: the id of what was prepared.
         namespace: of the watched workloads.
         flows: all that is watched; the other lines name a flow by its place in this list.
+        unreached: IP families that are not watched, as this machine has no way to them, and why.
     """
 
     line: Literal["stretch"] = "stretch"
@@ -61,6 +62,7 @@ class Stretch(Line):
     run: str
     namespace: str
     flows: tuple[WatchedFlow, ...]
+    unreached: dict[str, str] = Field(default_factory=dict)
 
 
 class Placed(Line):

@@ -63,6 +63,7 @@ def watched(record: Record, budgets: Budgets) -> Watched:
         killed=story.was_killed,
         command=_command(story),
         moved=tuple(story.moved),
+        unreached=story.unreached,
     )
 
 

@@ -138,6 +138,7 @@ class Record:
         namespace: of the watched workloads.
         began: the first moment.
         until: the last one.
+        unreached: IP families that were not watched, as the machine had no way to them, and why.
     """
 
     flows: dict[WatchedFlow, FlowRecord] = field(default_factory=dict)
@@ -148,6 +149,7 @@ class Record:
     namespace: str = ""
     began: float = 0.0
     until: float = 0.0
+    unreached: dict[str, str] = field(default_factory=dict)
 
     _now: list[WatchedFlow] = field(default_factory=list)
     _recorders: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -189,6 +191,7 @@ class Record:
         self.until = max(self.until, line.at)
         self.stretches.append((line.at, None))
         self.rate, self.namespace = line.rate, line.namespace
+        self.unreached |= line.unreached
         self._now, self._recorders = [], {}
         for flow in line.flows:
             self._watch(flow)

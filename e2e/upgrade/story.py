@@ -10,7 +10,7 @@ from e2e.check.outages import Judged, Mark, Outage, Seen, judge
 from e2e.check.troubles import Trouble, troubles
 from e2e.probe import ANSWERED, Outcome
 from e2e.probe.outcome import CLOSED
-from e2e.report.answers import moved
+from e2e.report.answers import moved, not_watched
 from e2e.report.verdict import MovedNode
 from e2e.upgrade.lines import (
     AttemptLine,
@@ -22,6 +22,7 @@ from e2e.upgrade.record import FlowRecord, Record
 
 # Of what may be long, a text shows so much.
 LINES = 40
+PARTLY = "; that is so of one of several watches"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Story:
         events: of the cluster.
         troubles: outages that overlap on one node and have one reason.
         stretches: when each watch began, and how it ended; none if it was killed.
+        unreached: IP families that were not watched, as the machine had no way to them, and why.
     """
 
     began: float
@@ -70,6 +72,7 @@ class Story:
     events: list[EventLine]
     troubles: list[Trouble] = field(default_factory=list)
     stretches: list[tuple[float, str | None]] = field(default_factory=list)
+    unreached: dict[str, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[str]:
@@ -127,7 +130,14 @@ def story_of(record: Record) -> Story:
         for one in flows
         for outage, cause in zip(one.judged.outages, one.causes, strict=True)
     )
-    return Story(record.began, record.until, flows, record.events, told, list(record.stretches))
+    return Story(
+        *(record.began, record.until, flows, record.events, told),
+        stretches=list(record.stretches),
+        unreached={
+            family: why + PARTLY * any(flow.family == family for flow in record.flows)
+            for family, why in record.unreached.items()
+        },
+    )
 
 
 def _flow_story(one: FlowRecord, record: Record) -> FlowStory:
@@ -223,7 +233,7 @@ def besides(story: Story) -> list[str]:
     ended = [ending for one in story.flows for ending in one.judged.endings]
     pods = sorted({ending.pod for ending in ended if ending.pod})
     late = sum(one.judged.late for one in story.flows)
-    lines = [*map(moved, story.moved)]
+    lines = [*not_watched(story.unreached), *map(moved, story.moved)]
     if ended:
         lines.append(
             f"kept connections ended: {len(ended)}, and opened again at once"

@@ -15,8 +15,9 @@ from e2e.report.upgrade_text import verdict_text
 from e2e.report.verdict import Verdict
 from e2e.upgrade import changes, noticed, observe
 from e2e.upgrade.churn import churn
-from e2e.upgrade.plan import load_plan
-from e2e.upgrade.prepare import AFTER, BEFORE, SUMMARY, VERIFIED
+from e2e.upgrade.plan import Plan, load_plan
+from e2e.upgrade.prepare import AFTER, BEFORE, CONTRACT_LEFT_OUT, SUMMARY, VERIFIED
+from e2e.upgrade.reach import Unreached, in_words, unreached
 from e2e.upgrade.site import Site, demand_same, is_same
 
 
@@ -57,6 +58,7 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
     if not wishes.other_cluster:
         demand_same(here, plan)
     same = is_same(here, plan)
+    left_out = _unreached(plan, steps, wishes) if same else {}
     # Before anything that takes long: it may be of another plan.
     watched, timeline = noticed.read(folder, plan, wishes.budgets)
     for name in VERIFIED:
@@ -68,9 +70,13 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
     undergone = []
     if wishes.churn and same:
         undergone = churn(
-            here, plan.namespace, steps, proxy_stays=_proxy_stays(here, after, wishes)
+            here,
+            plan.namespace,
+            steps,
+            proxy_stays=_proxy_stays(here, after, wishes),
+            leave_out=left_out,
         )
-    if wishes.contract and before.behaviours is not None:
+    if wishes.contract and before.behaviours is not None and not left_out:
         only = wishes.only or _those_of(before)
         seen = observe.ask_contract(
             here, folder / "after", steps, only=only, processes=wishes.processes
@@ -94,6 +100,7 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
         watched=watched,
         contract=found.asked > 0,
         other_cluster=not same,
+        unreached=dict(left_out),
     )
     verdict.save(folder)
     (folder / JUNIT).write_text(verdict_junit(verdict))
@@ -130,6 +137,18 @@ def _asked_again(before: Fingerprint, only: str | None) -> Fingerprint:
     chosen = {clause.id for clause in choose(only, "all", ours=False)}
     seen = {name: each for name, each in before.behaviours.items() if name in chosen}
     return before.model_copy(update={"behaviours": seen})
+
+
+def _unreached(plan: Plan, steps: Steps, wishes: Wishes) -> Unreached:
+    """The IP families that cannot be called from here, if anything is to be called."""
+    if not wishes.churn and not wishes.contract:
+        return {}
+    found = unreached(plan.flows, "leave out what calls them: --no-churn --no-contract")
+    if found:
+        steps.say(f"not called from here: {in_words(found)}")
+        if wishes.contract:
+            steps.say(CONTRACT_LEFT_OUT)
+    return found
 
 
 def _proxy_stays(here: Site, after: Fingerprint, wishes: Wishes) -> str:

@@ -22,6 +22,7 @@ from e2e.upgrade.lines import End, EventLine, Placed, Stretch, write
 from e2e.upgrade.live import Screen, State
 from e2e.upgrade.plan import PLAN, Plan, WatchedFlow, load_plan
 from e2e.upgrade.presence import flows_of, placed_anew
+from e2e.upgrade.reach import in_words, unreached
 from e2e.upgrade.record import Appender
 from e2e.upgrade.recorder import ATTEMPTS_EACH, More, Order, shares
 from e2e.upgrade.said import Said
@@ -101,7 +102,14 @@ class Watcher:
     """One stretch of watching."""
 
     def __init__(self, folder: Path, plan: Plan, rate: float, screen: Screen) -> None:
-        """Append to the record in `folder`; nothing begins before `watch`."""
+        """Append to the record in `folder`; nothing begins before `watch`.
+
+        Raises:
+            CannotRunError: this machine has no way to any node.
+        """
+        self._unreached = unreached(plan.flows)
+        kept = (flow for flow in plan.flows if flow.family not in self._unreached)
+        plan = plan.model_copy(update={"flows": tuple(kept)})
         self._folder, self._plan, self._rate, self._screen = folder, plan, rate, screen
         self._unix, self._monotonic = time.time(), clock()
         self._recorders: list[_Recorder] = []
@@ -192,8 +200,11 @@ class Watcher:
                 run=self._plan.run,
                 namespace=self._plan.namespace,
                 flows=self._plan.flows,
+                unreached=dict(self._unreached),
             )
         )
+        if self._unreached:
+            self._screen.say(f"not watched from here: {in_words(self._unreached)}")
         for flows in shares(self._plan.flows, self._rate):
             self._start(flows)
 
