@@ -1,7 +1,7 @@
 """Why there was an outage: what happened in the cluster at that moment, by a table of rules."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,9 @@ TABLE = Path(__file__).with_name("causes.toml")
 NOBODY = [one for one in Outcome if one not in (ANSWERED, FOREIGN)]
 # In the table, the namespace of what is watched.
 WATCHED = "watched"
+NOTHING = "nothing is known that happened then"
+# Names in a sentence.
+NAMES = 4
 
 
 class Event(Protocol):
@@ -90,13 +93,50 @@ class Rule:
     outcomes: list[str] = field(default_factory=list)
 
 
+class Names(str):
+    """One name or several, with the words that go with them in a sentence."""
+
+    __slots__ = ("many",)
+    many: bool
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Names":
+        """Each name once, the first of them if there are many."""
+        each = list(filter(None, dict.fromkeys(names)))
+        more = [f"{len(each) - NAMES} more"] if len(each) > NAMES else []
+        *head, last = [*each[:NAMES], *more] or [""]
+        made = cls(f"{', '.join(head)} and {last}" if head else last)
+        made.many = len(each) > 1
+        return made
+
+    @property
+    def was(self) -> str:
+        """What follows them."""
+        return "were" if self.many else "was"
+
+    @property
+    def has(self) -> str:
+        """Likewise."""
+        return "have" if self.many else "has"
+
+    @property
+    def it(self) -> str:
+        """What stands for them."""
+        return "them" if self.many else "it"
+
+    @property
+    def its(self) -> str:
+        """Likewise."""
+        return "their" if self.many else "its"
+
+
 @dataclass(frozen=True)
 class Told:
-    """An event as the words of a rule may name it."""
+    """Events as the words of a rule may name them."""
 
-    node: str
-    name: str
-    said: str
+    node: Names
+    name: Names
+    said: Names
     lasted: float
 
 
@@ -107,10 +147,14 @@ class Cause:
     Attributes:
         rule: the id of the rule that fits; empty if none does.
         why: in words.
+        node: of the outage.
+        told: the events that the words name.
     """
 
     rule: str
     why: str
+    node: str = ""
+    told: tuple[Told, ...] = ()
 
 
 @cache
@@ -141,9 +185,32 @@ def cause_of(
             continue
         met = [_met(need, outage, events, node, namespace) for need in rule.needs]
         if all(met):
-            told = [_told(event) for event in met if event]
-            return Cause(rule.id, rule.say.format(*told, node=node))
-    return Cause("", "nothing is known that happened then")
+            told = tuple(_told(event) for event in met if event)
+            return Cause(rule.id, _say(rule, told, [node]), node, told)
+    return Cause("", NOTHING, node)
+
+
+def why_of_all(causes: Sequence[Cause]) -> str:
+    """Why there were several outages that the same rule explains, in one sentence."""
+    first = causes[0]
+    rule = next((rule for rule in rules() if rule.id == first.rule), None)
+    if rule is None or len(causes) == 1:
+        return first.why
+    told = [_together(each) for each in zip(*(cause.told for cause in causes), strict=True)]
+    return _say(rule, told, [cause.node for cause in causes])
+
+
+def _say(rule: Rule, told: Sequence[Told], nodes: Iterable[str]) -> str:
+    return rule.say.format(*told, node=Names.of(nodes))
+
+
+def _together(told: Sequence[Told]) -> Told:
+    return Told(
+        node=Names.of(each.node for each in told),
+        name=Names.of(each.name for each in told),
+        said=Names.of(each.said for each in told),
+        lasted=max(each.lasted for each in told),
+    )
 
 
 def _met(
@@ -156,7 +223,8 @@ def _met(
 
 def _told(event: Event) -> Told:
     lasted = event.at - (event.at if event.since is None else event.since)
-    return Told(event.node, event.name, event.said, lasted)
+    node, name, said = (Names.of([each]) for each in (event.node, event.name, event.said))
+    return Told(node, name, said, lasted)
 
 
 def around(outage: Outage, events: Sequence[Event]) -> list[Event]:

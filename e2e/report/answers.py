@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from e2e.report.summary import WHY
-from e2e.report.verdict import EndedConversation, MovedNode, Outage, Verdict
+from e2e.report.verdict import EndedConversation, MovedNode, Outage, Reason, Verdict
 
 # Names in a line; verdict.json has them all.
 NAMES = 4
@@ -21,7 +21,7 @@ class Answers:
         noticed: whether users noticed.
         where: through which nodes, and on which paths.
         how_long: the longest outage, and all that was lost.
-        why: what happened in the cluster then.
+        why: what happened in the cluster then, each reason once.
         moved: which nodes joined or left meanwhile.
         since: what is otherwise now, whether anybody noticed it yet or not.
     """
@@ -30,7 +30,7 @@ class Answers:
     noticed: str
     where: str
     how_long: str
-    why: str
+    why: tuple[str, ...]
     moved: tuple[str, ...]
     since: tuple[str, ...]
 
@@ -67,14 +67,14 @@ def _sentence(verdict: Verdict) -> str:
     return f"Not as before: {', '.join(wrong)}."
 
 
-def _of_users(verdict: Verdict) -> tuple[str, str, str, str]:
+def _of_users(verdict: Verdict) -> tuple[str, str, str, tuple[str, ...]]:
     watched = verdict.watched
     if watched is None:
         nobody = "not known, as nobody watched"
-        return "Not known: there is no record of a watch.", nobody, nobody, nobody
+        return "Not known: there is no record of a watch.", nobody, nobody, (nobody,)
     if not watched.attempts:
         nothing = "not known, as the watch saw nothing"
-        return "Not known: the watch ended before it saw anything.", nothing, nothing, nothing
+        return "Not known: the watch ended before it saw anything.", nothing, nothing, (nothing,)
     seen = f"{watched.attempts:,} attempts over {_minutes(watched.seconds)}"
     unknown = f" For {watched.blind:.1f} s nobody looked." if watched.blind else ""
     if watched.killed:
@@ -84,15 +84,17 @@ def _of_users(verdict: Verdict) -> tuple[str, str, str, str]:
         if watched.ended:
             return _of_conversations(watched.ended, f"{seen}.{unknown}")
         nowhere = "nowhere, never"
-        return f"No: not one of {seen} was lost.{unknown}", nowhere, "0 s", "nothing to explain"
+        return f"No: not one of {seen} was lost.{unknown}", nowhere, "0 s", ("nothing to explain",)
     outages = watched.outages
     lost = sum(each.lost for each in outages)
     within = "beyond the budgets" if verdict.beyond else "within the budgets"
     noticed = f"Yes, {within}: {lost:,} of {seen} were lost.{unknown}"
-    return noticed, _where(outages), _how_long(outages), _why(outages)
+    return noticed, _where(outages), _how_long(outages), _why(watched.reasons)
 
 
-def _of_conversations(ended: Sequence[EndedConversation], seen: str) -> tuple[str, str, str, str]:
+def _of_conversations(
+    ended: Sequence[EndedConversation], seen: str
+) -> tuple[str, str, str, tuple[str, ...]]:
     """Where nothing was lost but kept connections, each of which could be opened again at once."""
     nodes = Counter(each.node for each in ended)
     reasons = Counter(each.why or "nothing is known that happened then" for each in ended)
@@ -100,7 +102,7 @@ def _of_conversations(ended: Sequence[EndedConversation], seen: str) -> tuple[st
         f"Hardly: {_count(len(ended), 'kept connection')} ended, and nothing else of {seen}",
         "through " + ", ".join(f"{name} ({number})" for name, number in nodes.most_common(NAMES)),
         "they could be opened again at once",
-        "; ".join(f"{why} ({number})" for why, number in reasons.most_common(NAMES)),
+        tuple(f"{why} ({number})" for why, number in reasons.most_common(NAMES)),
     )
 
 
@@ -130,11 +132,10 @@ def _how_long(outages: Sequence[Outage]) -> str:
     )
 
 
-def _why(outages: Iterable[Outage]) -> str:
-    reasons = Counter[str]()
-    for each in outages:
-        reasons[each.why or "nothing was seen in the cluster at that moment"] += each.lost
-    return "; ".join(f"{why} ({lost} lost)" for why, lost in reasons.most_common(NAMES))
+def _why(reasons: Sequence[Reason]) -> tuple[str, ...]:
+    told = [f"{each.why} ({each.lost:,} lost)" for each in reasons[:NAMES]]
+    more = [f"and {len(reasons) - NAMES} more, below"] if len(reasons) > NAMES else []
+    return (*told, *more)
 
 
 def not_watched(unreached: Mapping[str, str]) -> list[str]:

@@ -21,7 +21,8 @@ def verdict_text(verdict: Verdict) -> str:
         f"  did users notice: {said.noticed}",
         f"  where:            {said.where}",
         f"  how long:         {said.how_long}",
-        f"  why:              {said.why}",
+        f"  why:              {said.why[0]}",
+        *(f"{'':<20}{line}" for line in said.why[1:]),
     ]
     lines += _part("nodes that joined or left meanwhile", said.moved)
     if verdict.watched:

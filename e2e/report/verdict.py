@@ -221,6 +221,24 @@ class Outage(Part):
     give_or_take: float = 0.0
 
 
+class Reason(Part):
+    """Why there were outages, once for all that have the same reason.
+
+    Attributes:
+        rule: the id of the rule that explains them; empty if none does.
+        why: in words.
+        nodes: through which was called, in the order of their first outages.
+        outages: how many.
+        lost: attempts.
+    """
+
+    rule: str
+    why: str
+    nodes: tuple[str, ...]
+    outages: int
+    lost: int
+
+
 class EndedConversation(Part):
     """A kept connection that ended, after which another one was open at once.
 
@@ -289,6 +307,7 @@ class Watched(Part):
         attempts: how many there were.
         flows: how many flows were asked.
         outages: every one of them, in order.
+        reasons: why, those first by which most was lost.
         ended: kept connections that ended and could be opened again at once.
         budgets: each with what came of it.
         blind: seconds in which nobody looked, as the watching machine was too busy, or between two
@@ -305,6 +324,7 @@ class Watched(Part):
     attempts: int
     flows: int
     outages: tuple[Outage, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     ended: tuple[EndedConversation, ...] = ()
     budgets: tuple[KeptBudget, ...] = ()
     blind: float = 0.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from e2e.check.causes import cause_of, rules
+from e2e.check.causes import Names, cause_of, rules, why_of_all
 from e2e.check.outages import Outage
 from e2e.cluster.happenings import KINDS
 from e2e.probe import FOREIGN, REFUSED
@@ -144,3 +144,46 @@ def test_hostile_words_are_only_words():
     cause = cause_of(OUTAGE, [event], node="{0}", way="UDP", namespace=NAMESPACE)
 
     assert said in cause.why
+
+
+def causes(*found: tuple[str, Told], way: str = "new connections") -> list:
+    return [
+        cause_of(OUTAGE, told, node=node, way=way, namespace=NAMESPACE) for node, *told in found
+    ]
+
+
+def test_one_reason_is_told_once_with_all_of_its_nodes():
+    """However many nodes there are, and with the words that go with several."""
+    mode = Told("proxy-mode", 60.0, name="kube-system/kube-proxy", said="iptables -> nftables")
+    nodes = [f"worker-{n}" for n in range(7)]
+    every = [
+        (node, mode, Told("pod-started", 100.3, node, f"kube-system/kube-proxy-{node}"))
+        for node in nodes
+    ]
+    drains = [
+        (
+            node,
+            Told("cordoned", 97.0, node, node),
+            Told("pod-terminating", 98.0, node, f"{NAMESPACE}/echo-a-{node}"),
+        )
+        for node in nodes[:2]
+    ]
+
+    assert why_of_all(causes(*every)).startswith(
+        "kube-proxy of worker-0, worker-1, worker-2, worker-3 and 3 more restarted with another "
+        "mode (iptables -> nftables): it removes"
+    )
+    assert why_of_all(causes(*drains)) == "worker-0 and worker-1 were drained"
+    assert why_of_all(causes(*drains[:1], *drains[:1])) == "worker-0 was drained"
+    assert why_of_all(causes(("a",), ("b",))) == "nothing is known that happened then"
+    (several,) = {why_of_all(causes(*drains, way="UDP"))}
+    assert several.startswith(f"{NAMESPACE}/echo-a-worker-0 and {NAMESPACE}/echo-a-worker-1 went: ")
+    assert "had spoken to them were still sent to them" in several
+
+
+def test_what_is_said_of_one_and_what_of_several():
+    one, several, nobody = Names.of(["a", "a", ""]), Names.of(["a", "b"]), Names.of([])
+
+    assert [f"{each}" for each in (one, several, nobody)] == ["a", "a and b", ""]
+    assert (one.was, one.has, one.it, one.its) == ("was", "has", "it", "its")
+    assert (several.was, several.has, several.it, several.its) == ("were", "have", "them", "their")

@@ -21,6 +21,7 @@ from e2e.report.verdict import (
     KeptBudget,
     MovedNode,
     Outage,
+    Reason,
     Verdict,
     Watched,
 )
@@ -46,7 +47,17 @@ def outage(**more):
 
 def watched(*outages, kept=True, **more):
     budget = KeptBudget(name="lost on other nodes", allowed="0", used="18", kept=kept)
-    said = {"began": BEGAN, "seconds": 600.0, "attempts": 288000, "flows": 24}
+    reasons = tuple(
+        Reason(
+            rule="proxy-mode",
+            why=why,
+            nodes=tuple({each.node for each in outages if each.why == why}),
+            outages=sum(each.why == why for each in outages),
+            lost=sum(each.lost for each in outages if each.why == why),
+        )
+        for why in dict.fromkeys(each.why for each in outages)
+    )
+    said = {"began": BEGAN, "seconds": 600.0, "attempts": 288000, "flows": 24, "reasons": reasons}
     return Watched(**(said | more), outages=outages, budgets=(budget,))
 
 
@@ -90,7 +101,7 @@ def test_an_outage_is_answered_with_where_how_long_and_why():
     assert found.how_long.startswith(
         "at most 0.91 s (±0.00) at a time (refused, outside -> worker-2:3"
     )
-    assert found.why == "kube-proxy on worker-2 was started again in mode nftables (20 lost)"
+    assert found.why == ("kube-proxy on worker-2 was started again in mode nftables (20 lost)",)
 
 
 def test_an_outage_within_the_budgets_is_told_and_does_not_make_the_verdict():

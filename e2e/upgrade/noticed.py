@@ -55,6 +55,7 @@ def watched(record: Record, budgets: Budgets) -> Watched:
         attempts=sum(one.judged.answered + one.judged.lost for one in story.flows),
         flows=len(story.flows),
         outages=tuple(sorted((each for each, _ in outages), key=lambda each: each.began)),
+        reasons=tuple(story.reasons),
         ended=tuple(sorted((each for each, _ in endings), key=lambda each: each.at)),
         budgets=tuple(
             KeptBudget(**vars(each)) for each in judge(lost, budgets, not_looked=story.not_looked)

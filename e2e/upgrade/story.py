@@ -1,17 +1,17 @@
 """What a record tells: did users notice, where, for how long, and why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
 
-from e2e.check.causes import Cause, cause_of
+from e2e.check.causes import Cause, cause_of, why_of_all
 from e2e.check.outages import Judged, Mark, Outage, Seen, judge
 from e2e.check.troubles import Trouble, troubles
 from e2e.probe import ANSWERED, Outcome
 from e2e.probe.outcome import CLOSED
 from e2e.report.answers import moved, not_watched
-from e2e.report.verdict import MovedNode
+from e2e.report.verdict import MovedNode, Reason
 from e2e.upgrade.lines import (
     AttemptLine,
     EventLine,
@@ -80,6 +80,18 @@ class Story:
         return list(dict.fromkeys(one.flow.node for one in self.flows))
 
     @property
+    def reasons(self) -> list[Reason]:
+        """Why there were outages, those first by which most was lost."""
+        told: dict[str, list[tuple[Outage, Cause]]] = {}
+        pairs = (
+            pair for one in self.flows for pair in zip(one.judged.outages, one.causes, strict=True)
+        )
+        for outage, cause in sorted(pairs, key=lambda pair: pair[0].start):
+            told.setdefault(cause.rule, []).append((outage, cause))
+        found = [_reason(rule, its) for rule, its in told.items()]
+        return sorted(found, key=lambda reason: -reason.lost)
+
+    @property
     def moved(self) -> list[MovedNode]:
         """The nodes that joined or left, in the order in which that was seen."""
         flows: dict[tuple[str, float | None, float | None], list[FlowStory]] = {}
@@ -105,6 +117,16 @@ class Story:
     def noticed(self) -> bool:
         """Whether there was any outage."""
         return bool(self.troubles)
+
+
+def _reason(rule: str, told: Sequence[tuple[Outage, Cause]]) -> Reason:
+    return Reason(
+        rule=rule,
+        why=why_of_all([cause for _, cause in told]),
+        nodes=tuple(dict.fromkeys(cause.node for _, cause in told)),
+        outages=len(told),
+        lost=sum(outage.lost for outage, _ in told),
+    )
 
 
 def _moved(
@@ -198,12 +220,15 @@ def as_text(story: Story) -> str:
     """The story for a terminal: the first line says whether users noticed."""
     lines = [headline(story), ""]
     if story.troubles:
+        number = {reason.rule: f"{n}" for n, reason in enumerate(story.reasons, start=1)}
         lines += _table(
             ["from", "node", "length", "how", "lost", "paths", "why"],
-            [_row(trouble) for trouble in story.troubles[:LINES]],
+            [_row(trouble, number) for trouble in story.troubles[:LINES]],
         )
         if len(story.troubles) > LINES:
             lines.append(f"and {len(story.troubles) - LINES} more")
+        lines.append("")
+        lines += [f"why {number[reason.rule]}: {reason.why}" for reason in story.reasons]
         lines.append("")
     lines += besides(story)
     return "\n".join(map(plain, lines)).rstrip() + "\n"
@@ -264,7 +289,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _row(trouble: Trouble) -> list[str]:
+def _row(trouble: Trouble, number: Mapping[str, str]) -> list[str]:
     worst = trouble.worst
     kinds = trouble.kinds
     lost = sum(kinds.values())
@@ -276,7 +301,7 @@ def _row(trouble: Trouble) -> list[str]:
         ", ".join(f"{kind} {count}" for kind, count in kinds.items()),
         f"{lost} of {lost + between}",
         str(len(trouble.paths)) if len(trouble.paths) > 1 else next(iter(trouble.paths)),
-        trouble.cause.why,
+        number[trouble.cause.rule],
     ]
 
 

@@ -287,10 +287,11 @@ def _table(story: Story) -> list[dict[str, str]]:
         for outage, cause in zip(one.judged.outages, one.causes, strict=True)
     ]
     rows.sort(key=lambda row: (row[0].start, row[2].node, row[2].path))
-    return [_figures(*row) for row in rows]
+    number = {reason.rule: f"{n}" for n, reason in enumerate(story.reasons, start=1)}
+    return [_figures(*row, number[row[1].rule]) for row in rows]
 
 
-def _figures(outage: Outage, cause: Cause, flow: WatchedFlow) -> dict[str, str]:
+def _figures(outage: Outage, cause: Cause, flow: WatchedFlow, number: str) -> dict[str, str]:
     blind = f", of which {outage.blind:.2f} s not looked" if outage.blind else ""
     said = "" if is_expected(flow, outage.kind) else outage.said
     return {
@@ -301,7 +302,9 @@ def _figures(outage: Outage, cause: Cause, flow: WatchedFlow) -> dict[str, str]:
         "length": length(outage) + blind,
         "kind": _kinds(outage),
         "lost": f"{outage.lost} of {outage.lost + outage.between}",
-        "why": cause.why + (f" ({said})" if said else ""),
+        "why": cause.why,
+        "number": number,
+        "said": f" ({said})" if said else "",
         "id": cause.rule,
         "look": f"k-{outage.kind.replace(' ', '-')}",
         "a": f"{outage.start:.4f}",
