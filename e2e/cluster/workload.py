@@ -41,6 +41,8 @@ ECHO_LABEL, GROUP_LABEL = "echo", "nodeport-e2e/group"
 MADE_AGAIN = "nodeport-e2e/made-again"
 # How many pods a group was placed with, whatever was done to it since.
 COUNT = "nodeport-e2e/count"
+# On a group while what was prepared is churned; who finds it later finds what a killed one left.
+CHURNED = "nodeport-e2e/churned"
 UNSCHEDULED = ("NoSchedule", "NoExecute")
 CONTROL_PLANE_TOO = ({"key": CONTROL_PLANE, "operator": "Exists", "effect": "NoSchedule"},)
 
@@ -172,6 +174,35 @@ def find(api: Api, namespace: str) -> Workload:
     return Workload(api, namespace, groups[EVENLY], groups[ONE_A_NODE], services)
 
 
+def note_churn(workload: Workload, *, goes_on: bool) -> None:
+    """Note that what was prepared is about to be changed, or that it is as it was placed."""
+    note = {"metadata": {"annotations": {CHURNED: "yes" if goes_on else None}}}
+    workload.api.change("Deployment", workload.evenly.name, note, workload.namespace)
+
+
+def is_churned(api: Api, namespace: str) -> bool:
+    """Whether somebody changed what was prepared and did not come to the end of it."""
+    found = api.find_all("Deployment", namespace)
+    return any(CHURNED in item["metadata"].get("annotations", {}) for item in found)
+
+
+def recover(api: Api, namespace: str, prepared: Mapping[str, Object]) -> None:
+    """Put back what somebody who was killed had changed, by what was there before.
+
+    Args:
+        api: the cluster.
+        namespace: where it was placed.
+        prepared: every Service in full as it was then, by name.
+
+    Raises:
+        CannotRunError: a Deployment is gone.
+    """
+    workload = find(api, namespace)
+    if FIXED not in workload.services and FIXED in prepared:
+        workload.services[FIXED] = Service(api, workload.evenly, prepared[FIXED])
+    put_back(workload)
+
+
 def put_back(workload: Workload) -> None:
     """Undo what somebody who was stopped had changed, and wait for nothing."""
     api, namespace = workload.api, workload.namespace
@@ -189,6 +220,7 @@ def put_back(workload: Workload) -> None:
     for group in workload.groups.values():
         count = {"replicas": _count(api, api.get("Deployment", group.name, namespace))}
         api.change("Deployment", group.name, {"spec": count}, namespace)
+    note_churn(workload, goes_on=False)
 
 
 def _count(api: Api, deployment: Object) -> int:

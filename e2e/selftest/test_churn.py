@@ -1,5 +1,7 @@
 """The churn: what is done, what has to be served after each step, and what becomes of failures."""
 
+from functools import partial
+
 import pytest
 
 from e2e.check.table import NotSettledError
@@ -30,6 +32,11 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def churn():
+    return a_churn()
+
+
+def a_churn():
+    """The churn of what was just placed."""
     api = FakeApi()
     placed = place(api, HOME, RUN, NODES, FakePorts())
     site = Site(api, "", "a", None, is_ours=False, run=RUN)
@@ -185,6 +192,45 @@ def test_who_is_stopped_leaves_it_as_it_was(monkeypatch, churn):
 
     counts = [item["spec"]["replicas"] for item in churn.site.api.find_all("Deployment", HOME)]
     assert counts == [4, 2]
+
+
+def test_what_a_killed_verify_had_changed_is_put_back_by_the_next(monkeypatch, churn, asked):
+    """Whenever it was killed; or the upgrade would be blamed for what verify itself did."""
+    churn.run()
+    assert not workloads.is_churned(churn.site.api, HOME)
+    assert len(asked) > 15
+    for last in range(len(asked)):
+        killed = a_churn()
+        api, before = killed.site.api, workloads.stored(killed.site.api, HOME)
+        with monkeypatch.context() as patched:
+            kill = partial(kill_at, iter(range(last + 1)), last)
+            patched.setattr(churning, "assert_serves", kill)
+            # Nobody who is killed puts anything back.
+            patched.setattr(churning.workloads, "put_back", lambda _: None)
+            with pytest.raises(KeyboardInterrupt):
+                killed.run()
+
+        assert workloads.is_churned(api, HOME)
+        workloads.recover(api, HOME, before)
+
+        assert not workloads.is_churned(api, HOME)
+        assert said(workloads.stored(api, HOME)) == said(before)
+        assert len(api.find_all("Service", HOME)) == len(SPECS)
+        counts = [item["spec"]["replicas"] for item in api.find_all("Deployment", HOME)]
+        assert counts == [4, 2]
+
+
+def said(services):
+    """What Services say; it is the same to say what is the default, and to say nothing."""
+    return {
+        name: {key: value for key, value in each["spec"].items() if value != "None"}
+        for name, each in services.items()
+    }
+
+
+def kill_at(calls, last, _table, *, within):
+    if next(calls) == last:
+        raise KeyboardInterrupt
 
 
 def test_what_is_not_there_is_a_step_that_cannot_be_judged(monkeypatch, churn):

@@ -209,6 +209,16 @@ def test_a_watch_that_was_killed_is_told_from_one_that_was_ended(tmp_path):
     assert "killed" not in as_text(story_of(load(tmp_path)))
 
 
+@pytest.mark.parametrize("text", ["", '{"at":18'])
+def test_a_watch_that_was_killed_at_once_saw_nothing(tmp_path, text):
+    """That is not known to be well, and no reason not to verify the rest."""
+    (tmp_path / RECORD).write_text(text)
+
+    found, timeline = read(tmp_path, plan(), read_budgets())
+
+    assert (found.attempts, found.killed, timeline) == (0, True, "")
+
+
 def test_without_a_record_nobody_watched(tmp_path):
     assert read(tmp_path, plan(), read_budgets()) == (None, "")
 

@@ -7,6 +7,7 @@ import pytest
 from e2e.check.fingerprint import Fingerprint
 from e2e.check.table import NotSettledError
 from e2e.check.wrong import Wrong
+from e2e.cluster import namespace
 from e2e.cluster.workload import SPECS, place
 from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.probe import REFUSED, Flow, Outside, Target
@@ -14,7 +15,7 @@ from e2e.provider.steps import Steps
 from e2e.selftest.clusters import HOME, NODES, FakeApi, FakePorts
 from e2e.selftest.fingerprints import behaviour, content, fingerprint
 from e2e.upgrade import prepare as preparing
-from e2e.upgrade.plan import PLAN, load_plan
+from e2e.upgrade.plan import PLAN, Plan, load_complete, load_plan
 from e2e.upgrade.prepare import BEFORE, RESULTS, prepare, remove
 from e2e.upgrade.site import Site
 
@@ -46,6 +47,10 @@ class Before:
         self.done.append("fingerprint")
         asked = None if seen is None else {each.clause: each.model_dump() for each in seen}
         return fingerprint(content() | {"behaviours": asked})
+
+    def half_place(self, stop):
+        namespace.make(self.api, HOME, RUN, kept=True)
+        stop()
 
     def prepare(self, folder, **how):
         how = {"contract": True, "only": None, "processes": 0} | how
@@ -122,15 +127,82 @@ def test_without_a_way_to_any_node_nothing_is_placed(tmp_path, before, monkeypat
     assert before.api.find("Namespace", HOME)["code"] == 404
 
 
-@pytest.mark.parametrize("wrong", [CannotRunError("no end"), StoppedError(), KeyboardInterrupt()])
-def test_who_is_stopped_leaves_nothing(tmp_path, before, wrong):
-    before.wrong = wrong
+PHASES = ("placing", "calling", "asking the contract", "taking the fingerprint", "saving the plan")
 
-    with pytest.raises(type(wrong)):
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("wrong", "raised", "says"),
+    [
+        (CannotRunError("no end"), CannotRunError, "no end"),
+        (KeyboardInterrupt(), StoppedError, f"stopped by you; removed the namespace {HOME}"),
+    ],
+)
+def test_who_is_stopped_leaves_nothing(tmp_path, before, monkeypatch, phase, wrong, raised, says):
+    """Neither in the cluster nor in the folder, whenever that happens, and it is said."""
+    saved = []
+
+    def stop(*_, **__):
+        raise wrong
+
+    def stop_at_the_end(plan, folder):
+        saved.append(plan)
+        if plan.flows:
+            raise wrong
+        saves(plan, folder)
+
+    saves = Plan.save
+    match phase:
+        case "placing":
+            monkeypatch.setattr(preparing, "_place", lambda *_: before.half_place(stop))
+        case "calling":
+            monkeypatch.setattr(preparing, "assert_serves", stop)
+        case "asking the contract":
+            before.wrong = wrong
+        case "taking the fingerprint":
+            monkeypatch.setattr(preparing.observe, "take", stop)
+        case _:
+            monkeypatch.setattr(Plan, "save", stop_at_the_end)
+
+    with pytest.raises(raised, match=says):
         before.prepare(tmp_path)
 
     assert before.api.find("Namespace", HOME)["code"] == 404
-    assert not (tmp_path / PLAN).exists()
+    assert list(tmp_path.iterdir()) == []
+    assert phase != PHASES[-1] or len(saved) == 2
+
+
+def test_what_cannot_be_removed_is_said_and_known(tmp_path, before, monkeypatch):
+    """The plan stays, as it knows what there is to remove, and the reason is not hidden."""
+
+    def away(*_, **__):
+        raise CannotRunError("the API server is away")
+
+    before.wrong = KeyboardInterrupt()
+    monkeypatch.setattr(preparing.namespace, "remove", away)
+
+    with pytest.raises(StoppedError, match=f"{HOME} stays.*server is away.*prepare --remove"):
+        before.prepare(tmp_path)
+
+    assert load_plan(tmp_path).namespace == HOME
+
+
+def test_who_is_killed_leaves_a_plan_by_which_all_can_be_removed(tmp_path, before, monkeypatch):
+    """Nothing of it can be watched or verified, and prepare says what to do first."""
+    before.wrong = KeyboardInterrupt()
+    # Nobody who is killed cleans up.
+    monkeypatch.setattr(preparing, "_take_back", lambda *_: "")
+    with pytest.raises(StoppedError):
+        before.prepare(tmp_path)
+
+    assert before.api.find("Namespace", HOME)["kind"] == "Namespace"
+    for refuses in (lambda: before.prepare(tmp_path), lambda: load_complete(tmp_path)):
+        with pytest.raises(UsageError, match="prepare --remove"):
+            refuses()
+    remove(before.site, tmp_path, Steps(quiet=True))
+    assert before.api.find("Namespace", HOME)["code"] == 404
+    before.wrong = None
+    before.prepare(tmp_path)
 
 
 def test_what_is_not_served_cannot_be_watched(tmp_path, before, monkeypatch):
@@ -147,7 +219,7 @@ def test_what_is_not_served_cannot_be_watched(tmp_path, before, monkeypatch):
 
 def test_a_folder_with_a_plan_is_all_that_knows_of_it(tmp_path, before):
     before.prepare(tmp_path)
-    with pytest.raises(UsageError, match="has a plan already"):
+    with pytest.raises(UsageError, match="has a plan already: what it says was placed"):
         before.prepare(tmp_path)
     remove(before.site, tmp_path, Steps(quiet=True))
 

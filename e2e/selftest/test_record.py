@@ -8,11 +8,13 @@ from e2e.selftest.told import BEGAN, Told, flows_of
 from e2e.upgrade.ledger import ALIKE, Ledger
 from e2e.upgrade.lines import (
     AttemptLine,
+    EventLine,
     Looked,
     read,
     write,
 )
-from e2e.upgrade.record import RECORD, Appender, load
+from e2e.upgrade.record import RECORD, Appender, NothingRecordedError, load
+from e2e.upgrade.story import as_text, story_of
 
 NODES = ["worker-1", "worker-2"]
 ANSWERED = Reply(Outcome.ANSWERED, 0.001, "echo-a-0")
@@ -55,22 +57,59 @@ def test_a_torn_last_line_is_no_matter(folder):
     assert load(folder).stretches == [(BEGAN, None)]
 
 
-def test_a_torn_line_before_another_stretch_is_no_matter(folder):
-    """The next watch ends the torn line, and appends its own stretch."""
+@pytest.mark.parametrize("who", ["the next watch", "another recorder", "the watch itself"])
+def test_whoever_writes_next_ends_a_torn_line(folder, who):
+    """A recorder that was killed in the middle of a line costs no line of anybody else."""
+    lines = {
+        "the next watch": Told(NODES, 1.0).lines[0],
+        "another recorder": Told(NODES, 1.0).lines[1],
+        "the watch itself": EventLine(at=BEGAN + 20, kind="step", said="drain"),
+    }
     with (folder / RECORD).open("a") as file:
         file.write('{"at":180')
     appender = Appender(folder)
-    appender.begin_anew(folder)
-    appender.append(write(Told(NODES, 1.0).lines[0]))
+    appender.append(write(lines[who]))
+    appender.append(write(EventLine(at=BEGAN + 30, kind="step", said="uncordon")))
     appender.close()
+    record = load(folder)
 
-    assert [why for _, why in load(folder).stretches] == ["the command ended", None]
+    assert record.torn == 1
+    assert record.events[-1].said == "uncordon"
+    assert (who == "the watch itself") == any(event.said == "drain" for event in record.events)
+    assert len(record.stretches) == 1 + (who == "the next watch")
+    assert "torn lines of the record: 1" in as_text(story_of(record))
+
+
+def test_a_record_that_is_cut_anywhere_is_read_up_to_there(folder):
+    """Whenever all who wrote it were killed, what was whole counts, also when others went on."""
+    whole = (folder / RECORD).read_bytes()
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == 10]
+    cuts = {*range(0, len(whole), 97), *(end + by for end in ends for by in (-2, -1, 0, 1, 9))}
+    for cut in sorted(cut for cut in cuts if cut < len(whole)):
+        (folder / RECORD).write_bytes(whole[:cut])
+        lines = sum(end <= cut for end in ends)
+        # Its last newline alone makes no line less.
+        lines += cut + 1 in ends
+        if not lines:
+            with pytest.raises(NothingRecordedError):
+                load(folder)
+        else:
+            record = load(folder)
+            assert sum(len(one.attempts) for one in record.flows.values()) == min(
+                max(lines - 2, 0), 22
+            )
+        appender = Appender(folder)
+        for line in Told(NODES, 1.0).lines:
+            appender.append(write(line))
+        appender.close()
+        assert len(load(folder).stretches) == 1 + bool(lines)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("{torn\n", "line 3"),
+        ('{"at":1,"line":"looked"}\n', "line 3: looked.to: Field required"),
         ('{"line":"looked"}\n', "line 3: looked.at: Field required"),
         ('{"line":"unheard-of","at":1}\n', "line 3"),
         ('{"line":"pod","at":NaN,"flow":0,"pod":"a"}\n', "line 3"),

@@ -1,5 +1,6 @@
 """prepare and verify before anything is sent: what they refuse, in which words, with which code."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,14 @@ import pytest
 from e2e.selftest.clusters import HOME, RUN
 from e2e.selftest.programs import environment, only_path, python
 
-PLAN = (
-    f'{{"run": "{RUN}", "made": "2026-11-28T01:30:00Z", "cluster": "4b1d",'
-    f' "namespace": "{HOME}", "flows": []}}'
-)
+FLOW = {
+    "service": "cluster", "node": "worker", "family": "IPv4", "address": "127.0.0.1",
+    "port": 30080, "way": "new connections", "pods": "echo-a-",
+}  # fmt: skip
+PLAN = {
+    "run": RUN, "made": "2026-11-28T01:30:00Z", "cluster": "4b1d", "namespace": HOME,
+    "flows": [FLOW],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -18,7 +23,7 @@ def variables(tmp_path: Path) -> dict[str, str]:
     """The variables of a user whose machine has no engine, and a folder with a plan."""
     folder = tmp_path / "prepared"
     folder.mkdir()
-    (folder / "plan.json").write_text(PLAN)
+    (folder / "plan.json").write_text(json.dumps(PLAN))
     more = {"E2E_FOLDER": str(folder), "KUBECONFIG": str(tmp_path / "kubeconfig")}
     return environment(tmp_path, only_path(tmp_path / "bin")) | more
 
@@ -49,6 +54,18 @@ def test_nothing_is_sent_or_made_before_all_is_well(variables, argv, code, says)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(Path(variables["E2E_FOLDER"]).iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["prepare", "watch", "verify"])
+def test_what_a_killed_prepare_left_has_to_be_removed_first(variables, command):
+    """A plan without flows knows what was placed, and nothing that could be watched."""
+    file = Path(variables["E2E_FOLDER"]) / "plan.json"
+    file.write_text(json.dumps(PLAN | {"flows": []}))
+
+    done = python("e2e.cli", command, env=variables)
+
+    assert done.returncode == 4, done.stderr
+    assert "nodeport-e2e prepare --remove" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["prepare", "verify", "compare"])

@@ -32,7 +32,7 @@ def said(version="v1.37.2"):
 def folder(tmp_path):
     """What prepare wrote."""
     plan = {"run": RUN, "made": "2026-11-28T01:30:00Z", "cluster": "4b1d", "namespace": HOME}
-    Plan.model_validate(plan | {"flows": []}).save(tmp_path)
+    Plan.model_validate(plan | {"flows": [flow("IPv4", "127.0.0.1")]}).save(tmp_path)
     fingerprint(said("v1.36.3")).save(tmp_path / BEFORE)
     return tmp_path
 
@@ -200,6 +200,25 @@ def test_without_a_way_to_any_node_nothing_is_asked_of_it(folder, after):
     assert after.done == []
     after.verify(folder, churn=False, contract=False)
     assert after.done == ["fingerprint"]
+
+
+@pytest.mark.parametrize("wrong", [None, CannotRunError("a Deployment is gone")])
+def test_what_a_killed_verify_left_is_put_back_before_anything_is_compared(
+    folder, after, monkeypatch, wrong
+):
+    def recover(_, namespace, prepared):
+        after.done.append(f"recover {namespace} {sorted(prepared)}")
+        if wrong:
+            raise wrong
+
+    monkeypatch.setattr(verifying.workloads, "is_churned", lambda *_: True)
+    monkeypatch.setattr(verifying.workloads, "recover", recover)
+
+    after.verify(folder)
+
+    first, *others = after.done
+    assert first == f"recover {HOME} {sorted(said()['prepared'])}"
+    assert others == ["fingerprint", "churn", "contract"]
 
 
 def test_another_cluster_is_refused_and_nothing_is_lost(folder, after):

@@ -74,6 +74,23 @@ def test_a_command_that_a_signal_ended(folder):
     ended(start(folder, *python("import os; os.kill(os.getpid(), 9)")), 137)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_was_not_begun_is_no_success(folder, number):
+    """Who stops the watch before every flow was asked is not told that the upgrade went well."""
+    done = folder / "done"
+    process = start(
+        folder, "--ready", folder / "ready", *python(f"open({str(done)!r}, 'w').close()")
+    )
+    # No recorder asks before Python has started, so that the command waits.
+    wait_until(lambda: lines_of(folder), what="the first line", within=LONG, every=0.02)
+    process.send_signal(number)
+    _, err = ended(process, 2)
+
+    assert "was not begun" in err
+    assert not done.exists()
+    assert not (folder / "ready").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_well(folder, number):
     """Without a command a signal is no failure: whoever watches decides when it is enough."""

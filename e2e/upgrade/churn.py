@@ -62,6 +62,7 @@ class Churn:
 
     def run(self) -> list[ChurnStep]:
         """Do everything, also after something went wrong; who stops it finds all put back."""
+        workloads.note_churn(self.workload, goes_on=True)
         try:
             with self._step("everything as it was found"):
                 self._assert(self._all())
@@ -73,6 +74,7 @@ class Churn:
             self._make_again()
             with self._step("everything once more"):
                 self._assert(self._all())
+            workloads.note_churn(self.workload, goes_on=False)
         except BaseException:
             with shielded(self.steps.say):
                 workloads.put_back(self.workload)

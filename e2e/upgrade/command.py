@@ -7,13 +7,14 @@ import click
 from rich.console import Console
 
 from e2e.cluster.happenings import Happenings
-from e2e.errors import CannotRunError, UsageError
+from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.provider import existing
 from e2e.upgrade.live import Screen
+from e2e.upgrade.plan import load_complete
 from e2e.upgrade.record import RECORD, load
 from e2e.upgrade.story import as_text, story_of
 from e2e.upgrade.timeline import timeline_page
-from e2e.upgrade.watch import Until, Watcher, load_watched
+from e2e.upgrade.watch import Until, Watcher
 
 FOLDER = Path("out/upgrade")
 TIMELINE = "timeline.html"
@@ -72,7 +73,7 @@ def watch(
     for file in filter(None, (until, ready)):
         if file.exists():
             raise UsageError(f"{file} is there already", "remove it, or name another file")
-    plan = load_watched(folder)
+    plan = load_complete(folder)
     console = Console(stderr=True, emoji=False, highlight=False)
     # Beside what a command writes to the same terminal, a table would be torn.
     live = console.is_terminal and not plain and not command
@@ -95,4 +96,6 @@ def watch(
     click.echo(f"record: {folder / RECORD}, time line: {folder / TIMELINE}")
     if code is not None:
         return code
+    if command:
+        raise StoppedError(f"{command[0]} was not begun")
     return 0 if any(one.judged.answered for one in story.flows) else CannotRunError.exit_code

@@ -10,7 +10,7 @@ import click
 
 from e2e.check.budgets import read_budgets
 from e2e.cluster.api import ApiRefusedError
-from e2e.errors import CannotRunError, ProbeBrokenError, UsageError
+from e2e.errors import CannotRunError, ProbeBrokenError, StoppedError, UsageError
 from e2e.options import PROCESSES, option, together
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
@@ -21,12 +21,15 @@ from e2e.upgrade import compare as comparing
 from e2e.upgrade import observe
 from e2e.upgrade import prepare as preparing
 from e2e.upgrade import verify as verifying
-from e2e.upgrade.plan import load_plan
+from e2e.upgrade.plan import load_complete, load_plan
 from e2e.upgrade.site import Site, site
 from e2e.upgrade.watch import alone
 from e2e.wait import WaitedInVainError
 
 FOLDER = "out/upgrade"
+STILL_THERE = (
+    "what was prepared is still there: verify again, or remove it: nodeport-e2e prepare --remove"
+)
 
 
 of_upgrades = together(
@@ -136,10 +139,13 @@ def verify(**asked: Any) -> int:
         restart_proxy=asked["restart_kube_proxy"],
         other_cluster=asked["other_cluster"],
     )
-    load_plan(folder)
+    load_complete(folder)
     # A watch that goes on would tell the churn as outages.
     with site_of(asked, steps) as here, alone(folder):
-        verdict = verifying.verify(here, folder, steps, wishes)
+        try:
+            verdict = verifying.verify(here, folder, steps, wishes)
+        except KeyboardInterrupt as error:
+            raise StoppedError(STILL_THERE) from error
         if asked["remove"] and not verdict.other_cluster:
             preparing.remove(here, folder, steps)
     click.echo(verifying.told(verdict, folder, is_there=not asked["remove"]))

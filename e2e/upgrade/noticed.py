@@ -11,7 +11,7 @@ from e2e.check.work import is_within, went, worked_on
 from e2e.errors import UsageError
 from e2e.report.verdict import EndedConversation, KeptBudget, Outage, Watched
 from e2e.upgrade.plan import Plan
-from e2e.upgrade.record import RECORD, FlowRecord, Record, load
+from e2e.upgrade.record import RECORD, FlowRecord, NothingRecordedError, Record, load
 from e2e.upgrade.story import FlowStory, Story, story_of
 from e2e.upgrade.timeline import content_hash, script, style, timeline_html
 
@@ -24,7 +24,11 @@ def read(folder: Path, plan: Plan, budgets: Budgets) -> tuple[Watched | None, st
     """
     if not (folder / RECORD).exists():
         return None, ""
-    record = load(folder)
+    try:
+        record = load(folder)
+    except NothingRecordedError:
+        when = _moment((folder / RECORD).stat().st_mtime)
+        return Watched(began=when, seconds=0.0, attempts=0, flows=0, killed=True), ""
     if record.namespace != plan.namespace:
         raise UsageError(
             f"{folder / RECORD} is of {record.namespace}, and the plan of {plan.namespace}",

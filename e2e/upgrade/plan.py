@@ -68,7 +68,7 @@ class Plan(Part):
         made: when.
         cluster: the UID of its namespace kube-system, by which it is known again.
         namespace: where the watched workloads live.
-        flows: all that is watched.
+        flows: all that is watched; none before all of it is placed.
     """
 
     format: Literal[1] = 1
@@ -79,8 +79,10 @@ class Plan(Part):
     flows: tuple[WatchedFlow, ...]
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder."""
-        (folder / PLAN).write_text(self.model_dump_json(indent=2) + "\n")
+        """Write it into a folder, whole or not at all."""
+        draft = folder / f"{PLAN}.new"
+        draft.write_text(self.model_dump_json(indent=2) + "\n")
+        draft.rename(folder / PLAN)
 
     @classmethod
     def load(cls, folder: Path) -> "Plan":
@@ -92,8 +94,23 @@ class Plan(Part):
         return cls.model_validate_json((folder / PLAN).read_text())
 
 
+def load_complete(folder: Path) -> Plan:
+    """Read what was prepared to its end.
+
+    Raises:
+        UsageError: there is no plan in the folder, it is none, or prepare was killed.
+    """
+    plan = load_plan(folder)
+    if not plan.flows:
+        raise UsageError(
+            f"{folder / PLAN} names nothing to watch: prepare did not come to its end",
+            "remove what it placed, and prepare again: nodeport-e2e prepare --remove",
+        )
+    return plan
+
+
 def load_plan(folder: Path) -> Plan:
-    """Read what was prepared.
+    """Read what was prepared, or was about to be.
 
     Raises:
         UsageError: there is no plan in the folder, or it is none.

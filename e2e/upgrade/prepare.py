@@ -4,12 +4,15 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kubernetes.dynamic.exceptions import DynamicApiError
+
 from e2e.check.table import NotSettledError, assert_serves
-from e2e.cluster import namespace, workload
+from e2e.cluster import inventory, namespace, workload
+from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.beside import demand_reach
 from e2e.cluster.namespace import RUN_LABEL
 from e2e.cluster.ports import PortBroker, find_range
-from e2e.errors import CannotRunError, UsageError
+from e2e.errors import CannotRunError, StopError, StoppedError, UsageError
 from e2e.probe import Outside
 from e2e.provider.cache import cache_folder, file_name
 from e2e.provider.interrupts import shielded
@@ -44,11 +47,13 @@ def prepare(
 ) -> Plan:
     """Place the workloads, ask the contract, and write the plan and the fingerprint.
 
-    Whatever ends it before it is done removes what it had placed.
+    Whatever ends it before it is done removes what it had placed; who kills it leaves a plan
+    without flows, by which that can be removed.
 
     Raises:
         UsageError: the folder has a plan already.
         CannotRunError: what was placed is not served, or nodes are out of reach.
+        StoppedError: somebody interrupted it.
     """
     demand_no_plan(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +71,15 @@ def prepare(
         )
         if contract:
             steps.say(CONTRACT_LEFT_OUT)
+    plan = Plan(
+        run=here.run,
+        made=datetime.now(UTC),
+        cluster=inventory.identity(here.api),
+        namespace=name,
+        flows=(),
+    )
+    # Before anything is placed: if this is killed, it is all that knows what there is to remove.
+    plan.save(folder)
     try:
         with steps.step("workloads", "they are watched while the cluster is upgraded") as step:
             placed = _place(here, name)
@@ -86,18 +100,15 @@ def prepare(
             placed.read_again()
             taken = observe.take(here.api, name, seen)
             taken.save(folder / BEFORE)
-            plan = Plan(
-                run=here.run,
-                made=datetime.now(UTC),
-                cluster=taken.cluster,
-                namespace=name,
-                flows=expected.watched(placed, nodes),
+            plan = plan.model_copy(
+                update={"made": datetime.now(UTC), "flows": expected.watched(placed, nodes)}
             )
             plan.save(folder)
             step.done(f"{len(plan.flows)} flows, {len(taken.services)} Services, in {folder}")
     except BaseException as error:
-        with shielded(steps.say):
-            namespace.remove(here.api, [name], wait=False)
+        left = _take_back(here, folder, name, steps)
+        if isinstance(error, KeyboardInterrupt):
+            raise StoppedError(left) from error
         if isinstance(error, NotSettledError):
             raise CannotRunError(
                 f"what was placed is not served, so there is nothing to watch:\n{error}",
@@ -105,6 +116,23 @@ def prepare(
             ) from error
         raise
     return plan
+
+
+def _take_back(here: Site, folder: Path, name: str, steps: Steps) -> str:
+    """Remove what was placed, and the plan; gives what became of it."""
+    with shielded(steps.say):
+        try:
+            namespace.remove(here.api, [name], wait=False)
+        except (StopError, ApiRefusedError, DynamicApiError) as error:
+            left = (
+                f"the namespace {name} stays, as it could not be removed: "
+                f"{str(error).partition(chr(10))[0]}; remove it: nodeport-e2e prepare --remove"
+            )
+            steps.say(left)
+            return left
+        for written in (PLAN, BEFORE):
+            (folder / written).unlink(missing_ok=True)
+    return f"removed the namespace {name}"
 
 
 def demand_no_plan(folder: Path) -> None:
@@ -115,8 +143,8 @@ def demand_no_plan(folder: Path) -> None:
     """
     if (folder / PLAN).exists():
         raise UsageError(
-            f"{folder} has a plan already",
-            "name another --folder, or: nodeport-e2e prepare --remove",
+            f"{folder} has a plan already: what it says was placed is still there",
+            "name another --folder, or remove it first: nodeport-e2e prepare --remove",
         )
 
 

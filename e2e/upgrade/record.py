@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +28,8 @@ from e2e.upgrade.plan import WatchedFlow
 from e2e.upgrade.presence import gone_since
 
 RECORD = "watch.jsonl"
+# As pydantic writes what all lines have.
+BEGINNING = b'{"at":'
 # No line of ours is longer, except a stretch's with thousands of flows.
 LONGEST = 16 << 20
 
@@ -37,26 +38,26 @@ class Appender:
     """Appends whole lines to the record, beside other processes that do too."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = os.open(folder / RECORD, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = os.open(folder / RECORD, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
 
     def append(self, text: str) -> None:
         """Append lines at once, so that nobody else's come between.
+
+        A line that was torn when who wrote it was killed is ended before.
 
         Raises:
             OSError: not all of it could be written.
         """
         data = text.encode()
+        if self._is_torn():
+            data = b"\n" + data
         written = os.write(self._file, data)
         if written < len(data):
             raise OSError(f"only {written} of {len(data)} bytes could be written")
 
-    def begin_anew(self, folder: Path) -> None:
-        """End a line that was torn when an earlier watch or recorder was killed."""
-        with (folder / RECORD).open("rb") as file:
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    self.append("\n")
+    def _is_torn(self) -> bool:
+        size = os.lseek(self._file, 0, os.SEEK_END)
+        return size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
     def close(self) -> None:
         """Close the file."""
@@ -139,6 +140,7 @@ class Record:
         began: the first moment.
         until: the last one.
         unreached: IP families that were not watched, as the machine had no way to them, and why.
+        torn: lines that broke off, as who wrote them was killed.
     """
 
     flows: dict[WatchedFlow, FlowRecord] = field(default_factory=dict)
@@ -150,6 +152,7 @@ class Record:
     began: float = 0.0
     until: float = 0.0
     unreached: dict[str, str] = field(default_factory=dict)
+    torn: int = 0
 
     _now: list[WatchedFlow] = field(default_factory=list)
     _recorders: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -219,30 +222,35 @@ class Record:
         return self.flows[self._now[number]]
 
 
+class NothingRecordedError(UsageError):
+    """A record without a single whole line: its watch was killed before it asked anybody."""
+
+
 def load(folder: Path) -> Record:
     """Read the record of a folder.
 
-    The last line may be torn, also one after which another stretch or recorder began.
+    Lines may be torn, if who wrote them was killed; they are counted.
 
     Raises:
+        NothingRecordedError: it has no whole line.
         UsageError: there is none, or a line means nothing; says which.
     """
     file = folder / RECORD
     if not file.exists():
         raise UsageError(f"{file} does not exist", "run `nodeport-e2e watch` with this folder")
     record = Record()
-    for _ in _taken_in(record, file):
-        pass
+    _take_in(record, file)
     if not record.stretches:
-        raise UsageError(f"{file} has not a single whole line", "run `nodeport-e2e watch` again")
+        raise NothingRecordedError(
+            f"{file} has not a single whole line", "run `nodeport-e2e watch` again"
+        )
     record.events.sort(key=lambda event: event.at)
     for one in record.flows.values():
         one.gone = gone_since(one.flow, record.events, record.placed)
     return record
 
 
-def _taken_in(record: Record, file: Path) -> Iterator[None]:
-    torn: tuple[int, Exception] | None = None
+def _take_in(record: Record, file: Path) -> None:
     with file.open("rb") as lines:
         number = 0
         while text := lines.readline(LONGEST):
@@ -250,22 +258,17 @@ def _taken_in(record: Record, file: Path) -> Iterator[None]:
             if not text.strip():
                 continue
             try:
-                line = read(text)
-                if torn and not isinstance(line, Stretch | RecorderLine):
-                    raise _damaged(file, *torn)
-                torn = None
-                record.add(line)
+                record.add(read(text))
             except (ValueError, RecursionError) as error:
-                if torn:
-                    raise _damaged(file, *torn) from error
-                if not _may_be_torn(text):
+                if not _is_torn(text):
                     raise _damaged(file, number, error) from error
-                torn = number, error
-            yield
+                record.torn += 1
 
 
-def _may_be_torn(text: bytes) -> bool:
-    """Whether a line breaks off, rather than saying what means nothing."""
+def _is_torn(text: bytes) -> bool:
+    """Whether a line begins as ours do and breaks off, rather than saying what means nothing."""
+    if not (text.startswith(BEGINNING) or BEGINNING.startswith(text.strip())):
+        return False
     try:
         json.loads(text)
     except (ValueError, RecursionError):

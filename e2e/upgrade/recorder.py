@@ -142,7 +142,6 @@ class Recorder:
         order = self._order
         pulse = Pulse(1 / order.rate, self._ledger.held)
         askers = {number: self._asker(number, pulse) for number in side_by_side(self._flows)}
-        self._appender.begin_anew(order.folder)
         self._begin()
         # A pause of the collector is a beat that is late, and the loop makes no cycles that last.
         gc.collect()

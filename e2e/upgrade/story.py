@@ -63,6 +63,7 @@ class Story:
         events: of the cluster.
         troubles: outages that overlap on one node and have one reason.
         stretches: when each watch began, and how it ended; none if it was killed.
+        torn: lines of the record that broke off.
         unreached: IP families that were not watched, as the machine had no way to them, and why.
     """
 
@@ -73,6 +74,7 @@ class Story:
     troubles: list[Trouble] = field(default_factory=list)
     stretches: list[tuple[float, str | None]] = field(default_factory=list)
     unreached: dict[str, str] = field(default_factory=dict)
+    torn: int = 0
 
     @property
     def nodes(self) -> list[str]:
@@ -159,6 +161,7 @@ def story_of(record: Record) -> Story:
             family: why + PARTLY * any(flow.family == family for flow in record.flows)
             for family, why in record.unreached.items()
         },
+        torn=record.torn,
     )
 
 
@@ -279,6 +282,10 @@ def besides(story: Story) -> list[str]:
         )
     if any(how is None for _, how in story.stretches[:-1]):
         lines.append("the watch was killed in between, and went on later")
+    if story.torn:
+        lines.append(
+            f"torn lines of the record: {story.torn}, whose writers were killed; all others count"
+        )
     if story.was_killed:
         at = clock_time(story.until)
         lines.append(f"the watch was killed at {at}, and what came after is not known")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from e2e.check.budgets import Budgets
 from e2e.check.fingerprint import Fingerprint
+from e2e.cluster import workload as workloads
+from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.implementation import UNKNOWN
-from e2e.errors import UsageError
+from e2e.errors import StopError, UsageError
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.upgrade_junit import JUNIT, verdict_junit
@@ -15,10 +17,11 @@ from e2e.report.upgrade_text import verdict_text
 from e2e.report.verdict import Verdict
 from e2e.upgrade import changes, noticed, observe
 from e2e.upgrade.churn import churn
-from e2e.upgrade.plan import Plan, load_plan
+from e2e.upgrade.plan import Plan, load_complete
 from e2e.upgrade.prepare import AFTER, BEFORE, CONTRACT_LEFT_OUT, SUMMARY, VERIFIED
 from e2e.upgrade.reach import Unreached, in_words, unreached
 from e2e.upgrade.site import Site, demand_same, is_same
+from e2e.wait import WaitedInVainError
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
         RefusedError: it is another cluster than the one that was prepared.
         UsageError: the folder has no plan, or a file in it means nothing.
     """
-    plan = load_plan(folder)
+    plan = load_complete(folder)
     before = _asked_again(Fingerprint.load(folder / BEFORE), wishes.only)
     if before.cluster != plan.cluster:
         raise UsageError(f"{folder / BEFORE} is of another cluster than the plan", "prepare again")
@@ -63,6 +66,8 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
     watched, timeline = noticed.read(folder, plan, wishes.budgets)
     for name in VERIFIED:
         (folder / name).unlink(missing_ok=True)
+    if same and workloads.is_churned(here.api, plan.namespace):
+        _recover(here, plan, before, steps)
     # Before the churn, which writes to the Services itself.
     with steps.step("fingerprint", "it is compared with the one of before") as step:
         after = observe.take(here.api, plan.namespace if same else None)
@@ -137,6 +142,15 @@ def _asked_again(before: Fingerprint, only: str | None) -> Fingerprint:
     chosen = {clause.id for clause in choose(only, "all", ours=False)}
     seen = {name: each for name, each in before.behaviours.items() if name in chosen}
     return before.model_copy(update={"behaviours": seen})
+
+
+def _recover(here: Site, plan: Plan, before: Fingerprint, steps: Steps) -> None:
+    """Put back what a verify had changed that was killed, so that nobody blames the upgrade."""
+    with steps.step("clean-up", "an earlier verify did not put back what it had changed") as step:
+        try:
+            workloads.recover(here.api, plan.namespace, before.prepared)
+        except (StopError, ApiRefusedError, WaitedInVainError) as error:
+            step.ended, step.said = "failed", f"it stays as it is: {error}"
 
 
 def _unreached(plan: Plan, steps: Steps, wishes: Wishes) -> Unreached:

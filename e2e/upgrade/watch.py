@@ -20,7 +20,7 @@ from e2e.probe.pulse import clock
 from e2e.provider.command import own_program
 from e2e.upgrade.lines import End, EventLine, Placed, Stretch, write
 from e2e.upgrade.live import Screen, State
-from e2e.upgrade.plan import PLAN, Plan, WatchedFlow, load_plan
+from e2e.upgrade.plan import Plan, WatchedFlow
 from e2e.upgrade.presence import flows_of, placed_anew
 from e2e.upgrade.reach import in_words, unreached
 from e2e.upgrade.record import Appender
@@ -56,19 +56,6 @@ class _Recorder:
     flows: dict[int, WatchedFlow]
     process: "subprocess.Popen[bytes]"
     began: float = field(default_factory=time.monotonic)
-
-
-def load_watched(folder: Path) -> Plan:
-    """Read what is to be watched.
-
-    Raises:
-        UsageError: there is no plan in the folder, or what is there is none.
-        CannotRunError: it has no flow.
-    """
-    plan = load_plan(folder)
-    if not plan.flows:
-        raise CannotRunError(f"{folder / PLAN} names nothing to watch", "prepare again")
-    return plan
 
 
 @contextmanager
@@ -145,7 +132,6 @@ class Watcher:
             self._locked = stack.enter_context(alone(self._folder))
             self._appender = Appender(self._folder)
             stack.callback(self._appender.close)
-            self._appender.begin_anew(self._folder)
             state = State(self._folder, self._screen.say)
             stack.callback(state.close)
             stack.enter_context(self._signals_noted())
@@ -156,7 +142,8 @@ class Watcher:
                     follower = happenings(self._happened, self._call)
                     follower.start()
                     stack.callback(follower.stop)
-                if ready:
+                # Whoever waits for it would begin what nobody watches.
+                if ready and not self._signals:
                     ready.touch()
                 if until.command and not self._signals:
                     self._said = Said(self._folder, self._nodes)
