@@ -42,10 +42,17 @@ KINDS = {
     "lease-held": "a lease is renewed again, or by somebody else",
     "api-away": "the API server does not say that it is ready",
     "api-back": "it does again",
+    "api-other": "it is of another cluster than was prepared, and nothing of it is told",
     "command-started": "the command that is watched began",
     "step": "it said what it does next",
     "command-ended": "it ended",
 }
+
+
+class OtherClusterError(UsageError):
+    """The context leads to another cluster than the one that was prepared."""
+
+
 AWAY = (StopError, ApiRefusedError, DynamicApiError, KeyError, TypeError, ValueError)
 # Worth telling also of what is so when a watch begins.
 NOT_AS_USUAL = {"node-not-ready", "cordoned"}
@@ -283,7 +290,7 @@ class Happenings:
                 met = api.find("Namespace", SYSTEM)["metadata"].get("uid")
                 # Who may not read it has to know which cluster it is.
                 if met and met != self.cluster:
-                    raise UsageError(f"{api.server} is not the cluster that was prepared")
+                    raise OtherClusterError(f"{api.server} is not the cluster that was prepared")
                 self._api = api
             return self._api
 
@@ -294,6 +301,10 @@ class Happenings:
             began = time.monotonic()
             try:
                 now = self._connected().is_ready()
+            except OtherClusterError as error:
+                self._tell(Happening("api-other", said=error.what))
+                self.stop()
+                return
             except AWAY as error:
                 now, said = False, str(error).partition("\n")[0][:200]
             if now != ready:

@@ -43,6 +43,7 @@ MADE_AGAIN = "nodeport-e2e/made-again"
 COUNT = "nodeport-e2e/count"
 # On a group while what was prepared is churned; who finds it later finds what a killed one left.
 CHURNED = "nodeport-e2e/churned"
+AGAIN = "nodeport-e2e prepare --remove, and then prepare again"
 UNSCHEDULED = ("NoSchedule", "NoExecute")
 CONTROL_PLANE_TOO = ({"key": CONTROL_PLANE, "operator": "Exists", "effect": "NoSchedule"},)
 
@@ -151,7 +152,7 @@ def find(api: Api, namespace: str) -> Workload:
     if api.find("Namespace", namespace).get("kind") != "Namespace":
         raise UsageError(
             f"there is no namespace {namespace}: what was prepared is not in this cluster any more",
-            "prepare again",
+            AGAIN,
         )
     groups = {}
     for spread in (EVENLY, ONE_A_NODE):
@@ -160,7 +161,7 @@ def find(api: Api, namespace: str) -> Workload:
         if not deployments:
             raise CannotRunError(
                 f"the Deployment of the echoes that are {spread} is gone from {namespace}",
-                "prepare again",
+                AGAIN,
             )
         name = deployments[0]["metadata"]["name"]
         groups[spread] = ScaledEcho(api, name, namespace, {ECHO_LABEL: name})

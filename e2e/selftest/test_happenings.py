@@ -256,7 +256,7 @@ def test_another_cluster_is_not_followed(monkeypatch, tmp_path):
     wait_until(lambda: seen, what="a word", within=LONG)
     follower.stop()
 
-    assert [one.kind for one in seen] == ["api-away"]
+    assert [one.kind for one in seen] == ["api-other"]
     assert "not the cluster that was prepared" in seen[0].said
 
 

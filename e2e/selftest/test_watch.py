@@ -174,7 +174,7 @@ def test_a_family_to_which_this_machine_has_no_way_is_not_watched(tmp_path):
     [
         (("--rate", "0"), "--rate is 0"),
         (("--rate", "nan"), "--rate is nan"),
-        (("--for", "1", *python("")), "a command ends the watch itself"),
+        (("--for", "1", *python("")), "a command is given, and another end too"),
         (("--until", "/"), "/ is there already"),
         (("--ready", "/"), "/ is there already"),
         (("--", "/no/such/program"), "'/no/such/program' cannot be run"),

@@ -32,9 +32,13 @@ SLOWEST, FASTEST = 1.0, 1000.0
     help="Attempts a second for every node, path and family.",
 )  # fmt: skip
 @click.option("--until", type=click.Path(path_type=Path), help="End when this file is there.")
-@click.option("--ready", type=click.Path(path_type=Path), help="Make this file when all is asked.")
+@click.option(
+    "--ready", type=click.Path(path_type=Path), help="Make this file when all flows are asked."
+)
 @click.option("--for", "seconds", type=click.FloatRange(min=0), help="End after so many seconds.")
-@click.option("--kube-context", envvar="E2E_KUBE_CONTEXT", show_envvar=True, help="The cluster's.")
+@click.option(
+    "--kube-context", envvar="E2E_KUBE_CONTEXT", show_envvar=True, help="The cluster's context."
+)
 @click.option(
     "--kubeconfig", type=click.Path(path_type=Path), envvar="E2E_KUBECONFIG", show_envvar=True,
     help="The file that has the context.",
@@ -69,7 +73,10 @@ def watch(
     if not SLOWEST <= rate <= FASTEST:
         raise UsageError(f"--rate is {rate:g}", f"give {SLOWEST:g} to {FASTEST:g} a second")
     if command and (until or seconds is not None):
-        raise UsageError("a command ends the watch itself", "leave out --until and --for")
+        raise UsageError(
+            "a command is given, and another end too",
+            "leave out --until and --for: the watch ends with the command",
+        )
     for file in filter(None, (until, ready)):
         if file.exists():
             raise UsageError(f"{file} is there already", "remove it, or name another file")
@@ -84,7 +91,10 @@ def watch(
         if file.exists():
             happenings = partial(Happenings, file, kube_context, plan.cluster, plan.namespace)
         else:
-            screen.say(f"no events of the cluster: {file} does not exist")
+            screen.say(
+                f"{file} does not exist, so nothing is noted of what happens in the cluster, and "
+                "no outage gets a reason; name the file with --kubeconfig"
+            )
     ends = Until(until, seconds, command, called)
     try:
         code = Watcher(folder, plan, rate, screen).watch(ends, happenings, ready)

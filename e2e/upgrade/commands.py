@@ -1,5 +1,6 @@
 """The commands `nodeport-e2e prepare`, `verify` and `compare`; thin."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,7 +34,7 @@ STILL_THERE = (
 
 
 of_upgrades = together(
-    option("--folder", "FOLDER", default=FOLDER, help="What is carried along."),
+    option("--folder", "FOLDER", default=FOLDER, help="Of the plan and all that is written."),
     option("--cluster-name", "CLUSTER_NAME", default=None, help="A cluster kept by KEEP=1."),
     option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context."),
     option("--kube-context", "KUBE_CONTEXT", default=None, help="The cluster's context."),
@@ -42,7 +43,12 @@ of_upgrades = together(
 
 
 of_contract = together(
-    option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another."),
+    option(
+        "--processes",
+        "PROCESSES",
+        default=PROCESSES,
+        help="That ask side by side; 0 for one after another.",
+    ),
     option("--only", "ONLY", default=None, help="Only these clauses, topics, catalogue ids."),
     click.option("--no-contract", is_flag=True, help="Do not ask the contract."),
 )
@@ -114,8 +120,26 @@ def prepare(**asked: Any) -> int:
             families=asked["families"],
             processes=asked["processes"],
         )
-    click.echo(f"now upgrade, under `nodeport-e2e watch`, and then: nodeport-e2e verify ({folder})")
+    click.echo(_next(here, asked["folder"]))
     return 0
+
+
+def _next(here: Site, folder: str) -> str:
+    """What is to be done after prepare, as it can be typed."""
+    where = " ".join(
+        [
+            *([f"--folder={shlex.quote(folder)}"] if folder != FOLDER else []),
+            f"--kubeconfig={shlex.quote(str(here.kubeconfig))}",
+            f"--kube-context={shlex.quote(here.context)}",
+        ]
+    )
+    return "\n".join(
+        (
+            "what comes next, with an upgrade of yours:",
+            f"  nodeport-e2e watch {where} -- ./upgrade.sh",
+            f"  nodeport-e2e verify {where}",
+        )
+    )
 
 
 @click.command()
@@ -123,7 +147,9 @@ def prepare(**asked: Any) -> int:
 @of_contract
 @of_budgets
 @click.option("--other-cluster", is_flag=True, help="Compare another cluster than was prepared.")
-@click.option("--restart-kube-proxy", is_flag=True, help="Also where the cluster is not ours.")
+@click.option(
+    "--restart-kube-proxy", is_flag=True, help="Churn kube-proxy too, in a cluster not ours."
+)
 @click.option("--no-churn", is_flag=True, help="Change nothing of what was prepared.")
 @click.option("--remove", is_flag=True, help="Remove what was prepared when all is written.")
 def verify(**asked: Any) -> int:

@@ -82,7 +82,7 @@ def _of_junit(file: Path, name: str) -> Run:
     except (ET.ParseError, AssertionError, ValueError) as error:
         raise UsageError(f"{file} is no junit.xml of the contract: {error}") from error
     if not cases:
-        raise UsageError(f"{file} has no clause")
+        raise UsageError(f"{file} has no clause", "name a run of the contract that asked some")
     return Run(name, {each.clause: each for each in behaviours_of(cases)})
 
 

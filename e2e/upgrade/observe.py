@@ -94,7 +94,10 @@ def ask_contract(
     if not (out / "evidence").exists():
         shutil.rmtree(out, ignore_errors=True)
     if not cases:
-        raise CannotRunError("the contract has no clause that was asked", "see above")
+        raise CannotRunError(
+            "not one clause of the contract was asked",
+            "see above why, or leave it out: --no-contract",
+        )
     return behaviours_of(cases)
 
 

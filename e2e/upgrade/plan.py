@@ -120,10 +120,11 @@ def load_plan(folder: Path) -> Plan:
     except OSError as error:
         raise UsageError(
             f"no plan in {folder}: {PLAN}: {error.strerror}",
-            "nodeport-e2e prepare, or name its --folder",
+            "nodeport-e2e prepare, or name the folder that it wrote: --folder",
         ) from error
     except ValueError as error:
         raise UsageError(
             f"{folder / PLAN} is no plan: {' '.join(str(error).split())}",
-            "prepare again: nodeport-e2e prepare",
+            "remove that file and prepare again; nodeport-e2e clean --kube-context=NAME removes "
+            "what was placed, on the machine that placed it",
         ) from error

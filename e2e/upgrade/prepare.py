@@ -66,8 +66,8 @@ def prepare(
         demand_reach(nodes)
     if left_out := unreached(nodes):
         steps.say(
-            f"not called from here: {in_words(left_out)}; it is in the plan all the same, for a "
-            "machine that has a way to it"
+            f"not called from here: {in_words(left_out)}; the plan has it all the same, for "
+            "machines that have a way to it"
         )
         if contract:
             steps.say(CONTRACT_LEFT_OUT)
@@ -96,7 +96,7 @@ def prepare(
                 families=families,
                 processes=processes,
             )
-        with steps.step("fingerprint", "what is otherwise afterwards is known from it") as step:
+        with steps.step("fingerprint", "verify compares what there is then with it") as step:
             placed.read_again()
             taken = observe.take(here.api, name, seen)
             taken.save(folder / BEFORE)

@@ -91,7 +91,7 @@ class Scenario:
                 kind.note_change(self.cluster, self.told)
         click.echo(verifying.told(verdict, self.folder, is_there=False))
         if code:
-            click.echo(f"what was done did not come to its end: exit code {code}")
+            click.echo(f"{self.told} did not come to its end (exit code {code}): see above")
         return verdict.exit_code or (CannotRunError.exit_code if code else 0)
 
     @property

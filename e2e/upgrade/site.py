@@ -118,7 +118,7 @@ def demand_same(here: Site, plan: Plan) -> None:
     """
     if not is_same(here, plan):
         raise RefusedError(
-            f"the context {here.context} is another cluster than the one that was prepared, "
-            f"which is known by its namespace kube-system ({plan.cluster})",
-            "name the context of that one, or say --other-cluster if you mean to compare two",
+            f"the context {here.context} is another cluster than the one that was prepared: the "
+            f"namespace kube-system has not the UID {plan.cluster}",
+            "name the context of that one; verify compares two with --other-cluster",
         )

@@ -57,7 +57,10 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
     plan = load_complete(folder)
     before = _asked_again(Fingerprint.load(folder / BEFORE), wishes.only)
     if before.cluster != plan.cluster:
-        raise UsageError(f"{folder / BEFORE} is of another cluster than the plan", "prepare again")
+        raise UsageError(
+            f"{folder / BEFORE} is of another cluster than the plan beside it",
+            "keep what one prepare wrote together, or prepare again",
+        )
     if not wishes.other_cluster:
         demand_same(here, plan)
     same = is_same(here, plan)

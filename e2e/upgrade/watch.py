@@ -78,7 +78,8 @@ def alone(folder: Path) -> Iterator[int]:
             wait_until(taken, what="another watch", within=timing.RECORD_FREE_WITHIN)
         except WaitedInVainError as error:
             raise CannotRunError(
-                f"another watch writes to {folder}", "end it, or give another --folder"
+                f"another watch writes to {folder}",
+                "end it first; a second watch needs another --folder",
             ) from error
         yield lock
     finally:
@@ -274,7 +275,9 @@ class Watcher:
             self._screen.show(state, self._now())
             dead = [one.process.returncode for one in self._recorders if one.process.poll()]
             if dead:
-                raise CannotRunError(f"a recorder ended with {dead[0]} at once", "see above")
+                raise CannotRunError(
+                    f"a process that asks ended at once, with {dead[0]}", "it says why above"
+                )
             return bool(self._signals) or len(state.asked) == len(self._plan.flows)
 
         try:
@@ -294,7 +297,8 @@ class Watcher:
             self._command = subprocess.Popen(command, env={**os.environ, **said.variables})
         except OSError as error:
             raise UsageError(
-                f"the command {command[0]!r} cannot be run: {error.strerror}", "see after --"
+                f"the command {command[0]!r} cannot be run: {error.strerror}",
+                "write it as in a shell: nodeport-e2e watch -- ./upgrade.sh",
             ) from error
         self._happened(Happening("command-started", name=called or command[0]))
 
@@ -340,7 +344,7 @@ class Watcher:
                 time.monotonic() - one.began > timing.RECORDER_AGAIN
             ):
                 self._screen.say(
-                    f"x a recorder ended with {one.process.returncode}; another starts"
+                    f"x a process that asks ended with {one.process.returncode}; another follows"
                 )
                 self._close(one)
                 one.process, one.began = self._started(one.flows), time.monotonic()
@@ -380,7 +384,7 @@ class Watcher:
             try:
                 self._appender.append(write(line))
             except OSError as error:
-                self._screen.say(f"x the record cannot be written: {error}")
+                self._screen.say(f"x the record cannot be written, so this is lost: {error}")
                 return False
         return True
 

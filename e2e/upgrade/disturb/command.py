@@ -78,8 +78,8 @@ def _worker(here: Ours, wishes: Wishes) -> str:
     name = wishes.node or next(reversed(here.workers), "")
     if name not in here.workers:
         raise UsageError(
-            f"{name or 'nothing'} is no worker of {here.name}",
-            f"it has: {', '.join(here.workers) or 'none'}",
+            f"{name} is no worker of {here.name}" if name else f"{here.name} has no worker",
+            f"it has: {', '.join(here.workers)}" if here.workers else "take a larger SHAPE=",
         )
     return name
 

@@ -116,7 +116,7 @@ class Upgrade:
         """Do it: the control planes, then the workers."""
         ours = self.ours
         for each in ours.nodes:
-            with ours.step(f"is given those of {self.parts.version}", each.name):
+            with ours.step(f"is given what {self.parts.version} consists of", each.name):
                 self.parts.give(each.name)
         first, *others = ours.control_planes
         skipped = "--skip-phases=addon/kube-proxy" if self.wishes.control_plane_only else ""

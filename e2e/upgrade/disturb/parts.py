@@ -75,7 +75,7 @@ def opened(ours: Ours, image: NodeImage) -> Iterator[Parts]:
     ours.folder.mkdir(parents=True, exist_ok=True)
     ensure_room(ours.folder, gigabytes=ROOM, what="taking a node image apart")
     with TemporaryDirectory(dir=ours.folder) as folder:
-        with ours.step(f"the parts of {image.version}"):
+        with ours.step(f"programs and images of {image.version}, out of its node image"):
             _take_apart(ours, image, Path(folder))
         yield Parts(ours, image.version, Path(folder))
 
