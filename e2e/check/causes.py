@@ -185,7 +185,7 @@ def cause_of(
             continue
         met = [_met(need, outage, events, node, namespace) for need in rule.needs]
         if all(met):
-            told = tuple(_told(event) for event in met if event)
+            told = tuple(_told(event, namespace) for event in met if event)
             return Cause(rule.id, _say(rule, told, [node]), node, told)
     return Cause("", NOTHING, node)
 
@@ -221,9 +221,11 @@ def _met(
     return min(fitting, key=lambda event: abs(event.at - outage.start), default=None)
 
 
-def _told(event: Event) -> Told:
+def _told(event: Event, namespace: str) -> Told:
     lasted = event.at - (event.at if event.since is None else event.since)
-    node, name, said = (Names.of([each]) for each in (event.node, event.name, event.said))
+    # All that is watched is there.
+    name = event.name.removeprefix(f"{namespace}/")
+    node, name, said = (Names.of([each]) for each in (event.node, name, event.said))
     return Told(node, name, said, lasted)
 
 

@@ -116,7 +116,7 @@ def _where(outages: Sequence[Outage]) -> str:
 
 
 def _most(counts: Counter[str]) -> str:
-    names = [f"{name} ({lost} lost)" for name, lost in counts.most_common(NAMES)]
+    names = [f"{name} ({lost:,} lost)" for name, lost in counts.most_common(NAMES)]
     more = len(counts) - len(names)
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
@@ -128,7 +128,7 @@ def _how_long(outages: Sequence[Outage]) -> str:
     return (
         f"at most {longest.seconds:.2f} s (±{longest.give_or_take:.2f}) at a time "
         f"({longest.kind}, {longest.flow}), "
-        f"in {_count(len(outages), 'outage')}{end}"
+        f"in {_count(len(outages), 'outage')} of a node on a path{end}"
     )
 
 

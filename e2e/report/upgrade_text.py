@@ -27,7 +27,7 @@ def verdict_text(verdict: Verdict) -> str:
     lines += _part("nodes that joined or left meanwhile", said.moved)
     if verdict.watched:
         lines += _part("budgets", [
-            f"{MARKS[not each.kept]} {each.name}: {each.used}, allowed {each.allowed}"
+            f"{'✓' if each.kept else 'x'} {each.name}: {each.used}, allowed {each.allowed}"
             for each in verdict.watched.budgets
         ])  # fmt: skip
         if verdict.watched.command:

@@ -135,5 +135,5 @@ def test_text_says_first_whether_users_noticed(tmp_path):
 
     Told(["worker-1"], 60.0).save(tmp_path)
     assert as_text(story_of(load(tmp_path))) == (
-        "Nobody noticed anything in 60 s (1 node, 4 flows, 4800 attempts)\n"
+        "Nobody noticed anything in 60 s (1 node, 4 flows, 4,800 attempts)\n"
     )

@@ -108,7 +108,9 @@ def test_an_outage_within_the_budgets_is_told_and_does_not_make_the_verdict():
     within = verdict(watched=watched(outage(worked_on=True, over=False)))
 
     assert answers(within).noticed.startswith("Yes, within the budgets")
-    assert answers(within).how_long.endswith("in 1 outage; 1 flow never came back")
+    assert answers(within).how_long.endswith(
+        "in 1 outage of a node on a path; 1 flow never came back"
+    )
     assert within.exit_code == 0
 
 

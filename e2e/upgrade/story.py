@@ -241,7 +241,7 @@ def headline(story: Story) -> str:
     """Whether users noticed, in one line."""
     asked = sum(one.judged.answered + one.judged.lost for one in story.flows)
     nodes = len(story.nodes)
-    watched = f"{nodes} node{'s' * (nodes != 1)}, {len(story.flows)} flows, {asked} attempts"
+    watched = f"{nodes} node{'s' * (nodes != 1)}, {len(story.flows)} flows, {asked:,} attempts"
     over = f"in {duration(story.until - story.began)} ({watched})"
     if not asked:
         return f"Nothing was watched {over}"

@@ -11,8 +11,9 @@ from math import inf
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from e2e.check.causes import Cause
+from e2e.check.causes import Cause, Names
 from e2e.check.outages import Outage
+from e2e.report.verdict import Reason
 from e2e.upgrade.lines import (
     EventLine,
 )
@@ -135,6 +136,7 @@ def timeline_html(story: Story) -> str:
         ticks=[(at, _tick(at, step)) for at, step in _ticks(story.began, until)],
         offset=(datetime.fromtimestamp(story.began).astimezone().utcoffset() or _NONE).seconds,
         steps=",".join(f"{step:g}" for step in STEPS),
+        through=_through,
         kinds=KINDS,
         table=_table(story)[:ROWS],
         cut=max(len(_table(story)) - ROWS, 0),
@@ -289,6 +291,13 @@ def _table(story: Story) -> list[dict[str, str]]:
     rows.sort(key=lambda row: (row[0].start, row[2].node, row[2].path))
     number = {reason.rule: f"{n}" for n, reason in enumerate(story.reasons, start=1)}
     return [_figures(*row, number[row[1].rule]) for row in rows]
+
+
+def _through(reason: Reason) -> str:
+    """Through which nodes was called, where its words do not name them."""
+    if all(node in reason.why for node in reason.nodes):
+        return ""
+    return f", through {Names.of(reason.nodes)}"
 
 
 def _figures(outage: Outage, cause: Cause, flow: WatchedFlow, number: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ for (const root of document.querySelectorAll(".timeline")) {
     (bar) => ({ bar, a: Number(bar.dataset.a), b: Number(bar.dataset.b) }));
   const svg = "http://www.w3.org/2000/svg";
   const narrowest = 0.2;
+  // Pixels that a label of the axis takes.
+  const LABEL = 80;
   let from = began, to = until, asked = false;
 
   const percent = (at) => (at - from) / (to - from) * 100;
@@ -31,13 +33,17 @@ for (const root of document.querySelectorAll(".timeline")) {
       bar.setAttribute("x", left + "%");
       if (b > a) bar.setAttribute("width", Math.max(right - left, 0) + "%");
     }
-    const step = steps.find((one) => (to - from) / one <= 8) || steps[steps.length - 1];
+    const width = plot.clientWidth, most = Math.min(Math.max(Math.floor(width / LABEL), 1), 8);
+    const step = steps.find((one) => (to - from) / one <= most) || steps[steps.length - 1];
     axis.replaceChildren();
     grid.replaceChildren();
     for (let n = Math.ceil(from / step); n * step <= to; n += 1) {
-      const at = percent(n * step) + "%";
+      const at = percent(n * step) + "%", x = percent(n * step) / 100 * width;
       const text = new Date((n * step + offset) * 1000).toISOString();
-      put(axis, "text", { x: at, y: 15 }, text.slice(11, step < 1 ? 22 : 19));
+      // Half of a label at an edge would look like another time.
+      if (x >= LABEL / 3 && x <= width - LABEL / 3) {
+        put(axis, "text", { x: at, y: 15 }, text.slice(11, step < 1 ? 22 : 19));
+      }
       put(grid, "line", { x1: at, x2: at, y1: 0, y2: "100%" });
     }
   }
@@ -137,4 +143,7 @@ for (const root of document.querySelectorAll(".timeline")) {
     }
     rows.setAttribute("height", y);
   }
+
+  // So many labels as there is room for, when there is less of it or more.
+  new ResizeObserver(() => show(from, to)).observe(plot);
 }
