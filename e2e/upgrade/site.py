@@ -67,7 +67,7 @@ def site(
         if cluster_name and context:
             raise UsageError(
                 f"two clusters are named: the kept one {cluster_name}, and the context {context}",
-                "name one: --cluster-name or --kube-context",
+                "name one: --cluster-name or --kube-context (or their E2E_… variables)",
             )
         if cluster_name:
             kubeconfig, context = _of_kept(cluster_name)
