@@ -1,6 +1,7 @@
 """How a run ends that is stopped: pytest cleans up, whoever was interrupted or killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,63 @@ def test_each_interrupt_says_what_is_going_on(run, tmp_path):
 
     assert run.wait(30) != 0
     assert not (tmp_path / "made").exists()
+
+
+# Asks something of its own, and takes its time to clean up when it is interrupted.
+ASKS = """
+import sys, threading
+from pathlib import Path
+Path("made").touch()
+try:
+    threading.Event().wait(60)
+except KeyboardInterrupt:
+    Path("removing").touch()
+    while not Path("go").exists():
+        threading.Event().wait(0.02)
+    Path("made").unlink()
+"""
+RUNS = f"""
+import signal, sys
+from e2e.upgrade.observe import run_to_its_end
+signal.signal(signal.SIGINT, signal.default_int_handler)
+say = lambda line: print(line, file=sys.stderr, flush=True)
+run_to_its_end([sys.executable, "-c", {ASKS!r}], say)
+"""
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """What prepare and verify do while the contract is asked by a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNS], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        await_file(tmp_path / "made")
+        yield process
+        (tmp_path / "go").touch()
+        process.kill()
+
+
+def test_the_contract_cleans_up_before_who_asks_for_it_goes_on(asking, tmp_path):
+    """Prepare and verify remove their own only then; a second Ctrl-C is told so."""
+    asking.send_signal(signal.SIGINT)
+    await_file(tmp_path / "removing")
+    asking.send_signal(signal.SIGINT)
+    assert asking.stderr.readline().startswith("SIGINT: still removing what was made")
+    assert asking.poll() is None
+    (tmp_path / "go").touch()
+
+    assert asking.wait(30) != 0
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
+def test_the_contract_cleans_up_when_who_asks_for_it_is_killed(asking, tmp_path):
+    asking.kill()
+
+    await_file(tmp_path / "removing")
+    (tmp_path / "go").touch()
+    await_file(tmp_path / "made", there=False)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """`nodeport-e2e verify`: in which order it does things, what it writes, and what it finds."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from e2e.check.budgets import read_budgets
-from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.errors import CannotRunError, RefusedError, StoppedError, UsageError
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose, read_clauses
 from e2e.report.verdict import ChurnStep
 from e2e.selftest.clusters import HOME, RUN, FakeApi
 from e2e.selftest.fingerprints import behaviour, content, fingerprint
+from e2e.upgrade import commands
 from e2e.upgrade import verify as verifying
 from e2e.upgrade.observe import FAMILIES
 from e2e.upgrade.plan import Plan, WatchedFlow
@@ -241,3 +244,20 @@ def test_a_record_that_means_nothing_is_told_before_anything_is_changed(folder, 
         after.verify(folder)
 
     assert after.done == []
+
+
+def test_who_stops_it_is_told_what_is_still_there(folder, monkeypatch):
+    """Ctrl-C leaves what was prepared, for another try or for its removal."""
+
+    @contextmanager
+    def site_of(*_):
+        yield None
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "site_of", site_of)
+    monkeypatch.setattr(commands.verifying, "verify", stop)
+
+    with pytest.raises(StoppedError, match="stopped by you; what was prepared is still there"):
+        commands.verify.main([f"--folder={folder}"], standalone_mode=False)
