@@ -211,7 +211,7 @@ def _now(ended: str) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _minutes(seconds: float) -> str:
