@@ -199,6 +199,18 @@ def test_the_command_is_told_with_its_end(tmp_path):
     assert budgets(tmp_path)[0].command == "./upgrade.sh, exit code 0"
 
 
+def test_a_command_whose_watch_was_killed_has_no_end_that_is_known(tmp_path):
+    first = event(1, "command-started", node="", name="./upgrade.sh")
+    again = event(30, "command-started", node="", name="./upgrade.sh --go-on")
+    recorded(tmp_path, first)
+    assert budgets(tmp_path)[0].command == "./upgrade.sh, whose end was not seen"
+
+    recorded(tmp_path, first, again, event(50, "command-ended", node="", said="exit code 0"))
+    assert budgets(tmp_path)[0].command == (
+        "./upgrade.sh, whose end was not seen; ./upgrade.sh --go-on, exit code 0"
+    )
+
+
 def test_a_watch_that_was_killed_is_told_from_one_that_was_ended(tmp_path):
     recorded(tmp_path)
     assert budgets(tmp_path)[0].killed

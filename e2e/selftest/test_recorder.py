@@ -134,6 +134,28 @@ def test_a_killed_watch_goes_on(tmp_path):
     assert all(len(flow.judged.not_looked) >= 1 for flow in story.flows)
 
 
+def test_what_was_recorded_is_there_when_everybody_is_killed(tmp_path):
+    """The watch and its recorder at once, in the middle of an outage: a second is lost at most."""
+    with watching(tmp_path, "worker-1") as watch:
+        pass_time(1)
+        began = time.time()
+        watch.echoes["worker-1"].drop()
+        pass_time(2.5)
+        for process in (*pids(tmp_path), watch.process.pid):
+            os.kill(process, signal.SIGKILL)
+        killed = time.time()
+        watch.process.wait()
+        story = story_of(watch.record())
+
+    assert story.was_killed
+    # What is called silent was asked 0.9 s before; this machine may be late with all of it.
+    assert killed - story.until < 3.5
+    for flow in story.flows:
+        (outage,) = flow.judged.outages
+        assert outage.start == pytest.approx(began, abs=1)
+        assert outage.goes_on
+
+
 def test_a_busy_machine_makes_no_outage(tmp_path):
     """With more work than cores for some seconds nothing is called an outage."""
     with watching(tmp_path, "worker-1", "worker-2") as watch:

@@ -15,6 +15,9 @@ from e2e.upgrade.record import RECORD, FlowRecord, NothingRecordedError, Record,
 from e2e.upgrade.story import FlowStory, Story, story_of
 from e2e.upgrade.timeline import content_hash, script, style, timeline_html
 
+# Of a command whose watch was killed.
+UNSEEN = ", whose end was not seen"
+
 
 def read(folder: Path, plan: Plan, budgets: Budgets) -> tuple[Watched | None, str]:
     """What was recorded, if anybody watched, and its time line as HTML.
@@ -131,12 +134,15 @@ def _pod_before(record: FlowRecord, moment: float) -> str:
 def _command(story: Story) -> str:
     """The commands that were run under the watch, each with its end."""
     told: list[str] = []
+    ended = True
     for event in story.events:
         if event.kind == "command-started":
-            told.append(event.name)
+            told.append(event.name if ended else f"{told.pop()}{UNSEEN}; {event.name}")
+            ended = False
         elif event.kind == "command-ended" and told:
             told[-1] += f", {event.said}"
-    return "; ".join(told)
+            ended = True
+    return "; ".join(told) + UNSEEN * (not ended)
 
 
 def _moment(at: float) -> datetime:
