@@ -34,7 +34,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: e2e
-e2e: environment ## everything from a bare machine, then remove the cluster; KEEP=1 keeps it; K8S= PROXY= FAMILY= SHAPE= FAMILIES= ONLY=
+e2e: environment ## everything from a bare machine, then remove the cluster; KEEP=1 keeps it; K8S= PROXY= FAMILY= SHAPE= FAMILIES= ONLY= SHARD=1/4
 	@$(RUN) run -- $(ARGS)
 
 .PHONY: e2e-here

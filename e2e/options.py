@@ -9,6 +9,7 @@ from e2e.cluster.beside import AUTO, OUTSIDES
 from e2e.provider.lane import FAMILIES, PROVIDERS, PROXIES
 from e2e.provider.node_image import DEFAULT
 from e2e.report.clauses import names_beginning
+from e2e.report.shard import Shard
 
 # More processes than cores is right: most of a clause is waiting.
 PROCESSES = 8
@@ -75,6 +76,19 @@ of_cluster = together(
 )
 """The options that say which cluster is meant: one that exists, or a lane."""
 
+
+def _shard(_: click.Context, __: click.Parameter, said: str | None) -> Shard | None:
+    return Shard.parse(said) if said else None
+
+
+of_shard = option(
+    *("--shard", "SHARD"),
+    default=None,
+    metavar="N/OF",
+    callback=_shard,
+    help="A part, such as 1/4.",
+)
+"""The option that says which part of a whole is meant; gives a Shard."""
 
 of_choice = together(
     option(

@@ -7,7 +7,7 @@ from e2e import timing
 from e2e.cluster.caller import CallerVantage
 from e2e.cluster.node import KUBELET, Node, is_heard
 from e2e.errors import CannotRunError
-from e2e.probe import NO_ROUTE, SILENT
+from e2e.probe import NO_ROUTE, SILENT, Outside
 
 AUTO, HOST, BESIDE = "auto", "host", "beside"
 OUTSIDES = (AUTO, HOST, BESIDE)
@@ -92,6 +92,24 @@ def demand_reach(nodes: Sequence[Node]) -> None:
             f"{', '.join(_addresses(nodes))}",
             f"{THERE}; see docs/decisions/outside-beside.md",
         )
+
+
+def demand_host_network(node: Node, others: Sequence[Node]) -> None:
+    """Go on only if this process calls other nodes from an address of the node that it stands on.
+
+    From the pod network it would be a caller inside the cluster, which policies treat otherwise.
+
+    Raises:
+        CannotRunError: it does not.
+    """
+    for address in _addresses(others):
+        source = Outside.source_towards(address)
+        if source not in (*node.addresses.values(), *node.external_addresses.values()):
+            raise CannotRunError(
+                f"callers outside stand on {node}, and call {address} from {source}, which is no "
+                "address of it",
+                "run the pod with hostNetwork: true, as manifests/job does",
+            )
 
 
 def _addresses(nodes: Sequence[Node]) -> list[str]:

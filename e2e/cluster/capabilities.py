@@ -24,6 +24,7 @@ class Facts:
         has_callers: whether containers can be put beside the nodes.
         is_ours: whether a run made it, so that its nodes may be changed.
         why_beside: why callers outside stand in a container; nothing if they are this process.
+        stands_on: the node on which they stand, and which is none of `nodes`; nothing if on none.
     """
 
     nodes: Sequence[Node]
@@ -33,6 +34,7 @@ class Facts:
     has_callers: bool
     is_ours: bool
     why_beside: str = ""
+    stands_on: str = ""
 
 
 def capabilities(facts: Facts) -> dict[str, str]:
@@ -40,13 +42,17 @@ def capabilities(facts: Facts) -> dict[str, str]:
     nodes, port_range, implementation = facts.nodes, facts.port_range, facts.implementation
     workers = sum(not node.is_control_plane for node in nodes)
     missing = f"this cluster has {workers} worker" + ("s" if workers != 1 else "")
+    no_plane = "no node is a control plane"
+    if facts.stands_on:
+        without = f" beside {facts.stands_on}, on which callers outside stand"
+        missing, no_plane = missing + without, no_plane + without
     numbers = f"node ports are {port_range[0]} to {port_range[-1]} here"
     return {
         "default-range": "" if port_range == USUAL_RANGE else numbers,
         "small-range": "" if len(port_range) <= SMALL_RANGE else numbers,
         "wide-range": "" if len(port_range) > SMALL_RANGE else numbers,
         "two-workers": "" if workers >= 2 else missing,
-        "control-plane": "" if nodes[0].is_control_plane else "no node is a control plane",
+        "control-plane": "" if nodes[0].is_control_plane else no_plane,
         "outside-caller": "" if facts.has_callers else "no container can be put beside the nodes",
         "own-sockets": f"callers outside stand in a container, as {facts.why_beside}"
         if facts.why_beside

@@ -15,7 +15,7 @@ import click
 from e2e.cluster import leftovers
 from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.fixtures.settings import HOW_TO_ASK, ROOM
-from e2e.options import PROCESSES, of_choice, of_cluster, of_making, option
+from e2e.options import PROCESSES, of_choice, of_cluster, of_making, of_shard, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.command import own_program
@@ -23,8 +23,8 @@ from e2e.provider.engine import ensure_engine, find_engine
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
-from e2e.report.clauses import CONTRACT, choose
-from e2e.report.outputs import MADE
+from e2e.report import outputs
+from e2e.report.clauses import CONTRACT, choose, part_of
 from e2e.screen import Screen, say
 
 
@@ -32,6 +32,7 @@ from e2e.screen import Screen, say
 @of_cluster
 @of_making
 @of_choice
+@of_shard
 @option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
 @option("--quiet", "QUIET", is_flag=True, help="Tell what went wrong, and the last screen alone.")
@@ -40,7 +41,8 @@ from e2e.screen import Screen, say
 def run(**asked: Any) -> int:
     """Ask the whole contract of a cluster, which is made if need be."""
     out = Path(asked["out"]).absolute()
-    choose(asked["only"], asked["families"], ours=asked["provider"] == "kind")
+    ours = asked["provider"] == "kind"
+    part_of(choose(asked["only"], asked["families"], ours=ours), asked["shard"], ours=ours)
     arguments = [
         str(CONTRACT),
         *HOW_TO_ASK,
@@ -48,7 +50,7 @@ def run(**asked: Any) -> int:
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
         f"--outside={asked['outside']}",
-        *(f"--{name}={asked[name]}" for name in ("families", "only") if asked[name]),
+        *(f"--{name}={asked[name]}" for name in ("families", "only", "shard") if asked[name]),
         *([f"--numprocesses={asked['processes']}", "--dist=worksteal", "--max-worker-restart=0"]
           if asked["processes"] else []),
         *asked["more"],
@@ -57,12 +59,12 @@ def run(**asked: Any) -> int:
     if asked["provider"] == "existing":
         file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
         existing.check_allowed(file, asked["kube_context"], find_engine())
-        _remove_results(out)
+        outputs.remove(out)
         arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
         return _pytest(arguments, screen)
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
-    _remove_results(out)
+    outputs.remove(out)
     name = asked["cluster_name"] or lane.cluster_name
     steps = Steps(quiet=asked["quiet"])
     with _told_what_is_left(name, steps):
@@ -84,13 +86,6 @@ def run(**asked: Any) -> int:
         evidence = out / "evidence" / "cluster"
         with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
             return _pytest(arguments, screen)
-
-
-def _remove_results(out: Path) -> None:
-    """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
-    shutil.rmtree(out / "evidence", ignore_errors=True)
-    for name in MADE:
-        (out / name).unlink(missing_ok=True)
 
 
 @contextmanager

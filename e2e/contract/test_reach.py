@@ -75,7 +75,7 @@ def test_pods_on_one_node_are_reached_through_all(standing, expose, workers, nod
 
 @pytest.mark.clause("reach.pods-on-every-node", covers=["DP-01", "N-11", "N-12"])
 @pytest.mark.needs("two-workers")
-def test_one_creation_spans_all_nodes(everywhere, expose, nodes, outside):
+def test_one_creation_spans_all_nodes(everywhere, expose, nodes, outside, some):
     """With a pod on every node, one creation is enough for every node to lead to all of them."""
     assert set(everywhere.pods.values()) == {node.name for node in nodes}
 
@@ -83,7 +83,8 @@ def test_one_creation_spans_all_nodes(everywhere, expose, nodes, outside):
 
     flows = service.flows(outside, via=nodes)
     assert_settles(dict.fromkeys(flows, answered_by(*everywhere.pods)))
-    assert_all_met(draw(flows, connections_to_meet(len(everywhere.pods))), over=everywhere.pods)
+    count = connections_to_meet(len(everywhere.pods))
+    assert_all_met(draw(some(flows), count), over=everywhere.pods)
 
 
 @pytest.mark.clause("reach.control-plane", covers=["DP-07"])
@@ -128,7 +129,7 @@ def test_a_tainted_node_still_serves(standing, expose, taint, workers, nodes, ou
 
 
 @pytest.mark.clause("reach.pods-on-host-network", covers=["DP-11"])
-def test_pods_on_host_networks_are_reached(host_echoes, expose, nodes, outside):
+def test_pods_on_host_networks_are_reached(host_echoes, expose, nodes, outside, some):
     """Pods on the host network serve behind a node port, and every node leads to each of them."""
     assert set(host_echoes.pods.values()) == {node.name for node in nodes}
 
@@ -137,4 +138,4 @@ def test_pods_on_host_networks_are_reached(host_echoes, expose, nodes, outside):
     flows = service.flows(outside, via=nodes)
     assert_settles(dict.fromkeys(flows, answered_by(*host_echoes.pods)))
     count = connections_to_meet(len(host_echoes.pods))
-    assert_all_met(draw(flows, count), over=host_echoes.pods)
+    assert_all_met(draw(some(flows), count), over=host_echoes.pods)

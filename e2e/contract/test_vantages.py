@@ -28,7 +28,7 @@ def test_a_pod_calls_through_every_node(standing, expose, workers, nodes, in_pod
 
 @pytest.mark.clause("vantages.hosts", covers=["DP-03", "DP-20"])
 @pytest.mark.needs("two-workers")
-def test_a_host_calls_through_every_node(standing, expose, workers, nodes, in_hosts):
+def test_a_host_calls_through_every_node(standing, expose, workers, nodes, in_hosts, towards):
     """Every node reaches the node port at its own address and at any other node's.
 
     It does so over TCP and over UDP, whether there is a pod of the Service on either or not.
@@ -37,7 +37,12 @@ def test_a_host_calls_through_every_node(standing, expose, workers, nodes, in_ho
 
     service = expose(echo, ports=BOTH)
 
-    flows = [flow for caller in in_hosts for flow in every_flow(service, caller, nodes)]
+    flows = [
+        flow
+        for node in nodes
+        for caller in towards(node, in_hosts)
+        for flow in every_flow(service, caller, [node])
+    ]
     assert len(in_hosts) == len(nodes)
     assert_settles(dict.fromkeys(flows, answered_by(*echo.pods)))
 

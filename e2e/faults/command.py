@@ -18,7 +18,7 @@ from e2e.errors import RefusedError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.trying import BASELINE, NotWellError, Trials, spared_by
-from e2e.options import PROCESSES, of_lane, of_making, of_version, option
+from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
 from e2e.provider import kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.engine import ensure_engine
@@ -38,7 +38,7 @@ ROOM = 0.5
 @of_lane
 @of_making
 @option("--fault", "FAULT", default=None, help="These alone; all by default.")
-@option("--shard", "SHARD", default=None, help="A part of them, such as 1/4.")
+@of_shard
 @option("--processes", "PROCESSES", default=PROCESSES, help="So many clauses at once.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
 def faults(**asked: Any) -> int:

@@ -15,14 +15,20 @@ from e2e.probe.pulse import Pulse
 from e2e.probe.reply import NO_ANSWERS_IN_A_ROW, Reply, is_enough, reply_from
 from e2e.probe.wire import CLIENT_PATH, IDENTITY_PATH, IDENTITY_WORD, family_for, url
 
+OUTSIDE = "outside"
+
 
 class Outside:
     """Calls from this process, over this machine's own network."""
 
-    name = "outside"
+    def __init__(self, name: str = OUTSIDE, *, patience: float = timing.ATTEMPT) -> None:
+        """Wait at most `patience` seconds for a connection, and twice as long for the reply.
 
-    def __init__(self, *, patience: float = timing.ATTEMPT) -> None:
-        """Wait at most `patience` seconds for a connection, and twice as long for the reply."""
+        Args:
+            name: what messages call it.
+            patience: as said.
+        """
+        self.name = name
         self.patience = patience
         self._stale: dict[tuple[str, int], Stale] = {}
 

@@ -17,7 +17,7 @@ from e2e.probe.connections import GIVEN_UP, NewConnections, OneConnection
 from e2e.probe.datagrams import OneSourcePort
 from e2e.probe.flow import UDP, Flow
 from e2e.probe.outcome import CUT_OFF
-from e2e.probe.outside import Outside, own_caller
+from e2e.probe.outside import OUTSIDE, Outside, own_caller
 from e2e.probe.pulse import Beaten, Pulse, allow_many_sockets, clock
 from e2e.probe.reply import Reply
 from e2e.probe.wire import family_for
@@ -144,7 +144,8 @@ def watching(flows: Iterable[Flow], *, kept: Iterable[Flow] = ()) -> Iterator[Wa
     """
     tracks = [Track(flow, _kind(flow)) for flow in flows] + [Track(flow, KEPT) for flow in kept]
     for track in tracks:
-        is_outside = track.flow.caller.name == Outside.name
+        # Be it this process or a container that stands in for it.
+        is_outside = track.flow.caller.name == OUTSIDE
         if is_outside or track.kind == KEPT or track.flow.target.protocol == UDP:
             own_caller(track.flow)
     families = len({family_for(track.flow.target.address) for track in tracks})

@@ -3,13 +3,14 @@
 import ast
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 from e2e.errors import UsageError
+from e2e.report.shard import Shard
 
 CONTRACT = Path(__file__).parents[1] / "contract"
 CATALOGUE = CONTRACT / "catalogue.toml"
@@ -172,6 +173,43 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
         return clauses
     wanted = wanted or {"core", "extended", *(["disruptive"] if ours else [])}
     return tuple(clause for clause in clauses if wanted.issuperset(clause.families))
+
+
+def part_of(clauses: Sequence[Clause], shard: Shard | None, *, ours: bool) -> tuple[Clause, ...]:
+    """The clauses that a shard asks.
+
+    By clauses each is in exactly one shard. By nodes the first shard asks all of them, and the
+    others those that call anything, through other nodes.
+
+    Args:
+        clauses: those of all shards.
+        shard: which; all of them by default.
+        ours: whether each shard has a cluster of its own.
+
+    Raises:
+        UsageError: it would ask nothing, or disturb the others.
+    """
+    if shard is None:
+        return tuple(clauses)
+    disturbing = [clause.id for clause in clauses if "disruptive" in clause.families]
+    if disturbing and shard.of > 1 and not ours:
+        raise UsageError(
+            f"{', '.join(disturbing[:3])}{' and others' if disturbing[3:] else ''} must be alone "
+            "with the cluster, in which the other shards ask at the same time",
+            "ask disruptive clauses by a run of its own, without a shard",
+        )
+    if shard.by == "nodes":
+        chosen = [clause for clause in clauses if shard.number == 1 or clause.vantages]
+    else:
+        picked = set(shard.pick(clause.id for clause in clauses))
+        chosen = [clause for clause in clauses if clause.id in picked]
+    if not chosen:
+        count = f"{len(clauses)} clause{'' if len(clauses) == 1 else 's'}"
+        raise UsageError(
+            f"shard {shard} is empty: there is nothing in it of the {count} that are asked for",
+            f"have {len(clauses)} shards at most",
+        )
+    return tuple(chosen)
 
 
 def names_beginning(with_: str) -> list[str]:

@@ -31,6 +31,11 @@ def node_of(flow: str, nodes: Iterable[str]) -> str:
     return next((node for node in nodes if node in words), "")
 
 
+def is_ended(reports: Sequence[Any]) -> bool:
+    """Whether a clause came to an end; one that was only set up when the run was ended did not."""
+    return any(each.failed or each.skipped or each.when == "call" for each in reports)
+
+
 def clause_of(reports: Sequence[Any], nodes: Sequence[str], out: Path) -> ClauseResult:
     """One clause, from the reports of its set-up, call and tear-down, as far as there are any.
 

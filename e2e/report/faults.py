@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from e2e.errors import UsageError
 from e2e.provider.lane import PROXIES
 from e2e.report.clauses import catalogue, contract
+from e2e.report.shard import Shard
 from e2e.report.verdict import Part
 
 FAULTS = Path(__file__).parents[1] / "faults"
@@ -171,16 +172,16 @@ def of_clause(clause: str) -> list[Fault]:
     return [fault for fault in faults() if clause in fault.clauses]
 
 
-def choose_faults(only: str | None, shard: str | None, proxy: str) -> list[Fault]:
+def choose_faults(only: str | None, shard: Shard | None, proxy: str) -> list[Fault]:
     """The faults that are asked for and make sense in a mode of kube-proxy.
 
     Args:
         only: names; all by default.
-        shard: such as 1/4, the first of four parts of about the same size.
+        shard: a part of them.
         proxy: the mode.
 
     Raises:
-        UsageError: no fault is called so, or makes sense in that mode, or there is no such part.
+        UsageError: no fault is called so, or makes sense in that mode, or nodes are to be parted.
     """
     words = set((only or "").replace(",", " ").split())
     if unknown := sorted(words - {fault.name for fault in faults()}):
@@ -189,12 +190,9 @@ def choose_faults(only: str | None, shard: str | None, proxy: str) -> list[Fault
     chosen = [fault for fault in named if fault.way(proxy)]
     if not chosen:
         raise UsageError(f"none of these faults makes sense in {proxy} mode", "see docs/faults.md")
-    if not shard:
-        return chosen
-    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
-    if not found or int(found[1]) > int(found[2]):
-        raise UsageError(f"SHARD={shard} is no part", "say which of how many, such as 1/4")
-    return chosen[int(found[1]) - 1 :: int(found[2])]
+    if shard and shard.by != "clauses":
+        raise UsageError(f"SHARD={shard}: faults have no part by nodes", "say 1/4, for example")
+    return shard.deal(chosen) if shard else chosen
 
 
 def _problems(fault: Fault, known: Collection[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Everything that a run leaves in its folder of results beside evidence and junit.xml."""
 
+import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,15 @@ SUMMARY, METRICS, CONFORMANCE, PAGE = (
     *("summary.md", "metrics.prom", "conformance.yaml", "report.html"),
 )
 # What an earlier run left must not be taken for that of this one; its history stays.
-MADE = ("junit.xml", RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
+JUNIT, EVIDENCE = "junit.xml", "evidence"
+MADE = (JUNIT, RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
+
+
+def remove(out: Path) -> None:
+    """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
+    shutil.rmtree(out / EVIDENCE, ignore_errors=True)
+    for name in MADE:
+        (out / name).unlink(missing_ok=True)
 
 
 def write(result: Result, out: Path, contract: Sequence[Clause]) -> tuple[Path, str]:

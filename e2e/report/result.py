@@ -192,15 +192,46 @@ class Found(Part):
         proxy: what makes its node ports work.
         families: of its nodes' addresses.
         nodes: their names, control planes first.
+        cluster: the UID of its kube-system namespace, as no two clusters have one; nothing if it
+            may not be read.
+        through: the nodes through which flows were asked, if not all.
     """
 
     version: str
     proxy: str
     families: tuple[str, ...]
     nodes: tuple[str, ...]
+    cluster: str = ""
+    through: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.version}, {self.proxy}, {' and '.join(self.families)}"
+
+
+class Merged(Part):
+    """One of the results of which another was merged.
+
+    Attributes:
+        run: its id.
+        shard: which part of the whole it was to ask, such as 1/4; nothing if all of it.
+        began: when.
+        seconds: how long it took.
+        exit_code: its own verdict.
+        counts: how many clauses ended how in it.
+        missing: clauses that it was to ask and did not.
+        machine: where it ran.
+        outside: where its callers outside stood.
+    """
+
+    run: str
+    shard: str
+    began: datetime
+    seconds: float
+    exit_code: int
+    counts: Counts
+    missing: tuple[str, ...] = ()
+    machine: str = ""
+    outside: str = ""
 
 
 class Result(Part):
@@ -217,12 +248,19 @@ class Result(Part):
         counts: how many clauses ended how.
         exit_code: 0 if all held, 1 if a clause did not, 2 if there is no verdict.
         whole: whether all clauses were asked that should have been.
+        asked_for: the ids of these clauses.
+        shard: which part of a whole they are, such as 1/4, or nodes:1/4 where each part asks them
+            through other nodes; nothing if they are the whole.
+        whole_of: the ids of all clauses of that whole; those of the other parts among them.
+        merged: the results of which this one was merged, if it was.
+        gaps: what is missing of them, so that not all is known.
+        told: what else there is to know of them.
         clauses: every one of them, by topic.
         environment: the harness and the machine, by name.
         reproduce: the command that asks the same of such a cluster.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     run: str
     began: datetime
     seconds: float
@@ -232,6 +270,12 @@ class Result(Part):
     counts: Counts
     exit_code: int
     whole: bool = True
+    asked_for: tuple[str, ...] = ()
+    shard: str = ""
+    whole_of: tuple[str, ...] = ()
+    merged: tuple[Merged, ...] = ()
+    gaps: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     clauses: tuple[ClauseResult, ...]
     environment: dict[str, str] = Field(default_factory=dict)
     reproduce: str
@@ -246,6 +290,12 @@ class Result(Part):
         """What failed, then what could not be judged."""
         wrong = [clause for clause in self.clauses if clause.is_wrong]
         return tuple(sorted(wrong, key=lambda clause: clause.ended == "broken"))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Clauses that were asked for and of which nothing is known."""
+        known = {clause.clause for clause in self.clauses}
+        return tuple(name for name in self.asked_for if name not in known)
 
     @property
     def times(self) -> list[float]:

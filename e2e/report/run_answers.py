@@ -50,7 +50,9 @@ def run_answers(result: Result) -> RunAnswers:
 def _sentence(result: Result) -> str:
     counts = result.counts
     asked = counts.held + counts.failed
-    ended = "" if result.whole else " The run was ended before all clauses were asked."
+    ended = "" if result.whole else f" {_incomplete(result)}"
+    if result.shard:
+        ended += f" This is shard {result.shard} alone."
     if counts.failed:
         said = f"The NodePort contract is broken: {counts.failed} of {clauses(asked)} did not hold."
     elif counts.broken:
@@ -63,6 +65,15 @@ def _sentence(result: Result) -> str:
         asked_of = f"all {counts.held} clauses" if counts.held > 1 else "the one clause"
         said = f"The NodePort contract is kept: {asked_of} that could be asked held."
     return said + ended
+
+
+def _incomplete(result: Result) -> str:
+    """Why not all is known that was asked for."""
+    if not result.merged:
+        return "The run was ended before all clauses were asked."
+    if result.missing:
+        return f"Nobody asked {clauses(len(result.missing))} of {len(result.asked_for)}."
+    return "A part of it is missing."
 
 
 def clauses(number: int) -> str:
@@ -99,7 +110,11 @@ def first_wrong(clause: ClauseResult) -> str:
 
 def _todo(result: Result) -> Iterable[str]:
     if not result.whole:
-        yield "Run it again to its end; what was not asked is not known."
+        yield (
+            "Merge the missing shards too; what was not asked is not known."
+            if result.merged
+            else "Run it again to its end; what was not asked is not known."
+        )
     if result.counts.failed:
         yield "Look at the reasons, and then at the evidence of the clauses below."
     elif result.counts.broken:
@@ -120,10 +135,15 @@ def _todo(result: Result) -> Iterable[str]:
 
 def again(result: Result, clause: ClauseResult) -> str:
     """The command that asks one clause again of such a cluster."""
-    choosing = ("ONLY=", "FAMILIES=")
-    words = [each for each in shlex.split(result.reproduce) if not each.startswith(choosing)]
+    words = without(result.reproduce, "ONLY", "FAMILIES", "SHARD")
     keep = ["KEEP=1"] if result.provider == "kind" else []
     return shlex.join([*words, *keep, f"ONLY={clause.clause}"])
+
+
+def without(command: str, *options: str) -> list[str]:
+    """The words of a command without some of its options."""
+    left_out = tuple(f"{name}=" for name in options)
+    return [each for each in shlex.split(command) if not each.startswith(left_out)]
 
 
 def _converged(result: Result) -> str:

@@ -29,6 +29,7 @@ def step_summary(result: Result) -> str:
         f"### {MARKS[said.good]} {plain(said.verdict)}",
         f"{plain(result.where + found)} · {duration(result.seconds)}",
         f"{COUNTS}\n| {counts.held} | {counts.failed} | {counts.broken} | {counts.skipped} |",
+        *_merged(result),
         *(_failure(result, clause) for clause in result.wrong[:FAILURES]),
     ]
     if more := result.wrong[FAILURES:]:
@@ -36,6 +37,12 @@ def step_summary(result: Result) -> str:
     parts += [*_times(result), *_bugs(result), *_skipped(result)]
     parts.append(f"The same again: {code(result.reproduce)}")
     return "\n\n".join(parts) + "\n"
+
+
+def _merged(result: Result) -> Iterable[str]:
+    if result.merged:
+        lines = [f"Merged of {len(result.merged)} results."]
+        yield "\n".join([*lines, *(f"- {plain(line)}" for line in (*result.gaps, *result.told))])
 
 
 def _failure(result: Result, clause: ClauseResult) -> str:

@@ -20,6 +20,7 @@ from e2e.report.clauses import contract
 from e2e.report.faults import Change, Fault, Refusal, Way, choose_faults, faults, read_faults
 from e2e.report.matrix import Matrix, Trial, counted
 from e2e.report.result import ClauseResult, FlowEnd
+from e2e.report.shard import Shard
 from e2e.selftest.written import IPTABLES, NFTABLES
 
 GOOD = """
@@ -152,14 +153,13 @@ def test_a_file_that_breaks_a_rule_is_named(tmp_path, before, after, problem):
 def test_faults_are_chosen_by_name_and_by_part():
     """The parts are all of them together, and none twice."""
     every = choose_faults(None, None, "iptables")
-    parts = [each.name for n in (1, 2, 3) for each in choose_faults(None, f"{n}/3", "iptables")]
+    parts = [each.name for n in (1, 2, 3) for each in choose_faults(None, Shard(3, n), "iptables")]
     names = [each.name for each in every]
 
     assert sorted(parts) == sorted(names)
     assert [f.name for f in choose_faults(names[3], None, "iptables")] == [names[3]]
-    for shard in ("0/3", "4/3", "1", "a/b"):
-        with pytest.raises(UsageError, match="is no part"):
-            choose_faults(None, shard, "iptables")
+    with pytest.raises(UsageError, match="faults have no part by nodes"):
+        choose_faults(None, Shard(2, 1, "nodes"), "iptables")
     with pytest.raises(UsageError, match="no fault is called luck"):
         choose_faults("luck", None, "iptables")
     with pytest.raises(UsageError, match="makes sense in nftables mode"):

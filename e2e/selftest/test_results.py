@@ -224,7 +224,7 @@ def test_what_a_run_left_is_as_the_published_schema_says(left):
 
 
 def test_another_format_is_refused(tmp_path):
-    (tmp_path / "result.json").write_text('{"format": 2}')
+    (tmp_path / "result.json").write_text('{"format": 1}')
 
     with pytest.raises(UsageError, match="is no result"):
         Result.load(tmp_path / "result.json")

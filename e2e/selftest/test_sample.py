@@ -1,0 +1,126 @@
+"""Flows grow as nodes do: who looks through which node, and who calls which."""
+
+import pytest
+
+from e2e.cluster.beside import demand_host_network
+from e2e.cluster.capabilities import Facts, capabilities
+from e2e.cluster.implementation import Implementation
+from e2e.cluster.node import Node
+from e2e.cluster.vantage import PodVantage
+from e2e.errors import CannotRunError
+from e2e.fixtures.sample import CALLERS, MEETING, few, looked_through, sampled
+from e2e.probe import Flow, Outside, Target
+from e2e.report.shard import Shard
+
+
+def cluster(workers, planes=1):
+    names = [*(f"plane-{n}" for n in range(planes)), *(f"worker-{n:04}" for n in range(workers))]
+    return tuple(
+        Node(name, {"IPv4": f"10.0.{n // 250}.{n % 250 + 1}"}, name.startswith("plane"))
+        for n, name in enumerate(names)
+    )
+
+
+def hosts(nodes):
+    return {PodVantage(None, f"host network of {n}", f"pod-{n}", "ns", 8080): n.name for n in nodes}
+
+
+@pytest.mark.parametrize("count", [1, 3, CALLERS])
+def test_where_nodes_are_few_all_call_all(count):
+    nodes = cluster(count, planes=0)
+    callers = hosts(nodes)
+
+    assert all(
+        set(sampled(node.name, callers)) == {each.name for each in callers} for node in nodes
+    )
+
+
+def test_where_they_are_many_each_is_called_by_itself_and_some():
+    nodes = cluster(300)
+    callers = hosts(nodes)
+    flows = {(caller, n.name) for n in nodes for caller in sampled(n.name, callers)}
+
+    assert len(flows) == CALLERS * len(nodes)
+    assert {(f"host network of {n}", n.name) for n in nodes} <= flows
+    # Everybody calls somebody else too, and nobody calls a tenth of all.
+    calls = {caller: sum(each == caller for each, _ in flows) for caller, _ in flows}
+    assert len(calls) == len(nodes)
+    assert max(calls.values()) < 30
+    assert min(calls.values()) > 1
+
+
+def test_the_sample_is_the_same_in_every_process():
+    callers = hosts(cluster(40))
+
+    assert sampled("worker-0001", callers) == sampled(
+        "worker-0001", dict(reversed(callers.items()))
+    )
+    assert sampled("worker-0001", callers) != sampled("worker-0002", callers)
+
+
+def test_of_many_flows_a_few_have_to_meet_all_pods():
+    flows = [
+        Flow(Outside(), Target(node.name, "192.0.2.1", 30000 + n, None))
+        for n, node in enumerate(cluster(40))
+    ]
+
+    assert len(few(flows)) == MEETING
+    assert set(few(flows[:3])) == set(flows[:3])
+    # Whatever number their Service got.
+    others = [flow.at(31000) for flow in flows]
+    assert [f.target.name for f in few(others)] == [f.target.name for f in few(flows)]
+
+
+@pytest.mark.parametrize("of", [1, 2, 5])
+def test_every_node_is_looked_through_by_some_shard(of):
+    nodes = cluster(20, planes=3)
+    parts = [looked_through(nodes, shard=Shard(of, n, "nodes")) for n in range(1, of + 1)]
+
+    assert {node for part in parts for node in part} == set(nodes)
+    # Where the echoes of every clause stand.
+    in_all = {nodes[0], nodes[3], nodes[4]}
+    assert all(in_all <= set(part) for part in parts)
+    assert sum(map(len, parts)) == len(nodes) + 3 * (of - 1)
+    assert all(list(part) == [n for n in nodes if n in part] for part in parts)
+
+
+def test_a_shard_of_clauses_looks_through_all():
+    assert looked_through(cluster(3), shard=Shard(2, 1)) == cluster(3)
+
+
+def test_the_node_that_callers_outside_stand_on_is_left_to_others():
+    nodes = cluster(3)
+    left = looked_through(nodes, stands_on="worker-0001")
+
+    assert [node.name for node in left] == ["plane-0", "worker-0000", "worker-0002"]
+    with pytest.raises(CannotRunError, match="there is no such node"):
+        looked_through(nodes, stands_on="worker-9")
+    with pytest.raises(CannotRunError, match="is the only node"):
+        looked_through(nodes[:1], stands_on="plane-0")
+
+
+def test_what_is_missing_without_that_node_is_said():
+    nodes = cluster(1)
+    facts = Facts(nodes[1:], range(30000, 32768), Implementation((1, 37), "iptables", {}),
+                  denies_external_ips=False, has_callers=False, is_ours=False,
+                  stands_on="plane-0")  # fmt: skip
+    have = capabilities(facts)
+
+    on = "beside plane-0, on which callers outside stand"
+    assert have["two-workers"] == f"this cluster has 1 worker {on}"
+    assert have["control-plane"] == f"no node is a control plane {on}"
+    assert have["own-sockets"] == ""
+    assert have["outside-caller"] == "no container can be put beside the nodes"
+
+
+def test_a_pod_on_the_pod_network_is_no_caller_outside(monkeypatch):
+    """Nodes would treat it as what it is: a pod."""
+    on, *others = cluster(2)
+    monkeypatch.setattr(Outside, "source_towards", staticmethod(lambda address: "10.244.1.7"))
+    with pytest.raises(CannotRunError, match=r"from 10\.244\.1\.7, which is no address of it"):
+        demand_host_network(on, others)
+
+    monkeypatch.setattr(
+        Outside, "source_towards", staticmethod(lambda address: on.addresses["IPv4"])
+    )
+    demand_host_network(on, others)
