@@ -22,6 +22,9 @@ export E2E_FAMILIES := $(or $(FAMILIES),$(E2E_FAMILIES))
 export E2E_ONLY := $(or $(ONLY),$(E2E_ONLY))
 export E2E_FAULT := $(or $(FAULT),$(E2E_FAULT))
 export E2E_SHARD := $(or $(SHARD),$(E2E_SHARD))
+export E2E_IN_CLUSTER := $(or $(IN_CLUSTER),$(E2E_IN_CLUSTER))
+export E2E_SHARDS := $(or $(SHARDS),$(E2E_SHARDS))
+export E2E_IMAGE := $(or $(IMAGE),$(E2E_IMAGE))
 export E2E_DRAIN := $(or $(DRAIN),$(E2E_DRAIN))
 # By variable, not by option: no shell reads what a context is called.
 export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
@@ -38,7 +41,7 @@ e2e: environment ## everything from a bare machine, then remove the cluster; KEE
 	@$(RUN) run -- $(ARGS)
 
 .PHONY: e2e-here
-e2e-here: environment ## the contract on a cluster that exists: CONTEXT=name
+e2e-here: environment ## the contract on a cluster that exists: CONTEXT=name, by its own pods: IN_CLUSTER=1 SHARDS=4 IMAGE=name
 	@$(RUN) run --provider=existing -- $(ARGS)
 
 .PHONY: doctor

@@ -16,6 +16,7 @@ PROGRAM = "nodeport-e2e"
 # Where each command is: what one of them needs is read when it is asked for, and not by the others.
 COMMANDS = {
     "run": "e2e.commands.run:run",
+    "shard": "e2e.commands.shard:shard",
     "merge": "e2e.commands.merge:merge",
     "plan": "e2e.before.commands:plan",
     "explain": "e2e.before.commands:explain",

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from e2e.cluster.beside import AUTO, OUTSIDES
+from e2e.provider.in_cluster import IN_CLUSTER
 from e2e.provider.lane import FAMILIES, PROVIDERS, PROXIES
 from e2e.provider.node_image import DEFAULT
 from e2e.report.clauses import names_beginning
@@ -68,8 +69,8 @@ of_cluster = together(
     option(
         *("--provider", "PROVIDER"),
         default="kind",
-        type=click.Choice(PROVIDERS),
-        help="Make a cluster, or take one.",
+        type=click.Choice((*PROVIDERS, IN_CLUSTER)),
+        help="Make a cluster, or take one, be it that of which this is a pod.",
     ),
     of_lane,
     of_version,

@@ -158,6 +158,14 @@ REPAIRED_WITHIN = 190.0
 LOOK_FOR_REPAIRS_EVERY = 10.0
 # A namespace goes when its pods have gone; echoes end at once.
 NAMESPACE_GONE_WITHIN = 120.0
+# Pods of the Job have a minute to remove what they made.
+JOB_STOPS_WITHIN = 90.0
+# Its pods are looked at so often; nothing waits for what is seen.
+JOB_LOOKED_AT_EVERY = 2.0
+# Of the Job's own deadline, which is in manifests/job, and some more.
+JOB_ENDS_WITHIN = 7500.0
+# A node takes in 130 MB of an image, and others beside it.
+IMAGE_LOADED_WITHIN = 300.0
 
 # --- making and removing a cluster -----------------------------------------------------------
 # `kind create cluster` takes 22 s on two idle cores.

@@ -9,6 +9,7 @@ from e2e.before.doctor import examine
 from e2e.before.explain import explain as explained
 from e2e.before.rows import exit_code, rows_json, rows_text
 from e2e.options import complete_clause, of_choice, of_cluster, option
+from e2e.provider.in_cluster import as_existing
 
 
 @click.command()
@@ -20,7 +21,7 @@ def plan(**asked: Any) -> int:
 
     Exit codes: 0 a run may begin, 2 the cluster does not answer, 3 a run would be refused, 4 usage.
     """
-    found = planning.plan(asked)
+    found = planning.plan(as_existing(asked))
     click.echo(planning.plan_json(found) if asked["as_json"] else planning.plan_text(found))
     return found.exit_code
 
@@ -47,6 +48,6 @@ def doctor(**asked: Any) -> int:
 
     Exit codes: 0 a run may begin, 2 it cannot run, 3 it would be refused for safety, 4 usage.
     """
-    found = examine(asked)
+    found = examine(as_existing(asked))
     click.echo(rows_json(found) if asked["as_json"] else rows_text(found))
     return exit_code(found)

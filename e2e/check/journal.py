@@ -100,6 +100,7 @@ class Journal:
         flows: how each flow of each table ended.
         loads: one entry a statistical verdict, with the counts.
         outages: one entry a track that was not always answered.
+        requests: how many were sent to the API server.
     """
 
     settled: list[tuple[float, int, int]] = field(default_factory=list)
@@ -110,6 +111,7 @@ class Journal:
     flows: list[FlowEnd] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     outages: list[Outages] = field(default_factory=list)
+    requests: int = 0
 
     def as_data(self) -> Mapping[str, Any]:
         """All of it in types that can be handed from one process to another."""

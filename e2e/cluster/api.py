@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,19 @@ class Answer(Object):
     warnings: Sequence[str] = ()
 
 
+class Counting(ApiClient):  # type: ignore[misc]  # the library carries no types
+    """The client of the library, which knows how many requests this process has sent by it."""
+
+    sent = 0
+    _lock = threading.Lock()
+
+    def call_api(self, *args: Any, **kwargs: Any) -> Any:
+        """Send one."""
+        with Counting._lock:
+            Counting.sent += 1
+        return super().call_api(*args, **kwargs)
+
+
 class Api:
     """One cluster's API server, through one kubeconfig and one context, never the user's default.
 
@@ -87,7 +101,7 @@ class Api:
         self.kubeconfig, self.context = str(kubeconfig), context
         self.server = str(settings.host)
         try:
-            self._client = DynamicClient(ApiClient(settings), cache_file=NO_FILE)
+            self._client = DynamicClient(Counting(settings), cache_file=NO_FILE)
         except (urllib3.exceptions.HTTPError, ApiException, DynamicApiError) as error:
             raise self._no_answer(error) from error
 
@@ -279,9 +293,10 @@ class Api:
         target = self._path("v1", "Pod", f"{pod}:{port}", namespace)
         return self._raw("get", f"{target}/proxy{path}?{urlencode(query)}").decode()
 
-    def logs(self, pod: str, namespace: str, *, lines: int) -> str:
-        """The last lines that a pod's only container wrote."""
-        path = f"{self._path('v1', 'Pod', pod, namespace)}/log?tailLines={lines}"
+    def logs(self, pod: str, namespace: str, *, lines: int = 0) -> str:
+        """The last lines that a pod's only container wrote, or all of them."""
+        last = f"?tailLines={lines}" if lines else ""
+        path = f"{self._path('v1', 'Pod', pod, namespace)}/log{last}"
         try:
             return self._raw("get", path).decode(errors="replace")
         except DynamicApiError as error:
@@ -379,12 +394,15 @@ class Api:
 
 
 KINDS = {
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
     "ConfigMap": "v1",
     "DaemonSet": "apps/v1",
     "Deployment": "apps/v1",
     "Endpoints": "v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "Event": "v1",
+    "Job": "batch/v1",
     "Lease": "coordination.k8s.io/v1",
     "Namespace": "v1",
     "NetworkPolicy": "networking.k8s.io/v1",

@@ -1,10 +1,15 @@
 """The namespaces of a run: all carry its id, and all go with it."""
 
+import os
+
 from e2e import timing
 from e2e.cluster.api import Api, names_by
 from e2e.wait import wait_until
 
 RUN_LABEL = "nodeport-e2e/run"
+# On what a pod of a Job made, with the id of the run that made the Job; it says so by a variable.
+PART_OF = "nodeport-e2e/part-of"
+PART = "E2E_PART_OF"
 # On what was prepared for later, and outlives the process that made it.
 KEPT_LABEL = "nodeport-e2e/kept"
 
@@ -20,6 +25,7 @@ def make(api: Api, name: str, run: str, *, kept: bool = False) -> str:
     """
     labels = {RUN_LABEL: run, "pod-security.kubernetes.io/enforce": "privileged"}
     labels |= {KEPT_LABEL: "yes"} if kept else {}
+    labels |= {PART_OF: os.environ[PART]} if os.environ.get(PART) else {}
     api.create(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     )
@@ -30,10 +36,27 @@ def make(api: Api, name: str, run: str, *, kept: bool = False) -> str:
 
 
 def runs(api: Api, *, kept: bool = False) -> dict[str, list[str]]:
-    """Every run that has namespaces in this cluster, with their names; kept ones if asked for."""
+    """Every run that has namespaces in this cluster, with their names; kept ones if asked for.
+
+    What a pod of a Job made is of the run that made the Job: pods end and cannot be asked.
+    """
     every = api.find_all("Namespace")
     chosen = [n for n in every if kept or KEPT_LABEL not in n["metadata"].get("labels", {})]
-    return names_by(chosen, "labels", RUN_LABEL)
+    alone = [n for n in chosen if PART_OF not in n["metadata"].get("labels", {})]
+    found = names_by(alone, "labels", RUN_LABEL)
+    for run, names in names_by(chosen, "labels", PART_OF).items():
+        found.setdefault(run, []).extend(names)
+    return found
+
+
+def of_run(api: Api, run: str) -> list[str]:
+    """The namespaces that a run made itself."""
+    return names_by(api.find_all("Namespace", **{RUN_LABEL: run}), "labels", RUN_LABEL).get(run, [])
+
+
+def part_of(api: Api, run: str) -> list[str]:
+    """The namespaces that the pods of a run's Job made."""
+    return names_by(api.find_all("Namespace", **{PART_OF: run}), "labels", PART_OF).get(run, [])
 
 
 def remove(api: Api, names: list[str], *, wait: bool) -> None:

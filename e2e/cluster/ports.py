@@ -72,12 +72,15 @@ class PortBroker:
         allowed: the range of the cluster.
         folder: where the locks are.
         held: gives everything back when it closes.
+        share: which of how many parts of the numbers is this one's, as (0, 2): whoever has the
+            others is on another machine, and does not see the locks.
     """
 
     api: Api
     allowed: range
     folder: Path
     held: ExitStack
+    share: tuple[int, int] = (0, 1)
 
     @property
     def outside(self) -> list[int]:
@@ -120,7 +123,7 @@ class PortBroker:
         """Take any number that nobody has, of the static band if there is one."""
         taken = self._owners()
         band = static_band(self.allowed) or self.allowed
-        for number in reversed(band):
+        for number in self._shared(band[::-1]):
             if number in taken or number in (self.allowed[0], self.allowed[-1]):
                 continue
             if self._can_lock(number):
@@ -144,10 +147,15 @@ class PortBroker:
 
     def documentation_number(self) -> int:
         """Take a last part for addresses of the networks that are for documentation."""
-        for number in random.sample(DOCUMENTATION, len(DOCUMENTATION)):
+        for number in random.sample(mine := self._shared(DOCUMENTATION), len(mine)):
             if self._can_lock(f"documentation-{number}"):
                 return number
         raise CannotRunError("all documentation addresses are in use", "wait for the other runs")
+
+    def _shared(self, numbers: range) -> list[int]:
+        """Those that others leave to this one; all, if there are fewer than who share them."""
+        place, of = self.share
+        return [number for number in numbers if number % of == place] or list(numbers)
 
     def _await_free(self, number: int) -> None:
         owner = ""

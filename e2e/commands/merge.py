@@ -1,6 +1,7 @@
 """The command `nodeport-e2e merge`: the results of shards, from anywhere, as one report."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,13 +25,15 @@ from e2e.screen import say
 def merge(out: str, places: Sequence[str], *, as_json: bool) -> int:
     """Make one report of the results of several runs, such as shards of one.
 
-    Each DIR is a folder of results, a folder of such folders, or a result.json. What several asked
-    counts by its worst end. Where a part is missing the verdict is at best that it is not known.
+    Each DIR is a folder of results, a folder of such folders, a result.json, or the log of a pod of
+    manifests/job. What several asked counts by its worst end. Where a part is missing the verdict
+    is at best that it is not known.
 
     Exit codes: 0 all held, 1 a clause did not, 2 not all is known, 4 they do not belong together.
     """
-    given, lost = merging.find(map(Path, places))
-    result = merge_into(Path(out).absolute(), given, lost)
+    with tempfile.TemporaryDirectory(prefix="nodeport-e2e-") as scratch:
+        given, lost = merging.find(map(Path, places), Path(scratch))
+        result = merge_into(Path(out).absolute(), given, lost)
     click.echo(last_screen(result, Path(out).absolute(), as_json=as_json))
     return result.exit_code
 

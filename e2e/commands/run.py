@@ -3,7 +3,7 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from e2e.cluster import leftovers
 from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.fixtures.settings import HOW_TO_ASK, ROOM
 from e2e.options import PROCESSES, of_choice, of_cluster, of_making, of_shard, option
-from e2e.provider import existing, kind, node_image
+from e2e.provider import existing, in_cluster, kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine, find_engine
@@ -37,10 +37,16 @@ from e2e.screen import Screen, say
 @option("--out", "OUT", default="out", help="The folder of the results.")
 @option("--quiet", "QUIET", is_flag=True, help="Tell what went wrong, and the last screen alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print the last screen as JSON, no more.")
+@option("--in-cluster", "IN_CLUSTER", is_flag=True, help="Let pods of the cluster ask.")
+@option("--shards", "SHARDS", default="2", help="With --in-cluster: so many, or nodes:4.")
+@option("--image", "IMAGE", default=None, help="With --in-cluster: what the pods run.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
 def run(**asked: Any) -> int:
     """Ask the whole contract of a cluster, which is made if need be."""
+    asked = in_cluster.as_existing(asked)
     out = Path(asked["out"]).absolute()
+    if asked["in_cluster"]:
+        _demand_no_shard(asked)
     ours = asked["provider"] == "kind"
     part_of(choose(asked["only"], asked["families"], ours=ours), asked["shard"], ours=ours)
     arguments = [
@@ -59,6 +65,8 @@ def run(**asked: Any) -> int:
     if asked["provider"] == "existing":
         file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
         existing.check_allowed(file, asked["kube_context"], find_engine())
+        if asked["in_cluster"]:
+            return _in_cluster(asked, file, asked["kube_context"])
         outputs.remove(out)
         arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
         return _pytest(arguments, screen)
@@ -84,8 +92,29 @@ def run(**asked: Any) -> int:
         ]
         tools = kind.Tools(engine, program, image.reference)
         evidence = out / "evidence" / "cluster"
-        with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
+        leased = kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence)
+        with leased as cluster:
+            if asked["in_cluster"]:
+                return _in_cluster(asked, cluster.kubeconfig_path, None)
             return _pytest(arguments, screen)
+
+
+def _in_cluster(asked: Mapping[str, Any], kubeconfig: Path, context: str | None) -> int:
+    # What it needs is not needed by any other run.
+    from e2e.commands.in_cluster import run_in_cluster  # noqa: PLC0415
+
+    return run_in_cluster(asked, kubeconfig, context, find_engine())
+
+
+def _demand_no_shard(asked: Mapping[str, Any]) -> None:
+    from e2e.commands.in_cluster import of_shards  # noqa: PLC0415
+
+    if asked["shard"] or asked["more"]:
+        raise UsageError(
+            "--in-cluster goes with neither --shard nor options for pytest",
+            "say how many shards there are by --shards=4",
+        )
+    of_shards(asked)
 
 
 @contextmanager

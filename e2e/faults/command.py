@@ -85,7 +85,7 @@ def _cleaned(here: Here, run: str, steps: Steps) -> Iterator[None]:
     finally:
         with shielded(steps.say):
             leftovers.remove_callers(here.undo.engine, run=run)
-            namespace.remove(here.api, namespace.runs(here.api).get(run, []), wait=False)
+            namespace.remove(here.api, namespace.of_run(here.api, run), wait=False)
 
 
 def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:

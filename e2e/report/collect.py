@@ -95,6 +95,7 @@ def _figures(figures: Mapping[str, Any], nodes: Sequence[str]) -> dict[str, Any]
             same["took"] = max(filter(None, (same["took"], told["took"])), default=told["took"])
     return {
         **kept,
+        "requests": figures.get("requests", 0),
         "flows": tuple(flows.values()),
         **{
             key: tuple({**each, "node": node_of(each[name], nodes)} for each in figures[key])

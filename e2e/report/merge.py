@@ -12,6 +12,7 @@ from e2e.errors import UsageError
 from e2e.provider.cache import file_name
 from e2e.report.clauses import Clause
 from e2e.report.collect import described
+from e2e.report.framed import BEGIN, unpack
 from e2e.report.result import RESULT, ClauseResult, Counts, Found, Merged, Result
 from e2e.report.run_answers import without
 from e2e.report.shard import Shard
@@ -38,19 +39,25 @@ class One:
     clause: ClauseResult
 
 
-def find(places: Iterable[Path]) -> tuple[list[Given], list[str]]:
+def find(places: Iterable[Path], scratch: Path) -> tuple[list[Given], list[str]]:
     """Read results, and say why others cannot be read.
 
     Args:
-        places: files, folders with one, or folders of such folders.
+        places: files, folders with one, folders of such folders, or logs of pods.
+        scratch: a folder for what is in logs, which has to be there as long as the results.
 
     Raises:
         UsageError: none is there.
     """
     given: list[Given] = []
     lost: list[str] = []
-    for place in places:
-        files = [place] if place.is_file() else [place / RESULT]
+    for number, place in enumerate(places):
+        try:
+            files = [_of_file(place, scratch / str(number))] if place.is_file() else []
+        except UsageError as error:
+            lost.append(f"{place}: {error.what}")
+            continue
+        files = files or [place / RESULT]
         if not files[0].is_file():
             files = sorted(place.glob(f"*/{RESULT}"))
             lost += [f"{folder} has no {RESULT}" for folder in _without(place)]
@@ -63,6 +70,12 @@ def find(places: Iterable[Path]) -> tuple[list[Given], list[str]]:
         why = f": {'; '.join(lost)}" if lost else ""
         raise UsageError(f"there is no result to merge{why}", "name folders of results")
     return given, lost
+
+
+def _of_file(file: Path, scratch: Path) -> Path:
+    """The result that a file is, or that is in the log that it is."""
+    text = file.read_text(errors="replace")
+    return unpack(text, scratch) / RESULT if BEGIN in text else file
 
 
 def _without(place: Path) -> list[Path]:
@@ -245,6 +258,7 @@ def _together(worst: ClauseResult, every: Sequence[ClauseResult]) -> ClauseResul
                 dict.fromkeys(each.said for each in every if each.ended == worst.ended)
             ),
             "seconds": max(each.seconds for each in every),
+            "requests": sum(each.requests for each in every),
         }
     )
 

@@ -124,6 +124,7 @@ class ClauseResult(Part):
         flows: how each flow of each table ended.
         loads: how connections were shared.
         outages: when what was watched was not answered.
+        requests: how many were sent to the API server, those that let pods call among them.
     """
 
     clause: str
@@ -150,6 +151,7 @@ class ClauseResult(Part):
     flows: tuple[FlowEnd, ...] = ()
     loads: tuple[Load, ...] = ()
     outages: tuple[Outages, ...] = ()
+    requests: int = 0
 
     @property
     def is_wrong(self) -> bool:

@@ -243,17 +243,17 @@ def test_a_program_gets_the_last_screen_as_json(folders):
 
 def test_a_folder_without_a_result_is_a_missing_shard(folders):
     (folders / "all" / "three").mkdir()
-    given, lost = find([folders / "all"])
+    given, lost = find([folders / "all"], folders)
     assert len(given) == 2
     assert lost == [f"{folders}/all/three has no result.json"]
 
     (folders / "all" / "two" / "result.json").write_text('{"format": 2, "ru')
-    given, lost = find([folders / "all" / "one", folders / "all" / "two"])
+    given, lost = find([folders / "all" / "one", folders / "all" / "two"], folders)
     assert len(given) == 1
     assert "is no result" in lost[0]
 
     with pytest.raises(UsageError, match="there is no result to merge"):
-        find([folders / "all" / "three", folders / "nowhere"])
+        find([folders / "all" / "three", folders / "nowhere"], folders)
 
 
 def test_a_report_is_not_written_over_one_of_its_parts(folders):

@@ -1,0 +1,170 @@
+"""The Job that asks the contract from within the cluster, as manifests/job has it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from e2e import timing
+from e2e.cluster import namespace
+from e2e.cluster.api import Api, ApiRefusedError, Object
+from e2e.cluster.manifest import load
+from e2e.cluster.namespace import RUN_LABEL
+from e2e.cluster.node import CONTROL_PLANE
+from e2e.wait import wait_until
+
+NAME = "nodeport-e2e"
+INDEX = "batch.kubernetes.io/job-completion-index"
+SUCCEEDED, FAILED = "Succeeded", "Failed"
+# Who calls from a node does not call through it; so many workers are enough to be one less.
+SPARE = 3
+# Why a pod does not begin, in the words of Kubernetes.
+HINDERED = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
+            "CreateContainerConfigError", "CreateContainerError")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ShardPod:
+    """A pod that asks a shard.
+
+    Attributes:
+        name: its own.
+        number: of the shard, from 1.
+        node: where it is; nothing until that is decided.
+        phase: as Kubernetes says.
+        exit_code: of its container; None if it has not ended, or is not known.
+        hindered: why it does not begin, if something hinders it.
+        going: whether somebody asked for its end.
+    """
+
+    name: str
+    number: int
+    node: str
+    phase: str
+    exit_code: int | None
+    hindered: str
+    going: bool
+
+    @classmethod
+    def of(cls, pod: Object) -> "ShardPod":
+        """Read a Pod object."""
+        metadata, status = pod["metadata"], pod.get("status", {})
+        said = {**metadata.get("annotations", {}), **metadata.get("labels", {})}
+        states = [s.get("state", {}) for s in status.get("containerStatuses", [])]
+        ended = [s["terminated"]["exitCode"] for s in states if "terminated" in s]
+        waits = [s["waiting"] for s in states if "waiting" in s]
+        why = [w for w in waits if w.get("reason") in HINDERED]
+        return cls(
+            metadata["name"],
+            int(said[INDEX]) + 1,
+            pod["spec"].get("nodeName", ""),
+            status.get("phase", ""),
+            ended[0] if ended else None,
+            f"{why[0]['reason']}: {why[0].get('message', '')}" if why else _unscheduled(status),
+            "deletionTimestamp" in metadata,
+        )
+
+
+def _unscheduled(status: Mapping[str, Any]) -> str:
+    for each in status.get("conditions", []):
+        if each["type"] == "PodScheduled" and each.get("reason") == "Unschedulable":
+            return f"no node takes it: {each.get('message', '')}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The Job of one run, and all that is there for it.
+
+    Attributes:
+        api: of the cluster.
+        run: whose it is.
+        namespace: where it is; what is not in a namespace has that name too.
+    """
+
+    api: Api
+    run: str
+    namespace: str
+
+    def create(self, *, image: str, shards: int, variables: Mapping[str, str]) -> None:
+        """Create it, with its account and what that may do.
+
+        Args:
+            image: that of the harness.
+            shards: how many pods there are.
+            variables: what is asked, as environment variables.
+        """
+        space = load("job/namespace.yaml")
+        space["metadata"]["name"] = self.namespace
+        space["metadata"]["labels"][RUN_LABEL] = self.run
+        # What has no namespace goes with this one too, also when this run is killed.
+        owner = {"apiVersion": "v1", "kind": "Namespace", "name": self.namespace}
+        owner["uid"] = self.api.create(space)["metadata"]["uid"]
+        role, binding = load("job/access.yaml"), load("job/binding.yaml")
+        for each in (role, binding):
+            each["metadata"] |= {"name": self.namespace, "ownerReferences": [owner]}
+        binding["roleRef"]["name"] = self.namespace
+        account, body = load("job/account.yaml"), load("job/job.yaml")
+        for each in (binding["subjects"][0], account["metadata"], body["metadata"]):
+            each["namespace"] = self.namespace
+        spec = body["spec"]["template"]["spec"]
+        container = spec["containers"][0]
+        container["image"] = image
+        said = {**variables, namespace.PART: self.run}
+        kept = [each for each in container["env"] if each["name"] not in said]
+        container["env"] = [*kept, *({"name": k, "value": v} for k, v in said.items())]
+        body["spec"] |= {"completions": shards, "parallelism": shards}
+        _place(spec, self.api.find_all("Node"))
+        for each in (role, account, binding, body):
+            self.api.create(each)
+
+    def pods(self) -> list[ShardPod]:
+        """Its pods, those of the first shard first; the latest of a shard last."""
+        found = self.api.find_all("Pod", self.namespace)
+        found.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+        pods = [ShardPod.of(pod) for pod in found]
+        return sorted(pods, key=lambda pod: pod.number)
+
+    def ended(self) -> str:
+        """How the Job ended, in Kubernetes' words; nothing while it goes on."""
+        found = self.api.find("Job", NAME, self.namespace)
+        if found.get("code") == 404:
+            return "gone: somebody removed it"
+        for each in found.get("status", {}).get("conditions", []):
+            if each["type"] in ("Complete", "Failed") and each["status"] == "True":
+                return f"{each['type']} {each.get('reason', '')}: {each.get('message', '')}"
+        return ""
+
+    def log(self, pod: str, *, lines: int = 0) -> str:
+        """What a pod has written, or only its last lines; nothing if that cannot be had."""
+        try:
+            return self.api.logs(pod, self.namespace, lines=lines)
+        except ApiRefusedError:
+            return ""
+
+    def remove(self) -> None:
+        """Remove it and all that its pods made, and wait until that is gone.
+
+        Raises:
+            WaitedInVainError: something of it is still there; says what.
+        """
+        # Its pods remove what they made as long as they have their account.
+        self.api.delete("Job", NAME, self.namespace)
+        wait_until(
+            lambda: all(pod.phase in (SUCCEEDED, FAILED) for pod in self.pods()),
+            what=f"the pods of {self.namespace} to end",
+            within=timing.JOB_STOPS_WITHIN,
+        )
+        names = [self.namespace, *namespace.part_of(self.api, self.run)]
+        namespace.remove(self.api, names, wait=True)
+        for kind in ("ClusterRoleBinding", "ClusterRole"):
+            self.api.delete(kind, self.namespace)
+
+
+def _place(spec: dict[str, Any], nodes: Sequence[Object]) -> None:
+    """Where there are few workers, let pods rather be on control planes."""
+    workers = [node for node in nodes if CONTROL_PLANE not in node["metadata"]["labels"]]
+    if len(workers) < SPARE:
+        affinity = spec["affinity"]["nodeAffinity"]
+        (preferred,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+        (expression,) = preferred["preference"]["matchExpressions"]
+        expression["operator"] = "Exists"

@@ -1,0 +1,227 @@
+"""`nodeport-e2e run --in-cluster`: a Job of the cluster asks the contract, a shard a pod."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from e2e import timing
+from e2e.cluster import leftovers
+from e2e.cluster.api import Api, ApiRefusedError
+from e2e.cluster.job import FAILED, SUCCEEDED, Job, ShardPod
+from e2e.commands.merge import last_screen, merge_into
+from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.options import PROCESSES
+from e2e.provider import existing, harness_image
+from e2e.provider.engine import Engine
+from e2e.provider.interrupts import shielded
+from e2e.provider.steps import Steps
+from e2e.provider.wellness import containers_of
+from e2e.report.clauses import choose, part_of
+from e2e.report.framed import unpack
+from e2e.report.merge import find
+from e2e.report.result import RESULT
+from e2e.report.shard import Shard
+from e2e.wait import WaitedInVainError, wait_until
+
+# What is told of a pod that brought nothing.
+LAST_WORDS = 12
+# Where the results of the shards are, in the folder of results.
+SHARDS = "shards"
+
+
+@dataclass
+class Watched:
+    """What is known of the pods of a Job, looked at again and again.
+
+    Attributes:
+        job: theirs.
+        folder: where the results of the shards go.
+        steps: tells.
+        said: what was told of each pod last.
+        brought: the pods of which there is a result, or the last words.
+        done: the shards that were asked to their end.
+        lost: pods that ended without having done that, with why.
+    """
+
+    job: Job
+    folder: Path
+    steps: Steps
+    said: dict[str, str] = field(default_factory=dict)
+    brought: set[str] = field(default_factory=set)
+    done: set[int] = field(default_factory=set)
+    lost: list[str] = field(default_factory=list)
+
+    def look(self) -> str:
+        """Look at all pods, and take what they brought; says how the Job ended, if it did.
+
+        Raises:
+            RefusedError, UsageError: the pods refuse.
+        """
+        # Before the pods, so that what it says of them is not older than it.
+        ended = self.job.ended()
+        pods = self.job.pods()
+        for pod in pods:
+            self._tell(pod)
+            if pod.phase in (SUCCEEDED, FAILED) and pod.name not in self.brought:
+                self.brought.add(pod.name)
+                self._take(pod)
+        gone = set(self.said) - {pod.name for pod in pods} - self.brought
+        for name in sorted(gone):
+            self.brought.add(name)
+            self._lose(f"{name} is gone, and its results with it")
+        return ended
+
+    def _tell(self, pod: ShardPod) -> None:
+        what = "is asked to end" if pod.going else pod.phase.lower()
+        line = f"shard {pod.number}: {pod.name} on {pod.node or 'no node yet'}: {what}"
+        line += f", {pod.hindered}" if pod.hindered else ""
+        if self.said.get(pod.name) != line:
+            self.said[pod.name] = line
+            self.steps.say(line)
+
+    def _take(self, pod: ShardPod) -> None:
+        text = self.job.log(pod.name)
+        folder = self.folder / f"{pod.number}"
+        try:
+            # Of a shard that nobody asked to its end, what is known of it is better than nothing.
+            if pod.phase == SUCCEEDED:
+                shutil.rmtree(folder, ignore_errors=True)
+            if pod.phase == SUCCEEDED or not (folder / RESULT).exists():
+                unpack(text, folder)
+        except UsageError as error:
+            words = "\n".join(f"    {line}" for line in text.splitlines()[-LAST_WORDS:])
+            if pod.exit_code in (RefusedError.exit_code, UsageError.exit_code):
+                # Every other pod would say the same.
+                kind = RefusedError if pod.exit_code == RefusedError.exit_code else UsageError
+                raise kind(f"{pod.name} on {pod.node} refused:\n{words}") from None
+            code = "" if pod.exit_code is None else f" with {pod.exit_code}"
+            self._lose(f"{pod.name} on {pod.node} ended{code}: {error.what}\n{words}".rstrip())
+            return
+        if pod.phase == SUCCEEDED:
+            self.done.add(pod.number)
+        else:
+            self._lose(f"{pod.name} on {pod.node} was ended before it had asked all of its shard")
+
+    def _lose(self, why: str) -> None:
+        self.lost.append(why.partition("\n")[0])
+        self.steps.say(f"x {why}")
+
+
+def run_in_cluster(
+    asked: Mapping[str, Any], kubeconfig: Path, context: str | None, engine: Engine | None
+) -> int:
+    """Let a Job ask the contract, and make one report of what its pods bring.
+
+    Args:
+        asked: the options of `run`.
+        kubeconfig: of a cluster that may be written to.
+        context: in that file; its current one by default.
+        engine: the container engine, if there is one.
+
+    Raises:
+        StopError: it cannot be done; nothing is left in the cluster.
+    """
+    out, steps = Path(asked["out"]).absolute(), Steps(quiet=asked["quiet"] or asked["as_json"])
+    count = of_shards(asked)
+    run = leftovers.new_run()
+    shutil.rmtree(out / SHARDS, ignore_errors=True)
+    with leftovers.alive(run) as shared:
+        api = Api(kubeconfig, context, secrets=shared)
+        image = asked["image"] or _loaded_image(api, engine, steps)
+        said = {name: asked[name] for name in ("only", "families", "shards") if asked[name]}
+        variables = {f"E2E_{name.upper()}": str(value) for name, value in said.items()}
+        if asked["processes"] != PROCESSES:
+            variables["E2E_PROCESSES"] = str(asked["processes"])
+        job = Job(api, run, f"nodeport-e2e-job-{run}")
+        with _removed(job, steps):
+            with steps.step("job", "an Indexed Job, as manifests/job has it") as step:
+                job.create(image=image, shards=count, variables=variables)
+                step.done(f"created {job.namespace} of {count} pods")
+            watched = Watched(job, out / SHARDS, steps)
+            with steps.step("shards", "pods of the cluster ask the contract") as step:
+                _await(watched, step.progress)
+                step.done(f"{len(watched.done)} of {count} were asked to their end")
+    given, lost = find([out / SHARDS], out) if (out / SHARDS).exists() else ([], [])
+    if not given:
+        why = "\n  ".join(watched.lost) or "no pod ended"
+        raise CannotRunError(f"no shard brought a result:\n  {why}", "see the log of each pod")
+    result = merge_into(out, given, [*lost, *watched.lost])
+    click.echo(last_screen(result, out, as_json=asked["as_json"]))
+    return result.exit_code
+
+
+def of_shards(asked: Mapping[str, Any]) -> int:
+    """How many shards are asked for, none of them empty.
+
+    Raises:
+        UsageError: it is no number, or one of them would be empty.
+    """
+    by, _, of = str(asked["shards"]).rpartition(":")
+    last = Shard.parse(f"{by}{':' if by else ''}{of}/{of}")
+    part_of(choose(asked["only"], asked["families"], ours=False), last, ours=False)
+    return last.of
+
+
+def _loaded_image(api: Api, engine: Engine | None, steps: Steps) -> str:
+    """The image of this harness, on every node of a kind cluster of this machine.
+
+    Raises:
+        UsageError: it is another cluster, whose nodes pull images.
+    """
+    name = existing.kind_cluster_at(api.server, engine) if engine else None
+    if engine is None or name is None:
+        raise UsageError(
+            "only nodes of kind on this machine can be given the image of this harness",
+            "name one that the nodes can pull: --image=REFERENCE; see Dockerfile",
+        )
+    archive, reference = harness_image.build(steps), harness_image.reference()
+    nodes = [each.name for each in containers_of(name, engine) if each.is_node]
+    with steps.step("load", "no registry is needed where nodes have the image") as step:
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            took = list(pool.map(lambda n: harness_image.load(archive, n, engine), nodes))
+        step.done(f"{sum(took)} of {len(nodes)} nodes took in {reference}, the others had it")
+    return reference
+
+
+@contextmanager
+def _removed(job: Job, steps: Steps) -> Iterator[None]:
+    """Remove the Job with all that its pods made, however this ends."""
+    try:
+        yield
+    finally:
+        with shielded(steps.say), steps.step("clean-up", "nothing of it stays") as step:
+            job.remove()
+            step.done(f"removed {job.namespace} and what its pods made")
+
+
+def _await(watched: Watched, say: Any) -> None:
+    """Wait until the Job has ended and all of its pods were looked at."""
+    told: list[str] = []
+
+    def is_over() -> bool:
+        try:
+            ended = watched.look()
+        except (CannotRunError, ApiRefusedError) as error:
+            # An API server that is away for a moment does not end what pods do meanwhile.
+            line = str(error).partition("\n")[0]
+            if told[-1:] != [line]:
+                told.append(line)
+                say(line)
+            return False
+        return bool(ended)
+
+    try:
+        wait_until(
+            is_over,
+            what="the Job to end",
+            within=timing.JOB_ENDS_WITHIN,
+            every=timing.JOB_LOOKED_AT_EVERY,
+        )
+    except WaitedInVainError as error:
+        raise CannotRunError(str(error), "look at its pods") from error

@@ -1,0 +1,510 @@
+"""The Job that asks the contract from within: its manifests, its pods, and what they bring back."""
+
+import io
+import subprocess
+import sys
+import tarfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from e2e.cluster import leftovers, namespace
+from e2e.cluster.job import Job, ShardPod
+from e2e.cluster.manifest import FOLDER
+from e2e.cluster.namespace import RUN_LABEL
+from e2e.cluster.ports import PortBroker
+from e2e.commands import in_cluster
+from e2e.commands.in_cluster import Watched, of_shards
+from e2e.commands.merge import merge as merge_command
+from e2e.commands.shard import of_pod
+from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.provider import harness_image
+from e2e.provider.in_cluster import as_existing, kubeconfig
+from e2e.provider.steps import Steps
+from e2e.report import framed
+from e2e.report.framed import pack, unpack
+from e2e.report.result import Result
+from e2e.report.shard import Shard
+from e2e.selftest.programs import CHECKOUT
+from e2e.selftest.runs import failed, held, run
+from e2e.selftest.test_merge import shard
+
+# Results as text.
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A folder of results with evidence of two failures, of which one is large."""
+    out = tmp_path / "out"
+    out.mkdir()
+    shard("1/2", failed("a.b"), failed("c.d")).save(out)
+    for name, size in (("a.b", 10), ("c.d", 2_000_000)):
+        (out / "evidence" / name).mkdir(parents=True)
+        # Of what does not get smaller.
+        lines = bytes((n * n * 7919 + n // 251) % 256 for n in range(size))
+        (out / "evidence" / name / "rules.txt").write_bytes(lines)
+    (out / "report.html").write_text("made again from the result")
+    return out
+
+
+def test_results_pass_through_a_log(results, tmp_path):
+    text, left = pack(results)
+    log = f"17 of 20 clauses\n{text}a last word\n"
+    folder = unpack(log, tmp_path / "back")
+
+    assert left == ""
+    assert Result.load(folder / "result.json") == Result.load(results / "result.json")
+    assert (folder / "evidence/c.d/rules.txt").read_bytes() == (
+        results / "evidence/c.d/rules.txt"
+    ).read_bytes()
+    assert not (folder / "report.html").exists()
+    assert max(map(len, text.splitlines())) <= framed.LINE
+
+
+def test_what_a_log_has_no_room_for_is_left_out_and_told(results, tmp_path):
+    text, left = pack(results, most=20_000)
+
+    assert left == "there is no room in a log for the evidence of c.d"
+    folder = unpack(text, tmp_path / "back")
+    assert [each.name for each in (folder / "evidence").iterdir()] == ["a.b"]
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda text: "nothing\n", "there are no results in it"),
+    (lambda text: text[: len(text) // 2], "not to their end"),
+    (lambda text: text.replace("A", "B", 3), "not as they were sent"),
+    (lambda text: text.replace("\n", "\nlost ", 2), "there are no results in it"),
+])  # fmt: skip
+def test_what_arrives_otherwise_is_no_result(results, tmp_path, change, says):
+    with pytest.raises(UsageError, match=says):
+        unpack(change(pack(results)[0]), tmp_path / "back")
+
+
+def test_an_archive_writes_nowhere_else(tmp_path, monkeypatch):
+    """Whoever can write into a log is not to write into other folders."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        member = tarfile.TarInfo("../outside")
+        archive.addfile(member, io.BytesIO(b""))
+    (tmp_path / "out").mkdir()
+    run(held("a.b")).save(tmp_path / "out")
+    monkeypatch.setattr(framed, "_archive", lambda out, chosen: made.getvalue())
+
+    with pytest.raises(UsageError, match="cannot be unpacked"):
+        unpack(pack(tmp_path / "out")[0], tmp_path / "back" / "here")
+    assert not (tmp_path / "back" / "outside").exists()
+
+
+def test_the_last_of_several_counts(results, tmp_path):
+    first = pack(results)[0]
+    run(held("a.b")).save(results)
+    folder = unpack(first + pack(results)[0], tmp_path / "back")
+
+    assert Result.load(folder / "result.json").counts.held == 1
+
+
+def test_logs_of_pods_are_merged(tmp_path, results):
+    """As by hand: kubectl apply, kubectl logs, merge."""
+    (tmp_path / "one.log").write_text(pack(results)[0])
+    (tmp_path / "two.log").write_text("Killed\n")
+    said = [str(tmp_path / name) for name in ("one.log", "two.log")]
+    ended = CliRunner().invoke(
+        merge_command, [*said, "--out", str(tmp_path / "merged")], standalone_mode=False
+    )
+
+    assert ended.return_value == 1, ended.output
+    assert f"{tmp_path}/two.log is no result" in ended.output
+    assert (tmp_path / "merged/evidence/a.b/rules.txt").exists()
+
+
+# A pod.
+
+
+@pytest.mark.parametrize(("shards", "index", "mine"), [
+    ("2", "0", Shard(2, 1)), ("2", "1", Shard(2, 2)), ("nodes:3", "2", Shard(3, 3, "nodes")),
+])  # fmt: skip
+def test_a_pod_knows_its_shard_by_its_index(shards, index, mine):
+    assert of_pod(shards, {"JOB_COMPLETION_INDEX": index}) == mine
+
+
+@pytest.mark.parametrize(("shards", "environment", "says"), [
+    ("2", {}, "no pod of an Indexed Job"), ("2", {"JOB_COMPLETION_INDEX": "2"}, "is no part"),
+    ("some", {"JOB_COMPLETION_INDEX": "0"}, "is no part"),
+])  # fmt: skip
+def test_what_is_no_such_pod_is_told(shards, environment, says):
+    with pytest.raises(UsageError, match=says):
+        of_pod(shards, environment)
+
+
+# Stands for the whole harness: leaves what it is told to leave.
+HARNESS = """
+import sys
+from pathlib import Path
+from e2e.commands import shard
+from e2e.selftest.runs import held, run
+
+def fake(argv):
+    out = Path(next(a for a in argv if a.startswith("--out=")).partition("=")[2])
+    print("asked", *argv[-3:])
+    if {writes}:
+        out.mkdir()
+        run(held("a.b"), whole={whole}).save(out)
+    return {code}
+
+shard._run = fake
+shard.shard(["--shards=2", "--out=" + sys.argv[1]], standalone_mode=False)
+"""
+
+
+@pytest.mark.parametrize(("writes", "whole", "code", "ends", "framed_too"), [
+    (True, True, 0, 0, True),
+    (True, True, 1, 0, True),  # a verdict is no failure of the pod
+    (True, False, 2, 2, True),
+    (False, False, 2, 2, False),
+    (False, False, 3, 3, False),
+    (False, False, 0, 2, False),
+])  # fmt: skip
+def test_a_pod_succeeds_if_it_asked_its_shard_to_the_end(
+    tmp_path, writes, whole, code, ends, framed_too
+):
+    source = HARNESS.format(writes=writes, whole=whole, code=code)
+    ended = subprocess.run(
+        [sys.executable, "-c", source, str(tmp_path / "out")], cwd=CHECKOUT, capture_output=True,
+        text=True, check=False, env={"JOB_COMPLETION_INDEX": "1", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+    assert ended.returncode == ends, ended.stderr
+    assert "--provider=in-cluster --shard=2/2" in ended.stdout
+    assert (framed.BEGIN in ended.stdout) is framed_too
+    if framed_too:
+        assert unpack(ended.stdout, tmp_path / "back")
+
+
+def test_the_account_of_a_pod_is_a_kubeconfig_without_a_key(tmp_path, monkeypatch):
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "ca.crt").write_text("certificate")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    file = kubeconfig(tmp_path, tmp_path)
+    content = yaml.safe_load(file.read_text())
+
+    assert content["clusters"][0]["cluster"]["server"] == "https://[fd00::1]:443"
+    assert content["users"][0]["user"] == {"tokenFile": str(tmp_path / "token")}
+    assert "secret" not in file.read_text()
+
+
+def test_who_is_no_pod_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(CannotRunError, match="this is no pod with an account"):
+        kubeconfig(tmp_path, tmp_path)
+    asked = {"provider": "existing", "kubeconfig": "mine"}
+    assert as_existing(asked) == asked
+
+
+def test_pods_of_one_node_are_not_taken_for_one_machine(monkeypatch):
+    """In a node's own network both have its name, and neither sees the other's processes."""
+    monkeypatch.setenv("E2E_POD", "one")
+    mine = leftovers.new_run()
+    monkeypatch.setenv("E2E_POD", "other")
+
+    assert not mine.startswith(leftovers.host())
+
+
+# Namespaces of pods, in a cluster that is a list.
+
+
+class Namespaces:
+    """What of an API server is asked here."""
+
+    def __init__(self):
+        self.found = []
+
+    def create(self, body):
+        self.found.append(body)
+        return body | {"metadata": body["metadata"] | {"uid": "u"}}
+
+    def submit(self, body):
+        return body
+
+    def find_all(self, kind, **labels):
+        had = [(n, n["metadata"].get("labels", {})) for n in self.found if n["kind"] == kind]
+        return [item for item, have in had if labels.items() <= have.items()]
+
+
+def test_what_a_pod_made_is_of_the_run_that_made_the_job(monkeypatch):
+    api = Namespaces()
+    namespace.make(api, "alone", "run-a")
+    monkeypatch.setenv("E2E_PART_OF", "run-of-job")
+    namespace.make(api, "of-pod", "run-b")
+
+    assert namespace.runs(api) == {"run-a": ["alone"], "run-of-job": ["of-pod"]}
+    assert namespace.of_run(api, "run-b") == ["of-pod"]
+    assert namespace.part_of(api, "run-of-job") == ["of-pod"]
+
+
+# The Job.
+
+
+def test_the_job_is_as_its_manifests_say_but_for_names_and_numbers():
+    api = Namespaces()
+    api.found += [{"kind": "Node", "metadata": {"labels": {}}} for _ in range(3)]
+    Job(api, "r", "nodeport-e2e-job-r").create(
+        image="registry/x:1", shards=4, variables={"E2E_SHARDS": "4", "E2E_ONLY": "reach"}
+    )
+    by_kind = {each["kind"]: each for each in api.found}
+
+    space = by_kind["Namespace"]["metadata"]
+    assert (space["name"], space["labels"][RUN_LABEL]) == ("nodeport-e2e-job-r", "r")
+    for kind in ("ClusterRole", "ClusterRoleBinding"):
+        (owner,) = by_kind[kind]["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"]) == ("Namespace", "u")
+        assert by_kind[kind]["metadata"]["name"] == space["name"]
+    assert by_kind["ClusterRoleBinding"]["subjects"][0]["namespace"] == space["name"]
+    spec = by_kind["Job"]["spec"]
+    assert (spec["completions"], spec["parallelism"]) == (4, 4)
+    container = spec["template"]["spec"]["containers"][0]
+    said = {each["name"]: each.get("value") for each in container["env"]}
+    assert container["image"] == "registry/x:1"
+    assert len(said) == len(container["env"])
+    assert (said["E2E_SHARDS"], said["E2E_ONLY"], said["E2E_PART_OF"]) == ("4", "reach", "r")
+
+
+@pytest.mark.parametrize(("workers", "operator"), [(2, "Exists"), (3, "DoesNotExist")])
+def test_pods_leave_the_nodes_that_clauses_want(workers, operator):
+    """A control plane and two workers, of which the node of a pod is none."""
+    api = Namespaces()
+    plane = {"kind": "Node", "metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
+    api.found += [plane, *({"kind": "Node", "metadata": {"labels": {}}} for _ in range(workers))]
+    Job(api, "r", "n").create(image="x", shards=2, variables={})
+    job = next(each for each in api.found if each["kind"] == "Job")
+
+    affinity = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    (preferred,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert preferred["preference"]["matchExpressions"][0]["operator"] == operator
+
+
+def test_the_manifests_fit_together():
+    """As they are applied by hand."""
+    bodies = [yaml.safe_load(f.read_text()) for f in sorted((FOLDER / "job").glob("*.yaml"))]
+    by_kind = {each["kind"]: each for each in bodies}
+    spec = by_kind["Job"]["spec"]
+    pod = spec["template"]["spec"]
+    said = {each["name"]: each for each in pod["containers"][0]["env"]}
+
+    assert len(by_kind) == len(bodies) == 5
+    assert (
+        by_kind["ClusterRoleBinding"]["roleRef"]["name"]
+        == (by_kind["ClusterRole"]["metadata"]["name"])
+    )
+    assert pod["serviceAccountName"] == by_kind["ServiceAccount"]["metadata"]["name"]
+    place = by_kind["Namespace"]["metadata"]["name"]
+    assert by_kind["Job"]["metadata"]["namespace"] == place
+    assert said["E2E_SHARDS"]["value"] == str(spec["completions"]) == str(spec["parallelism"])
+    # A caller outside stands in a node's own network, and knows on which.
+    assert pod["hostNetwork"] is True
+    assert said["E2E_STANDS_ON"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+    # With a policy for failed pods, one whose node is gone would be waited for for ever.
+    assert "podFailurePolicy" not in spec
+    token = pod["volumes"][-1]["projected"]["sources"][0]["serviceAccountToken"]
+    assert token["expirationSeconds"] > spec["activeDeadlineSeconds"]
+    assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def pod(number=1, name="", phase="Succeeded", **more):
+    said = {"node": f"worker-{number}", "exit_code": 0, "hindered": "", "going": False}
+    return ShardPod(name or f"pod-{number}", number, phase=phase, **(said | more))
+
+
+class FakeJob:
+    """A Job whose pods and logs are as they are told to be."""
+
+    def __init__(self):
+        self.there, self.logs, self.end = [], {}, ""
+
+    def ended(self):
+        return self.end
+
+    def pods(self):
+        return self.there
+
+    def log(self, name):
+        return self.logs.get(name, "")
+
+
+@pytest.fixture
+def watched(tmp_path):
+    return Watched(FakeJob(), tmp_path / "shards", Steps(quiet=True))
+
+
+@pytest.fixture
+def log(tmp_path):
+    """The log of a pod that brought a shard."""
+
+    def write(number, *clauses, **more):
+        folder = tmp_path / f"in-pod-{number}"
+        folder.mkdir(exist_ok=True)
+        shard(f"{number}/2", *clauses, **more).save(folder)
+        return pack(folder)[0]
+
+    return write
+
+
+def test_what_pods_bring_is_taken_as_soon_as_they_end(watched, log):
+    """Their nodes may be gone later."""
+    watched.job.there = [pod(1), pod(2, phase="Running", exit_code=None)]
+    watched.job.logs = {"pod-1": log(1, held("a.b"))}
+    assert watched.look() == ""
+    assert watched.done == {1}
+    watched.job.logs = {"pod-2": log(2, held("c.d"))}
+    watched.job.there, watched.job.end = [pod(2)], "Complete"
+
+    assert watched.look() == "Complete"
+    assert watched.done == {1, 2}
+    assert watched.lost == []
+    assert {each.name for each in watched.folder.iterdir()} == {"1", "2"}
+
+
+def test_a_pod_that_was_killed_is_told_and_the_next_one_counts(watched, log):
+    watched.job.there = [pod(1, "first", phase="Running", exit_code=None)]
+    watched.look()
+    watched.job.there = [
+        pod(1, "first", phase="Failed", exit_code=137),
+        pod(1, "second", phase="Running", exit_code=None),
+    ]
+    watched.job.logs = {"first": "asked 3 of 9"}
+    watched.look()
+    assert watched.lost == [
+        "first on worker-1 ended with 137: there are no results in it, or not to their end"
+    ]
+    watched.job.there = [pod(1, "second")]
+    watched.job.logs = {"second": log(1, held("a.b"))}
+    watched.look()
+
+    assert watched.done == {1}
+    assert len(watched.lost) == 1
+
+
+def test_a_pod_that_is_gone_without_a_word_is_told(watched):
+    watched.job.there = [pod(1, "first", phase="Running", exit_code=None)]
+    watched.look()
+    watched.job.there = []
+    watched.look()
+
+    assert watched.lost == ["first is gone, and its results with it"]
+
+
+def test_a_part_of_a_shard_is_better_than_nothing(watched, log):
+    part = log(1, held("a.b"), asked=("a.b", "c.d"), whole=False)
+    watched.job.there = [pod(1, "first", phase="Failed", exit_code=2)]
+    watched.job.logs = {"first": part}
+    watched.look()
+    assert Result.load(watched.folder / "1/result.json").whole is False
+    assert "was ended before it had asked all" in watched.lost[0]
+    watched.job.there.append(pod(1, "second"))
+    watched.job.logs["second"] = log(1, held("a.b"), held("c.d"))
+    watched.look()
+
+    assert Result.load(watched.folder / "1/result.json").whole is True
+
+
+@pytest.mark.parametrize(("code", "kind"), [(3, RefusedError), (4, UsageError)])
+def test_what_every_pod_would_refuse_ends_the_run(watched, code, kind):
+    watched.job.there = [pod(1, phase="Failed", exit_code=code)]
+    watched.job.logs = {"pod-1": "this cluster may not be written to"}
+
+    with pytest.raises(kind, match="this cluster may not be written to"):
+        watched.look()
+
+
+def test_a_pod_object_is_read():
+    waits = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
+    body = {
+        "metadata": {"name": "p", "annotations": {"batch.kubernetes.io/job-completion-index": "3"},
+                     "deletionTimestamp": "now"},
+        "spec": {"nodeName": "n"},
+        "status": {"phase": "Pending", "containerStatuses": [{"state": waits}]},
+    }  # fmt: skip
+    assert ShardPod.of(body) == pod(4, "p", phase="Pending", node="n", exit_code=None,
+                                    hindered="ErrImagePull: no such image", going=True)  # fmt: skip
+    unscheduled = {"type": "PodScheduled", "reason": "Unschedulable", "message": "too full"}
+    body["status"] = {"phase": "Pending", "conditions": [unscheduled]}
+    assert ShardPod.of(body).hindered == "no node takes it: too full"
+
+
+@pytest.mark.parametrize(("asked", "says"), [
+    ({"shards": "0"}, "is no part"), ({"shards": "x:2"}, "is no part"),
+    ({"shards": "2", "only": "reach.three-hops"}, "shard 2/2 is empty"),
+    ({"shards": "2", "families": "all"}, "must be alone with the cluster"),
+])  # fmt: skip
+def test_shards_that_make_no_sense_are_refused_before_anything_is_made(asked, says):
+    with pytest.raises(UsageError, match=says):
+        of_shards({"only": None, "families": None} | asked)
+
+
+def test_so_many_shards():
+    assert of_shards({"only": None, "families": None, "shards": "nodes:12"}) == 12
+
+
+def test_nodes_that_are_not_ours_pull_an_image(monkeypatch):
+    with pytest.raises(UsageError, match="--image=REFERENCE"):
+        in_cluster._loaded_image(None, None, Steps(quiet=True))
+
+
+# The image.
+
+
+def test_the_image_has_what_the_harness_needs_and_no_tools_of_its_making():
+    needed = harness_image.packages_needed()
+
+    assert {"pytest", "pytest-xdist", "kubernetes", "scipy", "pyyaml", "urllib3"} <= set(needed)
+    assert not {"mypy", "ruff", "playwright"} & set(needed)
+
+
+def test_the_image_is_another_one_as_soon_as_the_source_is(monkeypatch, tmp_path):
+    before = harness_image.reference()
+    assert before == harness_image.reference()
+    (tmp_path / "e2e").mkdir()
+    (tmp_path / "e2e" / "cli.py").write_text("")
+    (tmp_path / "pyproject.toml").write_text((CHECKOUT / "pyproject.toml").read_text())
+    monkeypatch.setattr(harness_image, "ROOT", tmp_path)
+
+    assert harness_image.reference() != before
+    (tmp_path / "e2e" / "selftest").mkdir()
+    other = harness_image.reference()
+    (tmp_path / "e2e" / "selftest" / "test_x.py").write_text("")
+    assert harness_image.reference() == other
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is made on Linux only")
+def test_the_libraries_of_a_program_are_found(tmp_path):
+    found = harness_image._libraries(tmp_path, Path(sys.executable).resolve())
+
+    names = {path.name.partition(".so")[0] for path in found}
+    assert "libc" in names
+    assert any(name.startswith("ld-") for name in names)
+    assert all(path.exists() for path in found)
+
+
+def test_the_source_in_the_image_runs_alone(tmp_path):
+    """With the manifests, and without what only developers need."""
+    harness_image._fill_source(tmp_path)
+    place = tmp_path / "opt/nodeport-e2e/lib"
+
+    assert (place / "e2e/manifests/job/job.yaml").exists()
+    assert not (place / "e2e/selftest").exists()
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "e2e.cli", "--version"], cwd=tmp_path, capture_output=True,
+        text=True, check=False, env={"PYTHONPATH": str(place), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_shard_has_numbers_of_its_own():
+    broker = PortBroker(None, range(30000, 32768), Path("x"), ExitStack())
+    parts = [replace(broker, share=(n, 3))._shared(range(30000, 30086)) for n in range(3)]
+
+    assert sorted(n for part in parts for n in part) == list(range(30000, 30086))
+    assert replace(broker, share=(40, 41))._shared(range(30000, 30004)) == [*range(30000, 30004)]
