@@ -1,7 +1,7 @@
 """From what pytest reports of clauses to the result of a run."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,10 @@ from e2e.report.clauses import BESIDE, HOSTS, OUTSIDE, PODS, Clause
 from e2e.report.result import ClauseResult
 from e2e.report.summary import BROKEN, FAILED, HELD, SKIPPED, WHY
 
+# So many flows of a clause are told one by one, and beyond that those that are wrong: a report of
+# a thousand nodes is else larger than any browser.
+FLOWS = 500
+MANY = "many nodes"
 # Where a caller stands, by how its name begins; who stands on a node is told by the node too.
 STAND = {"host network of ": HOSTS, "pod on ": PODS, "caller ": BESIDE, "straying caller ": BESIDE}
 
@@ -22,13 +26,13 @@ def vantage_of(caller: str) -> str:
     return OUTSIDE
 
 
-def node_of(flow: str, nodes: Iterable[str]) -> str:
+def node_of(flow: str, nodes: Collection[str]) -> str:
     """The node through which a flow called, by its name and theirs; nothing if through none."""
     caller, _, target = flow.partition(" -> ")
-    words = set(re.split(r"[ :]", target))
+    words = re.split(r"[ :]", target)
     if "localhost" in words:
-        words |= set(caller.split(" "))
-    return next((node for node in nodes if node in words), "")
+        words += caller.split(" ")
+    return next((word for word in words if word in nodes), "")
 
 
 def is_ended(reports: Sequence[Any]) -> bool:
@@ -70,7 +74,7 @@ def clause_of(reports: Sequence[Any], nodes: Sequence[str], out: Path) -> Clause
         evidence=_evidence(noted.get("evidence", ""), out) if ended in (FAILED, BROKEN) else "",
         seconds=sum(each.duration for each in reports),
         chosen=tuple(value for key, value in properties if key == "chosen"),
-        **_figures(getattr(reports[-1], "figures", {}), nodes),
+        **_figures(getattr(reports[-1], "figures", {}), frozenset(nodes)),
     )
 
 
@@ -82,9 +86,11 @@ def described(found: Iterable[ClauseResult], clauses: Iterable[Clause]) -> list[
     return [each.about(known[each.clause]) if each.clause in known else each for each in ranked]
 
 
-def _figures(figures: Mapping[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
+def _figures(figures: Mapping[str, Any], nodes: Collection[str]) -> dict[str, Any]:
     plain = ("settled", "converged", "judged", "watched", "measured")
     kept = {key: tuple(figures[key]) for key in plain if key in figures}
+    if "converged" in kept:
+        kept["converged"] = spread(kept["converged"])
     flows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for each in figures.get("flows", ()):
         told = {**each, "vantage": vantage_of(each["caller"])}
@@ -96,13 +102,46 @@ def _figures(figures: Mapping[str, Any], nodes: Sequence[str]) -> dict[str, Any]
     return {
         **kept,
         "requests": figures.get("requests", 0),
-        "flows": tuple(flows.values()),
+        "flows": tuple(bounded(list(flows.values()))),
         **{
             key: tuple({**each, "node": node_of(each[name], nodes)} for each in figures[key])
             for key, name in (("loads", "flow"), ("outages", "track"))
             if key in figures
         },
     }
+
+
+def bounded(flows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The flows of a clause; where they are very many, those that are right by their kind."""
+    if len(flows) <= FLOWS:
+        return flows
+    wrong = [each for each in flows if not each["right"]]
+    kinds: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for each in flows:
+        if not each["right"]:
+            continue
+        stands = each["vantage"].partition(" on ")[0]
+        # Of addresses that only one run has, as of ClusterIPs, there are not many.
+        through = MANY if each["node"] else each["target"]
+        saw = each["saw"].partition(" by ")[0]
+        key = (stands, through, each["protocol"], each["family"], each["want"], saw)
+        alike = kinds.setdefault(
+            key,
+            each | {"caller": stands, "vantage": stands, "target": through, "saw": saw, "times": 0}
+            | ({"node": MANY} if each["node"] else {}),
+        )  # fmt: skip
+        alike["times"] += each.get("times", 1)
+        alike["took"] = max(filter(None, (alike["took"], each["took"])), default=alike["took"])
+    return [*wrong, *kinds.values()]
+
+
+def spread(converged: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    """Some of very many times, evenly over all of them, the slowest among them."""
+    if len(converged) <= FLOWS:
+        return tuple(converged)
+    ranked = sorted(converged, key=lambda each: each[1])
+    last = len(ranked) - 1
+    return tuple(ranked[round(n * last / (FLOWS - 1))] for n in range(FLOWS))
 
 
 def _evidence(said: str, out: Path) -> str:

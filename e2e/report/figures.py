@@ -158,9 +158,10 @@ def times_of(result: Result) -> list[Times]:
     """Times of all flows of clauses that held, and of those through each node."""
     nodes = result.found.nodes if result.found else ()
     every: dict[str, list[float]] = {"all flows": result.times}
+    known = frozenset(nodes)
     for clause in result.clauses:
         for name, took in clause.converged if clause.ended == "held" else ():
-            if node := node_of(name, nodes):
+            if node := node_of(name, known):
                 every.setdefault(node, []).append(took)
     end = max(result.times, default=0.0)
     names = [name for name in ("all flows", *nodes) if every.get(name)]

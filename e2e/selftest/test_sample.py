@@ -10,7 +10,10 @@ from e2e.cluster.vantage import PodVantage
 from e2e.errors import CannotRunError
 from e2e.fixtures.sample import CALLERS, MEETING, few, looked_through, sampled
 from e2e.probe import Flow, Outside, Target
+from e2e.report.collect import FLOWS, MANY, bounded, spread
+from e2e.report.result import percentiles
 from e2e.report.shard import Shard
+from e2e.selftest.runs import flow
 
 
 def cluster(workers, planes=1):
@@ -69,6 +72,31 @@ def test_of_many_flows_a_few_have_to_meet_all_pods():
     # Whatever number their Service got.
     others = [flow.at(31000) for flow in flows]
     assert [f.target.name for f in few(others)] == [f.target.name for f in few(flows)]
+
+
+def test_a_report_of_very_many_flows_stays_small():
+    """What is wrong is told one by one all the same, and what is right by its kind."""
+    flows = [
+        flow(f"host network of w{n % 90}", f"w{n}", node=f"w{n}", vantage=f"nodes on w{n % 90}",
+             saw=f"answered by echo-{n} (w1)", took=n / 1000).model_dump()
+        for n in range(3000)
+    ]  # fmt: skip
+    flows[7] |= {"right": False, "saw": "refused"}
+    told = bounded(flows)
+
+    assert len(told) == 2
+    assert (told[0]["target"], told[0]["right"]) == ("w7", False)
+    assert (told[1]["node"], told[1]["times"], told[1]["took"]) == (MANY, 2999, 2.999)
+    assert told[1]["saw"] == "answered"
+    assert bounded(flows[:FLOWS]) == flows[:FLOWS]
+
+
+def test_percentiles_of_very_many_times_stay_what_they_are():
+    times = [(f"flow {n}", (n * 7919 % 4001) / 1000) for n in range(4001)]
+    kept = spread(times)
+
+    assert len(kept) == FLOWS
+    assert percentiles([took for _, took in kept]) == pytest.approx((2.0, 3.8, 4.0), abs=0.01)
 
 
 @pytest.mark.parametrize("of", [1, 2, 5])
