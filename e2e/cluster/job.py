@@ -10,9 +10,8 @@ from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.manifest import load
 from e2e.cluster.namespace import RUN_LABEL
 from e2e.cluster.node import CONTROL_PLANE
-from e2e.wait import wait_until
+from e2e.wait import WaitedInVainError, wait_until
 
-NAME = "nodeport-e2e"
 INDEX = "batch.kubernetes.io/job-completion-index"
 SUCCEEDED, FAILED = "Succeeded", "Failed"
 # Who calls from a node does not call through it; so many workers are enough to be one less.
@@ -93,17 +92,17 @@ class Job:
             shards: how many pods there are.
             variables: what is asked, as environment variables.
         """
-        space = load("job/namespace.yaml")
+        space = load("job/1-namespace.yaml")
         space["metadata"]["name"] = self.namespace
         space["metadata"]["labels"][RUN_LABEL] = self.run
         # What has no namespace goes with this one too, also when this run is killed.
         owner = {"apiVersion": "v1", "kind": "Namespace", "name": self.namespace}
         owner["uid"] = self.api.create(space)["metadata"]["uid"]
-        role, binding = load("job/access.yaml"), load("job/binding.yaml")
+        role, binding = load("job/3-access.yaml"), load("job/4-binding.yaml")
         for each in (role, binding):
             each["metadata"] |= {"name": self.namespace, "ownerReferences": [owner]}
         binding["roleRef"]["name"] = self.namespace
-        account, body = load("job/account.yaml"), load("job/job.yaml")
+        account, body = load("job/2-account.yaml"), load("job/5-job.yaml")
         for each in (binding["subjects"][0], account["metadata"], body["metadata"]):
             each["namespace"] = self.namespace
         spec = body["spec"]["template"]["spec"]
@@ -126,7 +125,7 @@ class Job:
 
     def ended(self) -> str:
         """How the Job ended, in Kubernetes' words; nothing while it goes on."""
-        found = self.api.find("Job", NAME, self.namespace)
+        found = self.api.find("Job", namespace.JOB, self.namespace)
         if found.get("code") == 404:
             return "gone: somebody removed it"
         for each in found.get("status", {}).get("conditions", []):
@@ -148,21 +147,29 @@ class Job:
             WaitedInVainError: something of it is still there; says what.
         """
         # Its pods remove what they made as long as they have their account.
-        self.api.delete("Job", NAME, self.namespace)
-        wait_until(
-            lambda: all(pod.phase in (SUCCEEDED, FAILED) for pod in self.pods()),
-            what=f"the pods of {self.namespace} to end",
-            within=timing.JOB_STOPS_WITHIN,
-        )
+        self.api.delete("Job", namespace.JOB, self.namespace)
+        try:
+            wait_until(
+                lambda: not self._running(),
+                what=f"the pods of {self.namespace} to end",
+                within=timing.JOB_STOPS_WITHIN,
+            )
+        except WaitedInVainError:
+            # Nobody ends a pod whose node is gone.
+            for pod in self._running():
+                self.api.delete("Pod", pod, self.namespace, grace=0)
         names = [self.namespace, *namespace.part_of(self.api, self.run)]
         namespace.remove(self.api, names, wait=True)
         for kind in ("ClusterRoleBinding", "ClusterRole"):
             self.api.delete(kind, self.namespace)
 
+    def _running(self) -> list[str]:
+        return [pod.name for pod in self.pods() if pod.phase not in (SUCCEEDED, FAILED)]
+
 
 def _place(spec: dict[str, Any], nodes: Sequence[Object]) -> None:
     """Where there are few workers, let pods rather be on control planes."""
-    workers = [node for node in nodes if CONTROL_PLANE not in node["metadata"]["labels"]]
+    workers = [node for node in nodes if CONTROL_PLANE not in node["metadata"].get("labels", {})]
     if len(workers) < SPARE:
         affinity = spec["affinity"]["nodeAffinity"]
         (preferred,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]

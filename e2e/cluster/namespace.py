@@ -10,6 +10,8 @@ RUN_LABEL = "nodeport-e2e/run"
 # On what a pod of a Job made, with the id of the run that made the Job; it says so by a variable.
 PART_OF = "nodeport-e2e/part-of"
 PART = "E2E_PART_OF"
+# Where a run has its Job, and what that is called.
+OF_JOB, JOB = "nodeport-e2e-job-", "nodeport-e2e"
 # On what was prepared for later, and outlives the process that made it.
 KEPT_LABEL = "nodeport-e2e/kept"
 
@@ -68,6 +70,9 @@ def remove(api: Api, names: list[str], *, wait: bool) -> None:
         wait: until they are gone; the cluster goes on with it by itself otherwise.
     """
     for name in names:
+        if name.startswith(OF_JOB):
+            # Else its pods wait to be counted by it, it for room for others, and both for ever.
+            api.delete("Job", JOB, name)
         api.delete("Namespace", name)
     if wait:
         wait_until(

@@ -14,6 +14,7 @@ from e2e import timing
 from e2e.cluster import leftovers
 from e2e.cluster.api import Api, ApiRefusedError
 from e2e.cluster.job import FAILED, SUCCEEDED, Job, ShardPod
+from e2e.cluster.namespace import OF_JOB
 from e2e.commands.merge import last_screen, merge_into
 from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.options import PROCESSES
@@ -138,7 +139,7 @@ def run_in_cluster(
         variables = {f"E2E_{name.upper()}": str(value) for name, value in said.items()}
         if asked["processes"] != PROCESSES:
             variables["E2E_PROCESSES"] = str(asked["processes"])
-        job = Job(api, run, f"nodeport-e2e-job-{run}")
+        job = Job(api, run, f"{OF_JOB}{run}")
         with _removed(job, steps):
             with steps.step("job", "an Indexed Job, as manifests/job has it") as step:
                 job.create(image=image, shards=count, variables=variables)

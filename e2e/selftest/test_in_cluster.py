@@ -294,7 +294,9 @@ def test_the_manifests_fit_together():
     pod = spec["template"]["spec"]
     said = {each["name"]: each for each in pod["containers"][0]["env"]}
 
-    assert len(by_kind) == len(bodies) == 5
+    # In the order in which kubectl sends them: the place first.
+    kinds = ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"]
+    assert [each["kind"] for each in bodies] == kinds
     assert (
         by_kind["ClusterRoleBinding"]["roleRef"]["name"]
         == (by_kind["ClusterRole"]["metadata"]["name"])
@@ -493,7 +495,7 @@ def test_the_source_in_the_image_runs_alone(tmp_path):
     harness_image._fill_source(tmp_path)
     place = tmp_path / "opt/nodeport-e2e/lib"
 
-    assert (place / "e2e/manifests/job/job.yaml").exists()
+    assert (place / "e2e/manifests/job/5-job.yaml").exists()
     assert not (place / "e2e/selftest").exists()
     ended = subprocess.run(
         [sys.executable, "-P", "-m", "e2e.cli", "--version"], cwd=tmp_path, capture_output=True,
