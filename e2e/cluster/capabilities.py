@@ -10,6 +10,7 @@ from e2e.cluster.node import Node
 USUAL_RANGE = range(30000, 32768)
 # So many node ports a clause may take all of.
 SMALL_RANGE = 128
+NO_CALLERS = "no container can be put beside the nodes"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def capabilities(facts: Facts) -> dict[str, str]:
         "wide-range": "" if len(port_range) > SMALL_RANGE else numbers,
         "two-workers": "" if workers >= 2 else missing,
         "control-plane": "" if nodes[0].is_control_plane else no_plane,
-        "outside-caller": "" if facts.has_callers else "no container can be put beside the nodes",
+        "outside-caller": "" if facts.has_callers else NO_CALLERS,
         "own-sockets": f"callers outside stand in a container, as {facts.why_beside}"
         if facts.why_beside
         else "",

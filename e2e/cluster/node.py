@@ -55,7 +55,7 @@ def all_nodes(api: Api) -> tuple[Node, ...]:
             f"nodes that are not Ready: {', '.join(unready)}" if found else "no node at all",
             "look at `kubectl describe node`; the contract is about a cluster that is well",
         )
-    nodes = [_node(item) for item in found]
+    nodes = [node_of_object(item) for item in found]
     return tuple(sorted(nodes, key=lambda node: (not node.is_control_plane, node.name)))
 
 
@@ -122,7 +122,8 @@ def addresses_of(item: Object, kind: str = "InternalIP") -> dict[str, str]:
     return found
 
 
-def _node(item: Object) -> Node:
+def node_of_object(item: Object) -> Node:
+    """A node as the API server describes it."""
     return Node(
         name=item["metadata"]["name"],
         addresses=addresses_of(item),

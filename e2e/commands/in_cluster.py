@@ -1,5 +1,6 @@
 """`nodeport-e2e run --in-cluster`: a Job of the cluster asks the contract, a shard a pod."""
 
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from e2e.options import PROCESSES
 from e2e.provider import existing, harness_image
 from e2e.provider.engine import Engine
 from e2e.provider.interrupts import shielded
+from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.provider.wellness import containers_of
 from e2e.report.clauses import choose, part_of
@@ -115,15 +117,15 @@ class Watched:
 
 
 def run_in_cluster(
-    asked: Mapping[str, Any], kubeconfig: Path, context: str | None, engine: Engine | None
+    asked: Mapping[str, Any], kubeconfig: Path, engine: Engine | None, *, lane: Lane | None = None
 ) -> int:
     """Let a Job ask the contract, and make one report of what its pods bring.
 
     Args:
         asked: the options of `run`.
         kubeconfig: of a cluster that may be written to.
-        context: in that file; its current one by default.
         engine: the container engine, if there is one.
+        lane: of the cluster, if a run made it; it is the file's only one then.
 
     Raises:
         StopError: it cannot be done; nothing is left in the cluster.
@@ -133,7 +135,7 @@ def run_in_cluster(
     run = leftovers.new_run()
     shutil.rmtree(out / SHARDS, ignore_errors=True)
     with leftovers.alive(run) as shared:
-        api = Api(kubeconfig, context, secrets=shared)
+        api = Api(kubeconfig, None if lane else asked["kube_context"], secrets=shared)
         image = asked["image"] or _loaded_image(api, engine, steps)
         said = {name: asked[name] for name in ("only", "families", "shards") if asked[name]}
         variables = {f"E2E_{name.upper()}": str(value) for name, value in said.items()}
@@ -152,9 +154,24 @@ def run_in_cluster(
     if not given:
         why = "\n  ".join(watched.lost) or "no pod ended"
         raise CannotRunError(f"no shard brought a result:\n  {why}", "see the log of each pod")
-    result = merge_into(out, given, [*lost, *watched.lost])
+    result = merge_into(out, given, [*lost, *watched.lost], **_called(asked, lane))
     click.echo(last_screen(result, out, as_json=asked["as_json"]))
     return result.exit_code
+
+
+def _called(asked: Mapping[str, Any], lane: Lane | None) -> dict[str, str]:
+    """How the cluster and the command are called here; to a pod it is but the one that it is in."""
+    if lane:
+        where, command = f"lane: {lane}", "make e2e"
+        which = {"K8S": lane.version, "PROXY": lane.proxy}
+        which |= {"FAMILY": lane.family, "SHAPE": lane.shape}
+    else:
+        where, command = f"cluster: {asked['kube_context']}", "make e2e-here"
+        which = {"CONTEXT": asked["kube_context"]}
+    which |= {"IN_CLUSTER": "1", "SHARDS": asked["shards"], "IMAGE": asked["image"]}
+    which |= {"FAMILIES": asked["families"], "ONLY": asked["only"]}
+    words = [f"{name}={value}" for name, value in which.items() if value]
+    return {"where": where, "reproduce": shlex.join([*command.split(), *words])}
 
 
 def of_shards(asked: Mapping[str, Any]) -> int:

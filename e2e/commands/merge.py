@@ -38,8 +38,16 @@ def merge(out: str, places: Sequence[str], *, as_json: bool) -> int:
     return result.exit_code
 
 
-def merge_into(out: Path, given: Sequence[merging.Given], lost: Sequence[str]) -> Result:
+def merge_into(
+    out: Path, given: Sequence[merging.Given], lost: Sequence[str], **called: str
+) -> Result:
     """Write the report of results that were found; gives its result.
+
+    Args:
+        out: the folder of the report.
+        given: the results.
+        lost: why others are missing.
+        called: fields of the result that are known better here.
 
     Raises:
         UsageError: they do not belong together, or one of them is in the folder of the report.
@@ -48,7 +56,7 @@ def merge_into(out: Path, given: Sequence[merging.Given], lost: Sequence[str]) -
     if any(each.file.parent.resolve() == out.resolve() for each in given):
         raise UsageError(f"{out} has one of the results", "name another folder: --out=DIR")
     contract = read_clauses()
-    result = merging.merge(given, lost, contract)
+    result = merging.merge(given, lost, contract).model_copy(update=called)
     try:
         out.mkdir(parents=True, exist_ok=True)
         outputs.remove(out)

@@ -66,7 +66,7 @@ def run(**asked: Any) -> int:
         file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
         existing.check_allowed(file, asked["kube_context"], find_engine())
         if asked["in_cluster"]:
-            return _in_cluster(asked, file, asked["kube_context"])
+            return _in_cluster(asked, file)
         outputs.remove(out)
         arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
         return _pytest(arguments, screen)
@@ -95,15 +95,15 @@ def run(**asked: Any) -> int:
         leased = kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence)
         with leased as cluster:
             if asked["in_cluster"]:
-                return _in_cluster(asked, cluster.kubeconfig_path, None)
+                return _in_cluster(asked, cluster.kubeconfig_path, lane)
             return _pytest(arguments, screen)
 
 
-def _in_cluster(asked: Mapping[str, Any], kubeconfig: Path, context: str | None) -> int:
+def _in_cluster(asked: Mapping[str, Any], kubeconfig: Path, lane: Lane | None = None) -> int:
     # What it needs is not needed by any other run.
     from e2e.commands.in_cluster import run_in_cluster  # noqa: PLC0415
 
-    return run_in_cluster(asked, kubeconfig, context, find_engine())
+    return run_in_cluster(asked, kubeconfig, find_engine(), lane=lane)
 
 
 def _demand_no_shard(asked: Mapping[str, Any]) -> None:

@@ -98,7 +98,7 @@ def test_without_any_pod_both_policies_refuse(standing, expose, nodes, outside, 
 @pytest.mark.clause("policy.local-from-inside", covers=["ETP-05", "ETP-06"])
 @pytest.mark.family("extended")
 @pytest.mark.needs("two-workers")
-def test_local_from_inside(standing, expose, workers, nodes, inside, towards, chosen):
+def test_local_from_inside(standing, expose, workers, inside, towards, chosen):
     """With Local a node serves callers of its own though it has no pod, and no other node's.
 
     Callers are pods and processes on every node; a node with a pod serves them all.
@@ -107,8 +107,8 @@ def test_local_from_inside(standing, expose, workers, nodes, inside, towards, ch
     service = expose(echo, externalTrafficPolicy="Local")
     at_home, from_elsewhere = chosen("local-on-its-own-node"), chosen("local-without-a-pod")
     table = {}
-    for node in nodes:
-        for caller in towards(node, list(inside)):
+    for node, callers in towards(list(inside)).items():
+        for caller in callers:
             empty = at_home if node.name == inside[caller] else from_elsewhere
             want = answered_by(*echo.pods) if node == workers[0] else empty
             table |= dict.fromkeys(service.flows(caller, via=[node]), want)

@@ -39,8 +39,8 @@ def test_a_host_calls_through_every_node(standing, expose, workers, nodes, in_ho
 
     flows = [
         flow
-        for node in nodes
-        for caller in towards(node, in_hosts)
+        for node, callers in towards(in_hosts).items()
+        for caller in callers
         for flow in every_flow(service, caller, [node])
     ]
     assert len(in_hosts) == len(nodes)

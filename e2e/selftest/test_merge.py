@@ -339,7 +339,7 @@ def test_every_name_is_in_exactly_one_shard(count, of):
 
 def test_a_shard_is_the_same_everywhere():
     """Also in other versions of Python: what runs elsewhere has to agree on it."""
-    assert Shard.parse("2/3").pick(["a", "b", "c", "d", "e"]) == ["e", "d"]
+    assert Shard.parse("2/3").pick(["a", "b", "c", "d", "e"]) == ["c", "a"]
     assert str(Shard.parse("nodes:2/3")) == "nodes:2/3"
 
 
