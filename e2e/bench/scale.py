@@ -144,7 +144,7 @@ def harness(count: int) -> dict[str, float]:
     hosts = {Answered(f"host network of {name}"): name for name in names}
     owner = Anybody()
     began, book = time.process_time(), journal.Journal()
-    journal.current.set(book)
+    token = journal.current.set(book)
     flows = [
         Flow(caller, Target(name, f"10.0.{n // 250}.{n % 250}", port, owner))
         for n, (name, callers) in enumerate(sampled(hosts, names).items())
@@ -152,6 +152,7 @@ def harness(count: int) -> dict[str, float]:
         for port in (30080, 30053)
     ]
     assert_settles(dict.fromkeys(flows, answered_by()), every=0.0)
+    journal.current.reset(token)
     report = SimpleNamespace(
         failed=False, skipped=False, when="teardown", duration=1.0, nodeid="x::y",
         user_properties=[("clause", "vantages.hosts")], figures=book.as_data(),
