@@ -94,8 +94,13 @@ def reckon(small: Mapping[str, Cost], few: int, large: Mapping[str, Cost], many:
 
 
 def table(results: Sequence[Result]) -> str:
-    """A row of each cluster size, measured first, as Markdown."""
-    by_size = sorted((len(r.found.nodes), costs(r)) for r in results if r.found)
+    """A row of each number of nodes that were called through, measured first, as Markdown."""
+    sizes: dict[int, dict[str, Cost]] = {}
+    for each in results:
+        if each.found:
+            # Of shards each has some of the clauses.
+            sizes.setdefault(len(each.found.through or each.found.nodes), {}).update(costs(each))
+    by_size = sorted(sizes.items())
     shared = set.intersection(*(set(of) for _, of in by_size))
     rows = [
         "| nodes | | flows | calls | API requests | seconds, one after another |",

@@ -50,6 +50,21 @@ def test_a_third_size_is_both_measured_and_reckoned():
     assert "| 12 | reckoned from 3 and 6 | 24 |" in said
 
 
+def test_shards_of_one_size_are_one():
+    """By the nodes that they called through, which are fewer than there are."""
+    first, second = of(4, a_b=6), of(4, c_d=3)
+    shards = [
+        each.model_copy(
+            update={"found": found(nodes=("a", "b", "c", "d"), through=("a", "b", "c"))}
+        )
+        for each in (first, second)
+    ]
+    said = table([*shards, of(4, a_b=8, c_d=4)])
+
+    assert "| 3 | measured | 9 |" in said
+    assert "| 4 | measured | 12 |" in said
+
+
 def test_the_harness_itself_is_measured_without_a_cluster():
     said = harness(40)
 
