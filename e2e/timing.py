@@ -162,6 +162,8 @@ NAMESPACE_GONE_WITHIN = 120.0
 JOB_STOPS_WITHIN = 90.0
 # Its pods are looked at so often; nothing waits for what is seen.
 JOB_LOOKED_AT_EVERY = 2.0
+# An image of 130 MB is pulled within that, and what lasts longer will stay.
+JOB_HINDERED_FOR = 120.0
 # Of the Job's own deadline, which is in manifests/job, and some more.
 JOB_ENDS_WITHIN = 7500.0
 # A node takes in 130 MB of an image, and others beside it.

@@ -2,7 +2,8 @@
 
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,10 @@ LAST_WORDS = 12
 SHARDS = "shards"
 
 
+class HinderedError(CannotRunError):
+    """No pod of the Job can begin."""
+
+
 @dataclass
 class Watched:
     """What is known of the pods of a Job, looked at again and again.
@@ -50,6 +55,7 @@ class Watched:
         brought: the pods of which there is a result, or the last words.
         done: the shards that were asked to their end.
         lost: pods that ended without having done that, with why.
+        hindered: since when each of those that cannot begin is known to be, by `time.monotonic`.
     """
 
     job: Job
@@ -59,12 +65,14 @@ class Watched:
     brought: set[str] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
     lost: list[str] = field(default_factory=list)
+    hindered: dict[str, float] = field(default_factory=dict)
 
     def look(self) -> str:
         """Look at all pods, and take what they brought; says how the Job ended, if it did.
 
         Raises:
             RefusedError, UsageError: the pods refuse.
+            HinderedError: none can begin.
         """
         # Before the pods, so that what it says of them is not older than it.
         ended = self.job.ended()
@@ -74,11 +82,26 @@ class Watched:
             if pod.phase in (SUCCEEDED, FAILED) and pod.name not in self.brought:
                 self.brought.add(pod.name)
                 self._take(pod)
+        self._demand_some(pods)
         gone = set(self.said) - {pod.name for pod in pods} - self.brought
         for name in sorted(gone):
             self.brought.add(name)
             self._lose(f"{name} is gone, and its results with it")
         return ended
+
+    def _demand_some(self, pods: Sequence[ShardPod]) -> None:
+        """Go on unless nothing has begun, and something hinders all pods for a while."""
+        now = time.monotonic()
+        stuck = {pod.name: pod for pod in pods if pod.hindered and pod.phase == "Pending"}
+        self.hindered = {name: self.hindered.get(name, now) for name in stuck}
+        if not pods or len(stuck) < len(pods) or self.brought:
+            return
+        if all(now - since > timing.JOB_HINDERED_FOR for since in self.hindered.values()):
+            pod = next(iter(stuck.values()))
+            raise HinderedError(
+                f"no pod can begin: {self._name(pod)}: {pod.hindered}",
+                "see whether the nodes can pull the image of --image, and have room for pods",
+            )
 
     def _tell(self, pod: ShardPod) -> None:
         what = "is asked to end" if pod.going else pod.phase.lower()
@@ -97,19 +120,23 @@ class Watched:
                 shutil.rmtree(folder, ignore_errors=True)
             if pod.phase == SUCCEEDED or not (folder / RESULT).exists():
                 unpack(text, folder)
-        except UsageError as error:
+        except UsageError:
             words = "\n".join(f"    {line}" for line in text.splitlines()[-LAST_WORDS:])
             if pod.exit_code in (RefusedError.exit_code, UsageError.exit_code):
                 # Every other pod would say the same.
                 kind = RefusedError if pod.exit_code == RefusedError.exit_code else UsageError
                 raise kind(f"{pod.name} on {pod.node} refused:\n{words}") from None
-            code = "" if pod.exit_code is None else f" with {pod.exit_code}"
-            self._lose(f"{pod.name} on {pod.node} ended{code}: {error.what}\n{words}".rstrip())
+            ended = f"ended with {pod.exit_code}" if pod.exit_code is not None else "was lost"
+            self._lose(f"{self._name(pod)} {ended}, and brought no result\n{words}".rstrip())
             return
         if pod.phase == SUCCEEDED:
             self.done.add(pod.number)
         else:
-            self._lose(f"{pod.name} on {pod.node} was ended before it had asked all of its shard")
+            self._lose(f"{self._name(pod)} was ended before it had asked all of its shard")
+
+    @staticmethod
+    def _name(pod: ShardPod) -> str:
+        return f"shard {pod.number} by {pod.name} on {pod.node or 'no node'}"
 
     def _lose(self, why: str) -> None:
         self.lost.append(why.partition("\n")[0])
@@ -225,6 +252,8 @@ def _await(watched: Watched, say: Any) -> None:
     def is_over() -> bool:
         try:
             ended = watched.look()
+        except HinderedError:
+            raise
         except (CannotRunError, ApiRefusedError) as error:
             # An API server that is away for a moment does not end what pods do meanwhile.
             line = str(error).partition("\n")[0]

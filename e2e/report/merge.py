@@ -104,7 +104,7 @@ def merge(given: Sequence[Given], lost: Sequence[str], contract: Sequence[Clause
     # The first of those that are the same is kept.
     once = list({(each.result.run, each.result.shard): each for each in reversed(given)}.values())
     once.sort(key=lambda each: (_order(each.result.shard), each.result.began, each.result.run))
-    told = [f"{each}, so it is missing" for each in lost]
+    told = list(lost)
     if twice := len(given) - len(once):
         told.append(f"given twice, and counted once: {twice} of {len(given)} results")
     results = [each.result for each in once]
@@ -113,7 +113,13 @@ def merge(given: Sequence[Given], lost: Sequence[str], contract: Sequence[Clause
     merged = tuple(part for result in results for part in _parts(result))
     wanted = {name for result in results for name in (result.whole_of or result.asked_for)}
     missing = sorted(wanted - {clause.clause for clause in clauses})
-    gaps = tuple(_gaps(merged, missing))
+    found = _found(results)
+    gaps = [*_gaps(merged, missing)]
+    unseen = [n for n in found.nodes if n not in found.through] if found and found.through else []
+    # Of shards of nodes that is a gap; of others each clause was asked through all nodes but one.
+    (gaps if merged[0].shard.startswith("nodes:") else told).extend(
+        [f"nobody called through {_some(unseen)}"] * bool(unseen)
+    )
     told += said + [line for result in results for line in result.told]
     clauses = described(clauses, contract)
     whole = bool(wanted) and not missing and not gaps
@@ -126,14 +132,14 @@ def merge(given: Sequence[Given], lost: Sequence[str], contract: Sequence[Clause
         seconds=_seconds(merged),
         where=results[0].where,
         provider=results[0].provider,
-        found=_found(results),
+        found=found,
         counts=Counts.of(clauses),
         # What is not known is nothing that holds.
         exit_code=code if whole or code == 1 else 2,
         whole=whole,
         asked_for=tuple(_in_order(wanted, contract)),
         merged=merged,
-        gaps=gaps,
+        gaps=tuple(gaps),
         told=tuple(dict.fromkeys(told)),
         clauses=tuple(clauses),
         environment=_environment(results),

@@ -18,7 +18,7 @@ from e2e.cluster.manifest import FOLDER
 from e2e.cluster.namespace import RUN_LABEL
 from e2e.cluster.ports import PortBroker
 from e2e.commands import in_cluster
-from e2e.commands.in_cluster import Watched, of_shards
+from e2e.commands.in_cluster import HinderedError, Watched, of_shards
 from e2e.commands.merge import merge as merge_command
 from e2e.commands.shard import of_pod
 from e2e.errors import CannotRunError, RefusedError, UsageError
@@ -378,9 +378,7 @@ def test_a_pod_that_was_killed_is_told_and_the_next_one_counts(watched, log):
     ]
     watched.job.logs = {"first": "asked 3 of 9"}
     watched.look()
-    assert watched.lost == [
-        "first on worker-1 ended with 137: there are no results in it, or not to their end"
-    ]
+    assert watched.lost == ["shard 1 by first on worker-1 ended with 137, and brought no result"]
     watched.job.there = [pod(1, "second")]
     watched.job.logs = {"second": log(1, held("a.b"))}
     watched.look()
@@ -410,6 +408,19 @@ def test_a_part_of_a_shard_is_better_than_nothing(watched, log):
     watched.look()
 
     assert Result.load(watched.folder / "1/result.json").whole is True
+
+
+def test_pods_that_cannot_begin_are_not_waited_for_for_ever(watched, monkeypatch):
+    """As one of them alone is."""
+    waits = {"phase": "Pending", "exit_code": None, "hindered": "ErrImagePull: no such image"}
+    running = pod(2, phase="Running", exit_code=None)
+    monkeypatch.setattr("e2e.timing.JOB_HINDERED_FOR", -1.0)
+    watched.job.there = [pod(1, **waits), running]
+    watched.look()
+    watched.job.there = [pod(1, **waits), pod(2, **waits)]
+
+    with pytest.raises(HinderedError, match="shard 1 by pod-1 on worker-1: ErrImagePull"):
+        watched.look()
 
 
 @pytest.mark.parametrize(("code", "kind"), [(3, RefusedError), (4, UsageError)])

@@ -66,7 +66,7 @@ def test_the_time_is_that_in_which_any_of_them_ran():
 
 @pytest.mark.parametrize(("results", "lost", "says"), [
     ([ONE], [], "shard is missing: 2/2"),
-    ([ONE], ["/lost has no result.json"], "/lost has no result.json, so it is missing"),
+    ([ONE], ["/lost has no result.json"], "/lost has no result.json"),
     ([shard("1/4", held("a.b"))], [], "shards are missing: 2/4, 3/4, 4/4"),
     ([ONE, shard("2/2", held("e.f"), asked=("e.f", "g.h"), whole=False)], [],
      "not asked by anybody: g.h"),
@@ -92,7 +92,7 @@ def test_a_lost_result_that_another_one_makes_up_for_is_told_and_no_gap():
     result = merged(ONE, TWO, lost=["/first/attempt has no result.json"])
 
     assert result.exit_code == 0
-    assert result.told == ("/first/attempt has no result.json, so it is missing",)
+    assert result.told == ("/first/attempt has no result.json",)
 
 
 @pytest.mark.parametrize(("ends", "counts"), [
@@ -162,8 +162,9 @@ def test_nodes_are_put_together():
     """Of a shard of nodes each clause counts, with what was seen through the nodes of all."""
     near = held("a.b", flows=(flow(target="worker"),), converged=(("outside -> worker:1", 0.1),))
     far = failed("a.b")
-    one = shard("nodes:1/2", near, held("c.d"), found=found(through=("worker",)), asked=WHOLE[:2])
-    two = shard("nodes:2/2", far, found=found(through=("worker2",)))
+    through = ("control-plane", "worker")
+    one = shard("nodes:1/2", near, held("c.d"), found=found(through=through), asked=WHOLE[:2])
+    two = shard("nodes:2/2", far, found=found(through=("control-plane", "worker2")))
     one, two = (each.model_copy(update={"whole_of": WHOLE[:2]}) for each in (one, two))
     result = merged(one, two)
 
@@ -171,12 +172,20 @@ def test_nodes_are_put_together():
     assert clause.ended == "failed"
     assert [each.node for each in clause.flows] == ["worker", "worker", "worker2"]
     assert clause.said == far.said
-    assert result.found.through == ("worker", "worker2")
+    assert result.found.through == ()
     assert result.whole
     assert result.counts.held == 1
     alone = merged(one)
     assert alone.exit_code == 2
-    assert alone.gaps == ("shard is missing: nodes:2/2",)
+    assert alone.gaps == ("shard is missing: nodes:2/2", "nobody called through worker2")
+
+
+def test_a_node_that_all_shards_stand_on_is_told():
+    """Each clause was asked through the others, so it is no gap of shards of clauses."""
+    through = found(through=NODES[:2])
+    result = merged(*(each.model_copy(update={"found": through}) for each in (ONE, TWO)))
+
+    assert (result.told, result.exit_code) == (("nobody called through worker2",), 0)
 
 
 def test_what_is_merged_can_be_merged_further():

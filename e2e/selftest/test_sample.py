@@ -1,5 +1,6 @@
 """Flows grow as nodes do: who looks through which node, and who calls which."""
 
+import random
 from collections import Counter
 
 import pytest
@@ -118,8 +119,21 @@ def test_every_node_is_looked_through_by_some_shard(of):
     # Where the echoes of every clause stand.
     in_all = {nodes[0], nodes[3], nodes[4]}
     assert all(in_all <= set(part) for part in parts)
-    assert sum(map(len, parts)) == len(nodes) + 3 * (of - 1)
+    assert all(len(part) <= len(nodes) // of + 1 + 3 for part in parts)
     assert all(list(part) == [n for n in nodes if n in part] for part in parts)
+
+
+@pytest.mark.parametrize("of", [2, 3, 7])
+def test_wherever_shards_stand_some_shard_looks_through_every_node(of):
+    nodes = cluster(20)
+    chance = random.Random(of)  # noqa: S311
+    for _ in range(50):
+        stand = chance.sample([node.name for node in nodes], of)
+        parts = [
+            looked_through(nodes, stands_on=on, shard=Shard(of, number, "nodes"))
+            for number, on in enumerate(stand, 1)
+        ]
+        assert {node for part in parts for node in part} == set(nodes)
 
 
 def test_a_shard_of_clauses_looks_through_all():
