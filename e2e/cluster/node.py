@@ -127,6 +127,6 @@ def node_of_object(item: Object) -> Node:
     return Node(
         name=item["metadata"]["name"],
         addresses=addresses_of(item),
-        is_control_plane=CONTROL_PLANE in item["metadata"]["labels"],
+        is_control_plane=CONTROL_PLANE in item["metadata"].get("labels", {}),
         external_addresses=addresses_of(item, "ExternalIP"),
     )

@@ -72,12 +72,17 @@ def merge_into(
     return result
 
 
+def _evidence(said: str, out: Path) -> str:
+    """Where evidence is, or why it is not there."""
+    return str(out / said) if said.startswith(f"{outputs.EVIDENCE}/") else said
+
+
 def last_screen(result: Result, out: Path, *, as_json: bool) -> str:
     """The last screen of a merged result, as text or as JSON."""
     endings = [
         Ending(
             *(clause.clause, clause.ended, clause.said),
-            evidence=str(out / clause.evidence) if clause.evidence else "",
+            evidence=_evidence(clause.evidence, out),
             seconds=clause.seconds,
             known_bug=clause.known_bug,
             converged=tuple(took for _, took in clause.converged),

@@ -221,7 +221,8 @@ def _located(one: One) -> ClauseResult:
     """The clause with its evidence by a path that leads there from anywhere."""
     folder = one.of.file.parent.resolve()
     evidence = (folder / one.clause.evidence).resolve()
-    if folder not in evidence.parents:
+    # What is no folder says why there is none.
+    if folder not in evidence.parents or not evidence.is_dir():
         return one.clause
     return one.clause.model_copy(update={"evidence": str(evidence)})
 

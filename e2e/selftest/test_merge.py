@@ -273,6 +273,15 @@ def test_a_report_is_not_written_over_one_of_its_parts(folders):
     assert Result.load(folders / "all" / "one" / "result.json") == ONE
 
 
+def test_why_there_is_no_evidence_is_told_as_it_was(folders):
+    why = "none, as nothing had been placed yet"
+    shard("1/1", failed("a.b", evidence=why)).save(folders / "all" / "one")
+    ended = ran(folders / "all" / "one", "--out", folders / "out")
+
+    assert f"evidence: {why}" in ended.output
+    assert Result.load(folders / "out" / "result.json").clauses[0].evidence == why
+
+
 def test_evidence_of_elsewhere_is_left_alone(folders):
     """A file may name any folder of the machine on which it is merged."""
     (folders / "secret").mkdir()
