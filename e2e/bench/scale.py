@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,16 +19,13 @@ from e2e.check import answered_by, assert_settles, journal
 from e2e.cluster.node import node_of_object
 from e2e.fixtures.sample import CALLERS, sampled
 from e2e.probe import ANSWERED, Flow, Outside, Reply, Target
+from e2e.report.clauses import HOSTS
 from e2e.report.collect import clause_of
 from e2e.report.result import ClauseResult, Result
 
-RECKONED = (100, 1000, 5000)
-# Clauses in which callers inside the cluster call through nodes: the callers of a node, by how many
-# nodes there are, and how many flows each of them is. Pods are on two nodes.
-SAMPLED = {
-    "vantages.hosts": lambda nodes: 2 * nodes * min(nodes, CALLERS),
-    "policy.local-from-inside": lambda nodes: 2 * nodes * min(nodes + 2, CALLERS),
-}
+RECKONED = (6, 12, 100, 1000, 5000)
+# Calls a second from outside on two cores, as docs/benchmarks.md has them of `draw`.
+RATE = 598
 
 
 @dataclass(frozen=True)
@@ -39,92 +36,73 @@ class Cost:
         flows: how many there were in all tables.
         calls: flows, as often as they were looked at.
         requests: to the API server.
-        seconds: of all clauses, one after another.
     """
 
     flows: float = 0
     calls: float = 0
     requests: float = 0
-    seconds: float = 0
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(*(getattr(self, n) + getattr(other, n) for n in vars(self)))
-
-    def at(self, here: int, other: "Cost", there: int, nodes: int) -> "Cost":
-        """On the straight line through two costs, what it is at so many nodes; never less than 0.
-
-        Args:
-            here: the nodes of this cost.
-            other: another one.
-            there: the nodes of that.
-            nodes: how many it is reckoned for.
-        """
-        part = (nodes - here) / (there - here)
-        found = {n: value + part * (getattr(other, n) - value) for n, value in vars(self).items()}
-        return Cost(**{name: max(0.0, value) for name, value in found.items()})
+        return Cost(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
 
 
-def cost_of(clause: ClauseResult) -> Cost:
-    """What one clause took."""
+def measured(clause: ClauseResult) -> Cost:
+    """What a clause took."""
     flows = sum(flows for _, flows, _ in clause.settled)
     calls = sum(flows * looks for _, flows, looks in clause.settled)
-    return Cost(flows, calls, clause.requests, clause.seconds)
+    return Cost(flows, calls, clause.requests)
 
 
-def costs(result: Result) -> dict[str, Cost]:
-    """Of each clause that held."""
-    return {each.clause: cost_of(each) for each in result.clauses if each.ended == "held"}
+def at_most(clause: ClauseResult, here: int, nodes: int) -> Cost:
+    """What a clause takes of more nodes, if it calls through all of them.
 
-
-def reckon(small: Mapping[str, Cost], few: int, large: Mapping[str, Cost], many: int,
-           nodes: int) -> Cost:  # fmt: skip
-    """What clauses that two runs asked would take at so many nodes.
-
-    A clause grows along a straight line; where callers are sampled, as their number does.
+    Args:
+        clause: what it took here.
+        here: how many nodes it could call through.
+        nodes: how many it is reckoned for.
     """
-    total = Cost()
-    for name in small.keys() & large.keys():
-        cost = small[name].at(few, large[name], many, nodes)
-        if name in SAMPLED:
-            grows = SAMPLED[name](nodes) / SAMPLED[name](many)
-            known = large[name]
-            cost = Cost(*(value * grows for value in vars(known).values()))
-        total += cost
-    return total
+    grown = {
+        False: nodes / here,
+        # All call all where there are few.
+        True: nodes * min(nodes, CALLERS) / (here * min(here, CALLERS)),
+    }
+    flows = now = 0.0
+    for each in clause.flows:
+        on_node = each.vantage.startswith(HOSTS)
+        more = grown[on_node and bool(each.node)] if on_node or each.node else 1.0
+        flows, now = flows + more * each.times, now + each.times
+    cost, factor = measured(clause), flows / now if now else 1.0
+    return Cost(cost.flows * factor, cost.calls * factor, cost.requests * factor)
 
 
 def table(results: Sequence[Result]) -> str:
     """A row of each number of nodes that were called through, measured first, as Markdown."""
-    sizes: dict[int, dict[str, Cost]] = {}
+    sizes: dict[int, dict[str, ClauseResult]] = {}
     for each in results:
         if each.found:
             # Of shards each has some of the clauses.
-            sizes.setdefault(len(each.found.through or each.found.nodes), {}).update(costs(each))
-    by_size = sorted(sizes.items())
-    shared = set.intersection(*(set(of) for _, of in by_size))
+            held = {clause.clause: clause for clause in each.clauses if clause.ended == "held"}
+            sizes.setdefault(len(each.found.through or each.found.nodes), {}).update(held)
+    shared = sorted(set.intersection(*(set(of) for of in sizes.values())))
+    here = min(sizes)
     rows = [
-        "| nodes | | flows | calls | API requests | seconds, one after another |",
+        "| nodes | | flows | calls | API requests | calls alone, from one machine |",
         "| ---: | --- | ---: | ---: | ---: | ---: |",
     ]
-    for nodes, of in by_size:
-        total = sum((of[name] for name in sorted(shared)), Cost())
+    for nodes in sorted(sizes):
+        total = sum((measured(sizes[nodes][name]) for name in shared), Cost())
         rows.append(_row(nodes, "measured", total))
-    (few, small), (many, large) = by_size[0], by_size[1]
-    for nodes in [nodes for nodes, _ in by_size[2:]] + [*RECKONED]:
-        kept = {name: small[name] for name in shared}
-        rows.append(_row(nodes, f"reckoned from {few} and {many}",
-                         reckon(kept, few, large, many, nodes)))  # fmt: skip
-    return (
-        "\n".join(rows)
-        + f"\n\nOf {len(shared)} clauses that held in all: "
-        + ", ".join(f"`{name}`" for name in sorted(shared))
-    )
+    for nodes in RECKONED:
+        total = sum((at_most(sizes[here][name], here, nodes) for name in shared), Cost())
+        rows.append(_row(nodes, f"at most, by {here}", total))
+    names = ", ".join(f"`{name}`" for name in shared)
+    return "\n".join(rows) + f"\n\nOf {len(shared)} clauses that held: {names}"
 
 
 def _row(nodes: int, how: str, cost: Cost) -> str:
     return (
         f"| {nodes:,} | {how} | {cost.flows:,.0f} | {cost.calls:,.0f} | {cost.requests:,.0f} "
-        f"| {cost.seconds:,.0f} |"
+        f"| {cost.calls / RATE:,.0f} s |"
     )
 
 

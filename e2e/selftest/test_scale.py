@@ -2,67 +2,66 @@
 
 import pytest
 
-from e2e.bench.scale import Cost, harness, reckon, table
+from e2e.bench.scale import Cost, at_most, harness, measured, table
 from e2e.cluster.api import Api, Counting
 from e2e.fixtures.sample import CALLERS
 from e2e.selftest.api_server import api_server
-from e2e.selftest.runs import held, run
+from e2e.selftest.runs import flow, held, run
 from e2e.selftest.test_merge import found
 
 
-def of(nodes, **clauses):
-    """A run with so many nodes, of clauses with so many flows, which were looked at three times."""
-    asked = (
-        held(name.replace("_", "."), settled=((1.0, flows, 3),), requests=2 * flows, seconds=5.0)
-        for name, flows in clauses.items()
-    )
-    names = tuple(f"node-{n}" for n in range(nodes))
-    return run(*asked, found=found(nodes=names))
+def of(nodes, *clauses):
+    """A run of so many nodes."""
+    return run(*clauses, found=found(nodes=tuple(f"node-{n}" for n in range(nodes))))
 
 
-def test_what_grows_along_a_line_is_reckoned_along_it():
-    few, many = {"a.b": Cost(6, 18, 20, 4.0)}, {"a.b": Cost(12, 36, 32, 4.5)}
+def asked(name, *flows, looks=3):
+    """A clause whose flows were looked at three times."""
+    settled = ((1.0, len(flows), looks),)
+    return held(name, settled=settled, flows=flows, requests=2 * len(flows))
 
-    assert reckon(few, 3, many, 6, 12) == Cost(24, 72, 56, 5.5)
-    assert reckon(few, 3, many, 6, 3) == Cost(6, 18, 20, 4.0)
+
+OUT = flow(target="worker")
+HOST = flow("host network of worker", "worker2")
+TO_POD = flow("host network of worker", "pod echo-0")
+ALONE = flow("pod on worker", "ClusterIP 10.0.0.1")
 
 
-def test_where_callers_are_sampled_they_are_reckoned_as_they_are():
-    """All call all where they are few, which no line shows."""
-    few, many = {"vantages.hosts": Cost(18, 54, 60)}, {"vantages.hosts": Cost(72, 216, 240)}
+@pytest.mark.parametrize(("each", "nodes", "flows"), [
+    (OUT, 30, 10), (TO_POD, 30, 10), (ALONE, 30, 1),
+    # All call all, and then as many call each as may.
+    (HOST, 6, 4), (HOST, 3000, 1000 * CALLERS / 3),
+])  # fmt: skip
+def test_flows_grow_as_nodes_do(each, nodes, flows):
+    cost = at_most(asked("a.b", each), 3, nodes)
 
-    assert reckon(few, 3, many, 6, 1000).flows == pytest.approx(2 * CALLERS * 1000)
+    assert (cost.flows, cost.calls, cost.requests) == pytest.approx((flows, 3 * flows, 2 * flows))
+
+
+def test_a_clause_that_only_asks_the_api_does_not_grow():
+    clause = held("a.b", requests=7)
+
+    assert at_most(clause, 3, 5000) == measured(clause) == Cost(0, 0, 7)
 
 
 def test_measured_sizes_come_before_those_that_are_reckoned():
-    said = table([of(6, a_b=12, c_d=6), of(3, a_b=6, c_d=3, e_f=9)])
+    small = of(3, asked("a.b", OUT, OUT, OUT), asked("e.f", OUT))
+    said = table([of(6, asked("a.b", *[OUT] * 6)), small])
 
-    assert "| 3 | measured | 9 | 27 | 18 | 10 |" in said
-    assert "| 6 | measured | 18 | 54 | 36 | 10 |" in said
-    assert "| 1,000 | reckoned from 3 and 6 | 3,000 | 9,000 | 6,000 | 10 |" in said
-    assert said.endswith("Of 2 clauses that held in all: `a.b`, `c.d`")
-
-
-def test_a_third_size_is_both_measured_and_reckoned():
-    said = table([of(3, a_b=6), of(6, a_b=12), of(12, a_b=25)])
-
-    assert "| 12 | measured | 25 |" in said
-    assert "| 12 | reckoned from 3 and 6 | 24 |" in said
+    assert "| 3 | measured | 3 | 9 | 6 | 0 s |" in said
+    assert "| 6 | measured | 6 | 18 | 12 | 0 s |" in said
+    assert "| 1,000 | at most, by 3 | 1,000 | 3,000 | 2,000 | 5 s |" in said
+    assert said.endswith("Of 1 clauses that held: `a.b`")
 
 
 def test_shards_of_one_size_are_one():
     """By the nodes that they called through, which are fewer than there are."""
-    first, second = of(4, a_b=6), of(4, c_d=3)
-    shards = [
-        each.model_copy(
-            update={"found": found(nodes=("a", "b", "c", "d"), through=("a", "b", "c"))}
-        )
-        for each in (first, second)
-    ]
-    said = table([*shards, of(4, a_b=8, c_d=4)])
+    known = found(nodes=("a", "b", "c", "d"), through=("a", "b", "c"))
+    shards = [run(asked(name, OUT), found=known) for name in ("a.b", "c.d")]
+    said = table([*shards, of(4, asked("a.b", OUT), asked("c.d", OUT))])
 
-    assert "| 3 | measured | 9 |" in said
-    assert "| 4 | measured | 12 |" in said
+    assert "| 3 | measured | 2 |" in said
+    assert "| 4 | measured | 2 |" in said
 
 
 def test_the_harness_itself_is_measured_without_a_cluster():
