@@ -11,6 +11,7 @@ from e2e.cluster.implementation import Implementation
 from e2e.cluster.node import Node
 from e2e.cluster.vantage import PodVantage
 from e2e.errors import CannotRunError
+from e2e.fixtures import vantages
 from e2e.fixtures.sample import CALLERS, MEETING, few, looked_through, sampled
 from e2e.probe import Flow, Outside, Target
 from e2e.report.collect import FLOWS, MANY, bounded, spread
@@ -163,6 +164,12 @@ def test_what_is_missing_without_that_node_is_said():
     assert have["control-plane"] == f"no node is a control plane {on}"
     assert have["own-sockets"] == ""
     assert have["outside-caller"] == "no container can be put beside the nodes"
+
+
+def test_who_shares_callers_that_cannot_be_is_skipped():
+    """They are a whole run's, so they are asked for before a clause's needs are looked at."""
+    with pytest.raises(pytest.skip.Exception, match="needs outside-caller: no container can be"):
+        vantages._start_caller(None, (), None)
 
 
 def test_a_pod_on_the_pod_network_is_no_caller_outside(monkeypatch):
