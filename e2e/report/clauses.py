@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from e2e.errors import UsageError
+from e2e.report.lanes import seconds
 from e2e.report.shard import Shard
 
 CONTRACT = Path(__file__).parents[1] / "contract"
@@ -201,7 +202,7 @@ def part_of(clauses: Sequence[Clause], shard: Shard | None, *, ours: bool) -> tu
     if shard.by == "nodes":
         chosen = [clause for clause in clauses if shard.number == 1 or clause.vantages]
     else:
-        picked = set(shard.pick(clause.id for clause in clauses))
+        picked = set(shard.pick((clause.id for clause in clauses), seconds()))
         chosen = [clause for clause in clauses if clause.id in picked]
     if not chosen:
         count = f"{len(clauses)} clause{'' if len(clauses) == 1 else 's'}"

@@ -1,8 +1,9 @@
 """A part of a run, of which several together ask all: by clauses, or by nodes."""
 
 import hashlib
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -45,14 +46,18 @@ class Shard:
         """Every so manieth of some things, in their order."""
         return list(items[self.number - 1 :: self.of])
 
-    def pick(self, names: Iterable[str]) -> list[str]:
+    def pick(self, names: Iterable[str], costs: Mapping[str, float] | None = None) -> list[str]:
         """Its part of some names, in an order that has nothing to do with what they are called.
 
         Each name is in exactly one part, and parts differ by one name at most; so a part is empty
-        only where there are more parts than names. Neighbours, which are alike and cost alike, are
-        spread over the parts.
+        only where there are more parts than names. What costs much is dealt first, one to each
+        part and back again, so that parts cost alike; what is not known costs most.
         """
-        return self.deal(by_hash(names))
+        ranked = by_hash(names)
+        if costs is not None:
+            ranked.sort(key=lambda name: costs.get(name, math.inf), reverse=True)
+        turn = [*range(1, self.of + 1), *range(self.of, 0, -1)]
+        return [name for n, name in enumerate(ranked) if turn[n % len(turn)] == self.number]
 
 
 def by_hash(names: Iterable[str]) -> list[str]:
