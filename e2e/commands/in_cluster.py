@@ -18,7 +18,7 @@ from e2e.cluster.api import Api, ApiRefusedError
 from e2e.cluster.job import FAILED, SUCCEEDED, Job, ShardPod
 from e2e.cluster.namespace import OF_JOB
 from e2e.commands.merge import last_screen, merge_into
-from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
 from e2e.options import PROCESSES
 from e2e.provider import existing, harness_image
 from e2e.provider.engine import Engine
@@ -35,6 +35,8 @@ from e2e.wait import WaitedInVainError, wait_until
 
 # What is told of a pod that brought nothing.
 LAST_WORDS = 12
+# For which something may be left.
+TROUBLES = (StopError, ApiRefusedError, WaitedInVainError)
 # Where the results of the shards are, in the folder of results.
 SHARDS = "shards"
 
@@ -169,13 +171,17 @@ def run_in_cluster(
         if asked["processes"] != PROCESSES:
             variables["E2E_PROCESSES"] = str(asked["processes"])
         job = Job(api, run, f"{OF_JOB}{run}")
-        with _removed(job, steps):
+        with _removed(job, steps) as left:
             with steps.step("job", "an Indexed Job, as manifests/job has it") as step:
                 job.create(image=image, shards=count, variables=variables)
                 step.done(f"created {job.namespace} of {count} pods")
             watched = Watched(job, out / SHARDS, steps)
             with steps.step("shards", "pods of the cluster ask the contract") as step:
-                _await(watched, step.progress)
+                try:
+                    _await(watched, step.progress)
+                except WaitedInVainError as error:
+                    # What was brought by then is worth a report all the same.
+                    watched.lost.append(str(error))
                 step.done(f"{len(watched.done)} of {count} were asked to their end")
     given, lost = find([out / SHARDS], out) if (out / SHARDS).exists() else ([], [])
     if not given:
@@ -183,7 +189,7 @@ def run_in_cluster(
         raise CannotRunError(f"no shard brought a result:\n  {why}", "see the log of each pod")
     result = merge_into(out, given, [*lost, *watched.lost], **_called(asked, lane))
     click.echo(last_screen(result, out, as_json=asked["as_json"]))
-    return result.exit_code
+    return result.exit_code or (CannotRunError.exit_code if left else 0)
 
 
 def _called(asked: Mapping[str, Any], lane: Lane | None) -> dict[str, str]:
@@ -235,18 +241,34 @@ def _loaded_image(api: Api, engine: Engine | None, steps: Steps) -> str:
 
 
 @contextmanager
-def _removed(job: Job, steps: Steps) -> Iterator[None]:
-    """Remove the Job with all that its pods made, however this ends."""
+def _removed(job: Job, steps: Steps) -> Iterator[list[str]]:
+    """Remove the Job with all that its pods made, however this ends.
+
+    Yields:
+        why something is left, in the end; results that were brought are told all the same.
+    """
+    left: list[str] = []
     try:
-        yield
+        yield left
     finally:
         with shielded(steps.say), steps.step("clean-up", "nothing of it stays") as step:
-            job.remove()
-            step.done(f"removed {job.namespace} and what its pods made")
+            try:
+                job.remove()
+            except TROUBLES as error:
+                left.append(str(error))
+                step.ended, step.said = "failed", f"{job.namespace} is left: {error}"
+                steps.say("what to do: nodeport-e2e clean --kube-context=...")
+            else:
+                step.done(f"removed {job.namespace} and what its pods made")
 
 
 def _await(watched: Watched, say: Any) -> None:
-    """Wait until the Job has ended and all of its pods were looked at."""
+    """Wait until the Job has ended and all of its pods were looked at.
+
+    Raises:
+        WaitedInVainError: it does not end, though its own deadline is over.
+        StopError: as `Watched.look`.
+    """
     told: list[str] = []
 
     def is_over() -> bool:
@@ -263,12 +285,9 @@ def _await(watched: Watched, say: Any) -> None:
             return False
         return bool(ended)
 
-    try:
-        wait_until(
-            is_over,
-            what="the Job to end",
-            within=timing.JOB_ENDS_WITHIN,
-            every=timing.JOB_LOOKED_AT_EVERY,
-        )
-    except WaitedInVainError as error:
-        raise CannotRunError(str(error), "look at its pods") from error
+    wait_until(
+        is_over,
+        what="the Job to end",
+        within=timing.JOB_ENDS_WITHIN,
+        every=timing.JOB_LOOKED_AT_EVERY,
+    )

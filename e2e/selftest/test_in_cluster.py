@@ -423,6 +423,30 @@ def test_pods_that_cannot_begin_are_not_waited_for_for_ever(watched, monkeypatch
         watched.look()
 
 
+class Stubborn:
+    """A Job that does not go."""
+
+    namespace = "nodeport-e2e-job-r"
+
+    def remove(self):
+        raise CannotRunError("the API server does not answer")
+
+
+def test_what_was_brought_is_told_though_something_is_left(capsys):
+    with in_cluster._removed(Stubborn(), Steps()) as left:
+        assert left == []
+
+    assert left == ["the API server does not answer"]
+    said = capsys.readouterr().err
+    assert "x clean-up     nodeport-e2e-job-r is left: the API server does not answer" in said
+    assert "nodeport-e2e clean --kube-context" in said
+
+
+def test_what_went_wrong_before_is_not_hidden_by_what_is_left():
+    with pytest.raises(HinderedError), in_cluster._removed(Stubborn(), Steps(quiet=True)):
+        raise HinderedError("no pod can begin")
+
+
 @pytest.mark.parametrize(("code", "kind"), [(3, RefusedError), (4, UsageError)])
 def test_what_every_pod_would_refuse_ends_the_run(watched, code, kind):
     watched.job.there = [pod(1, phase="Failed", exit_code=code)]
