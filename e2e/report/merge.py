@@ -11,9 +11,9 @@ from pathlib import Path
 from e2e.errors import UsageError
 from e2e.provider.cache import file_name
 from e2e.report.clauses import Clause
-from e2e.report.collect import described
+from e2e.report.collect import bounded, described, spread
 from e2e.report.framed import BEGIN, unpack
-from e2e.report.result import RESULT, ClauseResult, Counts, Found, Merged, Result
+from e2e.report.result import RESULT, ClauseResult, Counts, FlowEnd, Found, Merged, Result
 from e2e.report.run_answers import without
 from e2e.report.shard import Shard
 from e2e.report.summary import BROKEN, FAILED, HELD, SKIPPED, exit_code
@@ -255,9 +255,13 @@ def bring_evidence(result: Result, given: Sequence[Given], out: Path) -> Result:
 def _together(worst: ClauseResult, every: Sequence[ClauseResult]) -> ClauseResult:
     """What was seen of a clause through several parts of the nodes."""
     joined = ("settled", "converged", "judged", "watched", "measured", "flows", "loads", "outages")
+    seen = {key: tuple(e for clause in every for e in getattr(clause, key)) for key in joined}
+    flows = bounded([each.model_dump() for each in seen["flows"]])
     return worst.model_copy(
         update={
-            **{key: tuple(e for clause in every for e in getattr(clause, key)) for key in joined},
+            **seen,
+            "converged": spread(seen["converged"]),
+            "flows": tuple(FlowEnd.model_validate(each) for each in flows),
             "chosen": tuple(dict.fromkeys(e for clause in every for e in clause.chosen)),
             "why": tuple(dict.fromkeys(e for clause in every for e in clause.why)),
             "reasons": tuple(dict.fromkeys(e for clause in every for e in clause.reasons)),

@@ -12,6 +12,7 @@ from e2e.commands.merge import merge as command
 from e2e.errors import UsageError
 from e2e.report import outputs
 from e2e.report.clauses import Clause, choose, contract, part_of, read_clauses
+from e2e.report.collect import MANY
 from e2e.report.junit import read_cases, write_cases
 from e2e.report.lanes import seconds
 from e2e.report.merge import Given, bring_evidence, find, merge
@@ -179,6 +180,20 @@ def test_nodes_are_put_together():
     alone = merged(one)
     assert alone.exit_code == 2
     assert alone.gaps == ("shard is missing: nodes:2/2", "nobody called through worker2")
+
+
+def test_what_many_shards_saw_of_a_clause_stays_small():
+    """As what one run saw of it does."""
+
+    def seen(number):
+        nodes = [f"w{number}-{n}" for n in range(400)]
+        clause = held("a.b", flows=tuple(flow(target=node, node=node) for node in nodes))
+        return shard(f"nodes:{number}/4", clause, whole_of=("a.b",))
+
+    parts = [seen(number) for number in range(1, 5)]
+    (told,) = merged(*parts).clauses[0].flows
+
+    assert (told.node, told.times) == (MANY, 1600)
 
 
 def test_a_node_that_all_shards_stand_on_is_told():
