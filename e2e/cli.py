@@ -28,6 +28,7 @@ COMMANDS = {
     "disturb": "e2e.upgrade.disturb.command:disturb",
     "scenario": "e2e.upgrade.scenario:scenario",
     "faults": "e2e.faults.command:faults",
+    "soak": "e2e.commands.soak:soak",
     "history": "e2e.commands.history:history",
     "node-image": "e2e.commands.care:make_node_image",
     "clean": "e2e.commands.care:clean",

@@ -1,0 +1,135 @@
+"""The command `nodeport-e2e soak`: the same lane again and again, and how often it failed."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from e2e.check.distribution import FALSE_ALARM
+from e2e.errors import CannotRunError
+from e2e.options import of_choice, of_lane, of_making, of_version, option
+from e2e.provider import kind, node_image
+from e2e.provider.command import own_program
+from e2e.provider.engine import ensure_engine
+from e2e.provider.kind_binary import ensure_kind
+from e2e.provider.lane import Lane
+from e2e.provider.steps import Steps
+from e2e.report.result import RESULT, Result
+
+# What can fail by chance in a run of three nodes, for each IP family; docs/decisions/statistics.md.
+VERDICTS = 73
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one run ended.
+
+    Attributes:
+        code: its exit code.
+        held: how many clauses held.
+        failed: the ids of those that did not.
+        broken: of those that could not be judged.
+    """
+
+    code: int
+    held: int = 0
+    failed: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.held} held"]
+        for what, ids in (("failed", self.failed), ("not judged", self.broken)):
+            parts.append(f"{len(ids)} {what}" + (f" ({', '.join(ids)})" if ids else ""))
+        odd = f", though it ended with {self.code}" if self.is_odd else ""
+        return ", ".join(parts) + odd
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether it ended otherwise than its clauses say, as one that did not get so far."""
+        return self.code not in (0, 1) and not self.broken
+
+
+@click.command()
+@option("--times", "TIMES", type=click.IntRange(1), default=50, help="So many runs.")
+@of_version
+@of_lane
+@of_making
+@of_choice
+@option("--out", "OUT", default="out/soak", help="The folder of the results, one each.")
+def soak(**asked: Any) -> int:
+    """Ask the contract of one cluster again and again, whatever comes, and count what failed.
+
+    Exit codes: 0 all held each time, 1 a clause failed once, 2 a run came to no verdict.
+    """
+    lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
+    out, steps = Path(asked["out"]).absolute(), Steps()
+    engine, program = ensure_engine(steps), ensure_kind(steps)
+    image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
+    lane = Lane(image.version, lane.proxy, lane.family, lane.shape)
+    name = asked["cluster_name"] or lane.cluster_name
+    argv = [
+        *own_program("e2e.cli"),
+        *("run", "--quiet", f"--cluster-name={name}", f"--node-image={image.reference}"),
+        *(f"--{part}={getattr(lane, part)}" for part in ("proxy", "family", "shape")),
+        f"--k8s={lane.version}",
+        *(f"--{part}={asked[part]}" for part in ("only", "families") if asked[part]),
+    ]
+    tools, evidence = kind.Tools(engine, program, image.reference), out / "evidence" / "cluster"
+    ended: list[Ended] = []
+    # Runs take the cluster that this lease holds, and leave it there.
+    with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
+        for number in range(1, asked["times"] + 1):
+            with steps.step("run", f"{number} of {asked['times']} on {lane}") as step:
+                ended.append(_run(argv, out / f"{number:03}"))
+                step.done(str(ended[-1]))
+    click.echo(told(ended, 2 if lane.family == "dual" else 1))
+    return exit_code(ended)
+
+
+def _run(argv: list[str], out: Path) -> Ended:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RESULT).unlink(missing_ok=True)
+    with (out / "run.log").open("wb") as log:
+        code = subprocess.run(
+            [*argv, f"--out={out}"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False,
+        ).returncode  # fmt: skip
+    if not (out / RESULT).exists():
+        return Ended(code)
+    clauses = Result.load(out / RESULT).clauses
+    ids = {
+        end: tuple(clause.clause for clause in clauses if clause.ended == end)
+        for end in ("failed", "broken")
+    }
+    held = sum(clause.ended == "held" for clause in clauses)
+    return Ended(code, held, ids["failed"], ids["broken"])
+
+
+def exit_code(ended: list[Ended]) -> int:
+    """1 if a clause failed in any run, 2 if one came to no verdict, else 0."""
+    if any(each.failed for each in ended):
+        return 1
+    return CannotRunError.exit_code if any(each.code for each in ended) else 0
+
+
+def told(ended: list[Ended], families: int) -> str:
+    """How many runs failed, beside how many would by chance, and what follows from that."""
+    from scipy import special  # noqa: PLC0415
+
+    runs, failed = len(ended), sum(bool(each.failed) for each in ended)
+    by_chance = 1 - (1 - FALSE_ALARM) ** (VERDICTS * families * runs)
+    # Clopper and Pearson: the rate at which so few failures still come once in twenty times.
+    rate = float(special.betaincinv(failed + 1, runs - failed, 0.95)) if failed < runs else 1.0
+    clauses = sorted({clause for each in ended for clause in each.failed})
+    unknown = sum(bool(each.code) and not each.failed for each in ended)
+    verdicts = f"{VERDICTS * families} verdicts a run, each wrong once in {1 / FALSE_ALARM:,.0f}"
+    return "\n".join(
+        [
+            f"{failed} of {runs} runs failed{': ' if clauses else ''}{', '.join(clauses)}",
+            *([f"{unknown} came to no verdict"] if unknown else []),
+            f"computed: a false alarm once in {1 / by_chance:,.0f} times as many ({verdicts})",
+            f"seen: at most {rate:.1%} of such runs fail, which is sure to 95 %",
+        ]
+    )

@@ -1,0 +1,83 @@
+"""Many runs in a row: each is told, none stops them, and what follows is computed."""
+
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from click.testing import CliRunner
+
+from e2e.commands import soak
+from e2e.commands.soak import Ended, exit_code, told
+from e2e.provider.node_image.choose import NodeImage
+from e2e.selftest.runs import failed, held, run
+
+GREEN, RED = Ended(0, 150), Ended(1, 149, ("a.one",))
+
+
+def test_what_failed_is_told_with_how_often_it_would_by_chance():
+    """Fifty runs make 3,650 verdicts, each of which is wrong once in a thousand million times."""
+    said = told([GREEN] * 49 + [RED], 1)
+
+    assert said.startswith("1 of 50 runs failed: a.one\n")
+    assert "once in 273,973 times as many (73 verdicts a run" in said
+    assert "at most 9.1% of such runs fail" in said
+
+
+def test_no_failure_is_told_with_what_it_may_still_overlook():
+    assert "at most 5.8% of such runs fail" in told([GREEN] * 50, 1)
+    assert "at most 100.0% of such runs fail" in told([RED], 2)
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [([GREEN], 0), ([GREEN, RED], 1), ([RED, Ended(2)], 1), ([GREEN, Ended(2)], 2)],
+)
+def test_the_exit_code_is_that_of_the_worst(ended, code):
+    """A failure before all else; a run without a verdict is no proof."""
+    assert exit_code(ended) == code
+
+
+def test_a_run_that_came_to_no_end_is_told():
+    assert str(RED) == "149 held, 1 failed (a.one), 0 not judged"
+    assert str(Ended(2)) == "0 held, 0 failed, 0 not judged, though it ended with 2"
+    assert "1 came to no verdict" in told([GREEN, Ended(2)], 1)
+
+
+def test_it_goes_on_after_a_failure(tmp_path, monkeypatch):
+    """Each run has a folder of its own, all are of one cluster, and that is held meanwhile."""
+    ran, results = [], [run(held("a.one")), run(failed("a.one")), None]
+
+    def fake(argv, **_):
+        ran.append(argv)
+        result = results[len(ran) - 1]
+        if result:
+            out = argv[-1].removeprefix("--out=")
+            result.save(tmp_path.__class__(out))
+        return subprocess.CompletedProcess(argv, [0, 1, 2][len(ran) - 1])
+
+    @contextmanager
+    def lease(lane, *_, name, keep, **__):
+        assert (str(lane), name, keep) == (
+            "v1.37.2 nftables ipv4 two-workers", lane.cluster_name, False,
+        )  # fmt: skip
+        yield
+
+    monkeypatch.setattr(soak.subprocess, "run", fake)
+    monkeypatch.setattr(soak.kind, "lease", lease)
+    monkeypatch.setattr(soak, "ensure_engine", lambda _: None)
+    monkeypatch.setattr(soak, "ensure_kind", lambda _: "kind")
+    monkeypatch.setattr(
+        soak.node_image, "resolve", lambda *_: NodeImage("image:1", "v1.37.2", "built", "")
+    )
+
+    ended = CliRunner().invoke(
+        soak.soak,
+        ["--times=3", "--proxy=nftables", "--only=a", f"--out={tmp_path}"],
+        standalone_mode=False,
+    )
+
+    assert ended.return_value == 1, ended.output
+    assert [argv[-1] for argv in ran] == [f"--out={tmp_path}/00{n}" for n in (1, 2, 3)]
+    assert {"--node-image=image:1", "--proxy=nftables", "--only=a"} <= set(ran[0])
+    assert "1 of 3 runs failed: a.one" in ended.output
+    assert "1 came to no verdict" in ended.output
