@@ -114,6 +114,11 @@ WAIT_TOLD_AFTER = 1.0
 AFFINITY_PAUSE = 9.0
 AFFINITY_BRIEF, AFFINITY_LASTING = 2, 15
 
+# --- connections -----------------------------------------------------------------------------
+# Programs that keep a connection send a sign of life every 15 s or seldomer (Go's keep-alive), so
+# what is forgotten before breaks them; eBPF proxies were seen to forget after 10 s.
+IDLE_FOR = 12.0
+
 # --- upgrades --------------------------------------------------------------------------------
 # A pod that is drained goes on serving until every node has heard that it is leaving, which takes
 # about a second and, on two busy cores, up to 4 s.
@@ -237,6 +242,9 @@ PORT_LENT_FOR = 600.0
 # --- Kubernetes' own specs -------------------------------------------------------------------
 # 17 specs take 579 s one after another on two busy cores.
 SPECS_WITHIN = 1800.0
+# One takes half a minute at most where all is well, and several run at once. Where something is
+# broken they wait for two to five minutes, in which they learn nothing more.
+SPEC_BROKEN_WITHIN = 180.0
 
 # --- measuring the harness -------------------------------------------------------------------
 # Often enough to meet the peak of a run of a minute; one look costs some milliseconds.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from e2e import timing
 from e2e.check import (
     answered_by,
     assert_all_met,
@@ -24,6 +25,8 @@ AFTER_CHANGE = 0.5
 MANY = 5000
 # By chance all connections of one node have one pod once in a thousand million times.
 KEPT, REQUESTS = 20, 50
+# Of one node that forgets them no more than one of three goes on by chance, as it picks anew.
+IDLE = 5
 # A slice may have one port alone where all endpoints of a pod differ by it.
 PORTS = range(20000, 20050)
 
@@ -65,6 +68,22 @@ def test_requests_of_one_connection_stay_on_one_pod(standing, expose, nodes, out
 
         assert_one_each(replies, over=standing.pods)
         assert_spread(replies, over=standing.pods)
+
+
+@pytest.mark.clause("balance.idle-connection", covers=["LB-06"])
+@pytest.mark.needs("own-sockets")
+def test_an_idle_connection_leads_to_its_pod(standing, expose, nodes, outside):
+    """A connection on which nothing was said for twelve seconds still leads to its pod.
+
+    Five through each node are idle at the same time.
+    """
+    service = expose(standing)
+    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods)))
+
+    connections = [f for _ in range(IDLE) for f in service.flows(outside, via=nodes)]
+    replies = draw_kept(connections, 2, idle=timing.IDLE_FOR)
+
+    assert_one_each(replies, over=standing.pods)
 
 
 @pytest.mark.clause("balance.local", covers=["LB-04"])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import requests
 
@@ -22,6 +23,7 @@ from e2e.probe.wire import (
     reply_of,
     url,
 )
+from e2e.wait import pause
 
 ECHO_PATH, ECHO_WORD = "/echo", b"echo "
 # All that agnhost reads of a datagram; it gives back what comes after the word.
@@ -30,10 +32,16 @@ READ_OF_DATAGRAM = 2048
 ANY_DATAGRAM = 65536
 
 
-def draw_kept(flows: Iterable[Flow], times: int) -> dict[Flow, list[Reply]]:
-    """Ask `times` times over one connection of each flow, which ends with what is no answer."""
+def draw_kept(flows: Iterable[Flow], times: int, *, idle: float = 0.0) -> dict[Flow, list[Reply]]:
+    """Ask `times` times over one connection of each flow, which ends with what is no answer.
+
+    Args:
+        flows: each gets a connection of its own, all at the same time.
+        times: how often each is asked.
+        idle: seconds in which nothing is said between two requests.
+    """
     return _each(
-        flows, lambda flow: [flow.checked(r) for r in _keep(own_caller(flow), flow, times)]
+        flows, lambda flow: [flow.checked(r) for r in _keep(own_caller(flow), flow, times, idle)]
     )
 
 
@@ -52,13 +60,14 @@ def _each(flows: Iterable[Flow], ask: Callable[[Flow], list[Reply]]) -> dict[Flo
         return dict(zip(every, pool.map(ask, every), strict=True))
 
 
-def _keep(caller: Outside, flow: Flow, times: int) -> list[Reply]:
+def _keep(caller: Outside, flow: Flow, times: int, idle: float) -> list[Reply]:
     replies: list[Reply] = []
     target = (flow.target.address, flow.target.port)
     began = time.monotonic()
     try:
         with socket.create_connection(target, timeout=caller.patience) as connection:
             while len(replies) < times and all(r.outcome == ANSWERED for r in replies[-1:]):
+                pause(Event(), idle if replies else 0.0)
                 began, received = time.monotonic(), b""
                 connection.sendall(KEPT_REQUEST)
                 while is_cut(received, closed=False) and (chunk := connection.recv(4096)):
