@@ -58,13 +58,11 @@ def _facts(clause: Clause, known: Catalogue) -> Iterator[str]:
 
 
 def _faults(clause: Clause) -> list[str]:
-    """The faults that it must notice, and those that it was seen to notice."""
-    seen_to = proved().get(clause.id, [])
-    must = [fault.name for fault in of_clause(clause.id)]
-    return [
-        f"{name}  {'seen to be noticed' if name in seen_to else 'must be noticed'}"
-        for name in dict.fromkeys([*must, *seen_to])
-    ]
+    """The faults that it must or may notice, and those that it was seen to notice."""
+    known = of_clause(clause.id)
+    said = {f.name: f"{'must' if clause.id in f.clauses else 'may'} be noticed" for f in known}
+    said |= dict.fromkeys(proved().get(clause.id, []), "seen to be noticed")
+    return [f"{name}  {words}" for name, words in said.items()]
 
 
 def _commands(clause: Clause) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from e2e.bench.ground import FAMILIES, Ground
 from e2e.cluster.api import Api
+from e2e.cluster.leftovers import without_specs
 from e2e.errors import CannotRunError
-from e2e.provider.interrupts import shielded
 from e2e.provider.pins import read_pins
 from e2e.provider.specs import Result, compile_specs, run_specs
 from e2e.report.clauses import Clause, read_clauses
@@ -22,8 +22,6 @@ NAME = "specs"
 TITLE = "Kubernetes' own NodePort specs"
 AIM = 8
 TABLE = Path(__file__).parent / "upstream.toml"
-# The specs' framework puts it on every namespace that it makes.
-LABEL = "e2e-run"
 
 
 @dataclass(frozen=True)
@@ -175,36 +173,23 @@ def covering(ids: Set[str], clauses: Iterable[Clause]) -> list[str]:
 def _run_theirs(
     ground: Ground, program: Path, names: list[str], number: int
 ) -> tuple[list[Result], float]:
-    api = Api(ground.kubeconfig)
-    before = _namespaces(api)
     ground.quiet()
-    try:
-        with ground.steps.step("specs", "they are what the clauses are compared with") as step:
-            began = time.monotonic()
-            results = run_specs(
-                program,
-                ground.kubeconfig,
-                ground.out / NAME / "specs",
-                progress=step.progress,
-                names=names,
-            )
-            took = time.monotonic() - began
-            passed = sum(result.status == "passed" for result in results)
-            step.done(f"run {number} of {ground.times}: {passed} of {len(results)} specs passed")
-    except BaseException:
-        # As when somebody pressed Ctrl-C; otherwise they remove what they made themselves.
-        with shielded(print):
-            for name in _namespaces(api) - before:
-                api.delete("Namespace", name)
-        raise
+    with (
+        without_specs(Api(ground.kubeconfig)),
+        ground.steps.step("specs", "they are what the clauses are compared with") as step,
+    ):
+        began = time.monotonic()
+        results = run_specs(
+            program,
+            ground.kubeconfig,
+            ground.out / NAME / "specs",
+            progress=step.progress,
+            names=names,
+        )
+        took = time.monotonic() - began
+        passed = sum(result.status == "passed" for result in results)
+        step.done(f"run {number} of {ground.times}: {passed} of {len(results)} specs passed")
     return results, took
-
-
-def _namespaces(api: Api) -> set[str]:
-    found = api.find_all("Namespace")
-    return {
-        each["metadata"]["name"] for each in found if LABEL in each["metadata"].get("labels", {})
-    }
 
 
 def written(figures: dict[str, Any]) -> str:

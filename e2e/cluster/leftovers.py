@@ -17,8 +17,11 @@ from e2e.cluster.caller import LABEL
 from e2e.cluster.undo import undo_left
 from e2e.provider.cache import cache_folder
 from e2e.provider.engine import Engine
+from e2e.provider.interrupts import shielded
 
 ALIVE = "alive"
+# The framework of Kubernetes' own specs puts it on every namespace that it makes.
+LABEL_OF_SPECS = "e2e-run"
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 RUN = re.compile(r"[0-9a-f]{8}-(\d+)-[0-9a-f]{6}")
 
@@ -142,6 +145,27 @@ def undo_in_cluster(api: Api, *, kept: bool = False) -> tuple[list[str], list[st
     namespaces, namespaces_elsewhere = _of_dead_runs(namespace.runs(api, kept=kept))
     namespace.remove(api, namespaces, wait=False)
     return cordoned + namespaces, cordoned_elsewhere + namespaces_elsewhere
+
+
+@contextmanager
+def without_specs(api: Api) -> Iterator[None]:
+    """Remove the namespaces of Kubernetes' own specs that were stopped while the context lasted.
+
+    Otherwise they remove what they made themselves.
+    """
+    before = _of_specs(api)
+    try:
+        yield
+    except BaseException:
+        with shielded(print):
+            for name in _of_specs(api) - before:
+                api.delete("Namespace", name)
+        raise
+
+
+def _of_specs(api: Api) -> set[str]:
+    found = [each["metadata"] for each in api.find_all("Namespace")]
+    return {each["name"] for each in found if LABEL_OF_SPECS in each.get("labels", {})}
 
 
 def _of_dead_runs(names: Mapping[str, list[str]]) -> tuple[list[str], list[str]]:

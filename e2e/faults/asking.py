@@ -20,6 +20,8 @@ from e2e.report.clauses import CONTRACT, contract
 from e2e.report.result import RESULT, ClauseResult, Result
 
 LOG = "pytest.log"
+# Clauses of this family disturb others, or are disturbed by them.
+ALONE = "disruptive"
 # Of what pytest said, where it came to no result.
 TAIL = 15
 # What takes seconds to be read, and is needed by each of hundreds of processes.
@@ -47,14 +49,20 @@ class Asking:
     steps: Steps
 
     def ask(
-        self, clauses: Sequence[str], out: Path, *, within: float | None = None
+        self,
+        clauses: Sequence[str],
+        out: Path,
+        *,
+        within: float | None = None,
+        through: Path | None = None,
     ) -> dict[str, ClauseResult]:
-        """Ask these clauses, each by itself.
+        """Ask these clauses, each by itself; those that disturb others last, one after another.
 
         Args:
             clauses: their ids.
             out: the folder of the results.
             within: seconds in which a table has to settle, if not the usual ones.
+            through: the kubeconfig by which they speak to the API server, if not the usual one.
 
         Returns:
             how each ended, by its id.
@@ -65,11 +73,17 @@ class Asking:
         shutil.rmtree(out, ignore_errors=True)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        waiting, running = list(clauses), list[Any]()
+        usual = [
+            *([f"--settle-within={within}"] if within else []),
+            *([f"--through={through}"] if through else []),
+        ]
+        lonely = {each.id for each in contract() if ALONE in each.families}
+        waiting = sorted(clauses, key=lambda clause: clause in lonely)
+        running = list[Any]()
         try:
             while waiting or running:
-                while waiting and len(running) < self.processes:
-                    running.append(self._start(context, waiting.pop(0), out, within))
+                while waiting and len(running) < (1 if waiting[0] in lonely else self.processes):
+                    running.append(self._start(context, waiting.pop(0), out, usual))
                 ended = wait([process.sentinel for process in running])
                 running = [process for process in running if process.sentinel not in ended]
         except KeyboardInterrupt:
@@ -82,7 +96,7 @@ class Asking:
             raise
         return {clause: _result(clause, out / clause) for clause in clauses}
 
-    def _start(self, context: Any, clause: str, out: Path, within: float | None) -> Any:
+    def _start(self, context: Any, clause: str, out: Path, more: Sequence[str]) -> Any:
         folder = out / clause
         folder.mkdir(parents=True)
         where = {each.id: each.where for each in contract()}
@@ -97,7 +111,7 @@ class Asking:
             *(f"--k8s={self.lane.version}", f"--proxy={self.lane.proxy}"),
             *(f"--family={self.lane.family}", f"--shape={self.lane.shape}"),
             *(f"--kind-bin={self.tools.kind}", f"--kind-image={self.tools.image}"),
-            *([f"--settle-within={within}"] if within else []),
+            *more,
         ]
         from e2e.faults.child import ask  # noqa: PLC0415  # this process needs none of it
 

@@ -17,7 +17,8 @@ from e2e.cluster.undo import Undo
 from e2e.errors import RefusedError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
-from e2e.faults.trying import BASELINE, NotWellError, Trials, spared_by
+from e2e.faults.specs import Specs
+from e2e.faults.trying import BASELINE, NotWellError, Trials
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
 from e2e.provider import kind, node_image
 from e2e.provider.cache import ensure_room
@@ -26,7 +27,9 @@ from e2e.provider.interrupts import shielded
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
+from e2e.report import contract_document
 from e2e.report.faults import Fault, choose_faults
+from e2e.report.faults_page import PAGE, faults_page
 from e2e.report.matrix import MATRIX, Matrix, Trial, counted
 
 # Gigabytes of evidence.
@@ -39,6 +42,8 @@ ROOM = 0.5
 @of_making
 @option("--fault", "FAULT", default=None, help="These alone; all by default.")
 @of_shard
+@option("--quick", "QUICK", is_flag=True, help="Leave out clauses that may notice, and need not.")
+@option("--specs", "SPECS", is_flag=True, help="Ask Kubernetes' own NodePort specs too.")
 @option("--processes", "PROCESSES", default=PROCESSES, help="So many clauses at once.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
 def faults(**asked: Any) -> int:
@@ -71,9 +76,17 @@ def faults(**asked: Any) -> int:
             here = Here(api, all_nodes(api), Undo(engine, shared), shared)
             asking = Asking(lane, name, tools, run, asked["processes"], steps)
             with _cleaned(here, run, steps):
-                trials = Trials(here, it, asking, shared, out, steps.say)
+                known = frozenset(contract_document.seen().get(str(lane), []))
+                specs = (
+                    Specs.of(lane.version, api, asked["processes"], steps)
+                    if asked["specs"]
+                    else None
+                )
+                trials = Trials(
+                    here, it, asking, shared, out, known, asked["quick"], specs, steps.say
+                )
                 matrix = _try_all(trials, chosen, steps)
-    click.echo(f"{counted(matrix.trials)}\n{out / MATRIX}")
+    click.echo(f"{counted(matrix.trials)}\n{out / MATRIX}\n{out / PAGE}")
     return matrix.exit_code
 
 
@@ -91,16 +104,17 @@ def _cleaned(here: Here, run: str, steps: Steps) -> Iterator[None]:
 def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
     """Try all of them, and keep what is known after each."""
     began, moment = time.monotonic(), datetime.now(UTC)
-    asked = list(dict.fromkeys(c for fault in chosen for c in (*fault.clauses, *spared_by(fault))))
+    asked = list(dict.fromkeys(c for fault in chosen for c in trials.baseline_of(fault)))
     with steps.step(BASELINE, f"{len(asked)} clauses while nothing is broken") as step:
         healthy = trials.asking.ask(asked, trials.out / "faults" / BASELINE)
         wrong = [name for name, clause in healthy.items() if clause.is_wrong]
         step.done(f"{', '.join(wrong)} did not hold" if wrong else "all held")
+    passed = _specs_that_pass(trials, steps)
     done: list[Trial] = []
     for number, fault in enumerate(chosen, 1):
         with steps.step("fault", f"{number} of {len(chosen)}, {fault.name}") as step:
             try:
-                trial = trials.try_out(fault, healthy)
+                trial = trials.try_out(fault, healthy, passed)
             except NotWellError:
                 step.done("the cluster is not well afterwards")
                 raise
@@ -108,7 +122,19 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
         done.append(trial)
         matrix = Matrix(began=moment, seconds=time.monotonic() - began, trials=tuple(done))
         matrix.save(trials.out)
+        (trials.out / PAGE).write_text(faults_page(matrix))
     return matrix
+
+
+def _specs_that_pass(trials: Trials, steps: Steps) -> list[str]:
+    """Kubernetes' own specs that pass while nothing is broken."""
+    if trials.specs is None:
+        return []
+    with steps.step("specs", "they are asked beside the clauses") as step:
+        ended = trials.specs.run(trials.out / "faults" / BASELINE / "specs")
+        passed = [name for name, how in ended.items() if how == "passed"]
+        step.done(f"{len(passed)} of {len(ended)} pass while nothing is broken")
+    return passed
 
 
 def told(trial: Trial) -> str:
@@ -125,6 +151,10 @@ def told(trial: Trial) -> str:
                 if trial.explained is False
                 else "",
                 f"so did {', '.join(trial.fell)}" if trial.fell else "",
+                f"{len(trial.proved)} clauses failed" if trial.also else "",
+                f"{len(trial.noticed_by_specs)} of {len(trial.specs)} specs failed"
+                if trial.specs
+                else "",
             ),
         )
     )

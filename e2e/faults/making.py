@@ -16,6 +16,7 @@ from e2e.cluster.rewriting import rewriting
 from e2e.cluster.undo import Undo
 from e2e.errors import CannotRunError, StopError
 from e2e.faults import policies
+from e2e.faults.between import between
 from e2e.fixtures.actors import placed_before
 from e2e.provider.command import CommandFailedError
 from e2e.report.faults import Fault, Way
@@ -117,12 +118,22 @@ class Here:
         return "\n".join(f"export {name}={shlex.quote(text)}" for name, text in values.items())
 
 
-@contextmanager
-def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
-    """Let a fault be there while the context lasts.
+@dataclass(frozen=True)
+class Made:
+    """A fault that is there.
 
-    Yields:
-        what demands that it is still in force, and that it has shown itself, if only that tells.
+    Attributes:
+        demand: demands that it is still in force, and has shown itself, if only that tells.
+        through: the kubeconfig by which clauses speak to the API server, if not the usual one.
+    """
+
+    demand: Callable[[], None]
+    through: Path | None = None
+
+
+@contextmanager
+def made(fault: Fault, way: Way, here: Here) -> Iterator[Made]:
+    """Let a fault be there while the context lasts.
 
     Raises:
         FaultNotMadeError: it could not be made, or is not in force.
@@ -134,6 +145,7 @@ def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
             repaired.enter_context(_admitted(way, here))
             counts = repaired.enter_context(_rewritten(way, here, nodes))
             repaired.enter_context(_done(way, here, nodes))
+            through, altered = repaired.enter_context(_altered(way, here))
             for node in nodes if way.in_force else []:
                 here.await_holds(way.in_force, node, on=_place(way, here, node))
         except (CommandFailedError, WaitedInVainError) as error:
@@ -147,8 +159,10 @@ def made(fault: Fault, way: Way, here: Here) -> Iterator[Callable[[], None]]:
                 raise FaultNotMadeError(
                     f"kube-proxy wrote nothing that it changes on {', '.join(unchanged)}"
                 )
+            if not altered():
+                raise FaultNotMadeError("nothing was said that it alters")
 
-        yield demand
+        yield Made(demand, through)
 
 
 @contextmanager
@@ -191,6 +205,16 @@ def _rewritten(
             )
             for node in (nodes if way.rewrite else [])
         }
+
+
+@contextmanager
+def _altered(way: Way, here: Here) -> Iterator[tuple[Path | None, Callable[[], int]]]:
+    """Let somebody alter what clauses and the API server say to each other."""
+    if way.altered is None:
+        yield None, lambda: 1
+        return
+    with between(way.altered, Path(here.api.kubeconfig), here.shared) as (through, count):
+        yield through, count
 
 
 @contextmanager

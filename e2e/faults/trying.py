@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,19 @@ from e2e.errors import CannotRunError, StopError
 from e2e.faults.asking import Asking
 from e2e.faults.judging import trial_of
 from e2e.faults.making import FaultNotMadeError, Here, made
+from e2e.faults.specs import Specs, can_notice
 from e2e.fixtures.actors import await_shared
 from e2e.probe import Outside
 from e2e.provider import kind
 from e2e.provider.interrupts import shielded
+from e2e.report.clauses import contract
 from e2e.report.faults import OF_API, OF_TRAFFIC, Fault
-from e2e.report.matrix import Trial
+from e2e.report.matrix import SpecEnding, Trial
 from e2e.report.result import ClauseResult
 from e2e.wait import WaitedInVainError
 
 BASELINE = "baseline"
+SLOW = "slow"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Trials:
         asking: how clauses are asked.
         shared: the folder of the run.
         out: the folder of the results.
+        known: clauses that are known to hold on this lane.
+        quick: whether those that may notice a fault are left out.
+        specs: Kubernetes' own, if they are asked too.
         say: tells a person what is being done.
     """
 
@@ -44,14 +50,20 @@ class Trials:
     asking: Asking
     shared: Path
     out: Path
+    known: Set[str]
+    quick: bool
+    specs: Specs | None
     say: Callable[[str], None]
 
-    def try_out(self, fault: Fault, healthy: Mapping[str, ClauseResult]) -> Trial:
+    def try_out(
+        self, fault: Fault, healthy: Mapping[str, ClauseResult], specs: Sequence[str] = ()
+    ) -> Trial:
         """Try one fault.
 
         Args:
             fault: what is done.
             healthy: how each clause ended when nothing was broken.
+            specs: those that passed then.
 
         Raises:
             NotWellError: the cluster is not well afterwards.
@@ -68,12 +80,14 @@ class Trials:
             return _error(
                 fault, lane, f"did not hold when nothing was broken: {', '.join(not_held)}", began
             )
+        of_specs: Mapping[str, SpecEnding] = {}
         try:
-            with self._noted(fault), made(fault, way, self.here) as demand_in_force:
-                asked = (*fault.clauses, *spared)
+            with self._noted(fault), made(fault, way, self.here) as it:
+                asked = (*fault.clauses, *self.also_of(fault, healthy), *spared)
                 within = timing.SETTLE_BROKEN_WITHIN
-                ended = self.asking.ask(asked, folder, within=within)
-                demand_in_force()
+                ended = self.asking.ask(asked, folder, within=within, through=it.through)
+                of_specs = self._ask_specs(fault, folder, specs)
+                it.demand()
             trial = trial_of(fault, lane, ended, spared=spared, node=node, nodes=nodes)
         except NotWellError:
             raise
@@ -85,7 +99,30 @@ class Trials:
             trial.named, trial.explained,
         ):  # fmt: skip
             shutil.rmtree(folder, ignore_errors=True)
-        return trial.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
+        return trial.model_copy(
+            update={"seconds": round(time.monotonic() - began, 1), "specs": of_specs}
+        )
+
+    def _ask_specs(
+        self, fault: Fault, folder: Path, names: Sequence[str]
+    ) -> Mapping[str, SpecEnding]:
+        if self.specs is None or not can_notice(fault, self.asking.lane.proxy):
+            return {}
+        return self.specs.run(folder / "specs", names)
+
+    def baseline_of(self, fault: Fault) -> list[str]:
+        """The clauses to ask before, when nothing is broken.
+
+        Those that may notice a fault and are slow are not, so that they have to be known to hold.
+        """
+        slow = {clause.id for clause in contract() if SLOW in clause.families}
+        more = [] if self.quick else [c for c in fault.also if c not in self.known | slow]
+        return [*fault.clauses, *more, *spared_by(fault)]
+
+    def also_of(self, fault: Fault, healthy: Mapping[str, ClauseResult]) -> list[str]:
+        """The clauses that may notice a fault, and hold when nothing is broken."""
+        held = {clause for clause, found in healthy.items() if found.ended == "held"}
+        return [] if self.quick else [c for c in fault.also if c in held | self.known]
 
     @contextmanager
     def _noted(self, fault: Fault) -> Iterator[None]:

@@ -93,6 +93,7 @@ def run_specs(
     *,
     progress: Callable[[str], None],
     names: Collection[str] = (),
+    within: float | None = None,
 ) -> list[Result]:
     """Run NodePort specs one after another; those that fail are results, not errors.
 
@@ -102,6 +103,7 @@ def run_specs(
         out: a folder for their report and log; emptied before.
         progress: gets the name of each spec as it begins.
         names: plain names of the specs to run; all by default.
+        within: seconds after which a spec that still runs has failed.
 
     Raises:
         CannotRunError: they did not run at all; the log is in `out`.
@@ -120,6 +122,7 @@ def run_specs(
                 *(str(program), f"--kubeconfig={kubeconfig}", "--provider=skeleton"),
                 *(f"--ginkgo.focus={focus_on(names)}", f"--ginkgo.skip={SKIP}"),
                 *("--ginkgo.no-color", "--ginkgo.v", f"--report-dir={out}"),
+                *([f"--ginkgo.timeout={within:g}s"] if within else []),
             ],
             on_line,
             log=out / "specs.log",

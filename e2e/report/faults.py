@@ -61,6 +61,27 @@ class Change(Part):
     patch: str
 
 
+class Altered(Part):
+    """What somebody between the callers of the API server and it alters on the way.
+
+    Attributes:
+        asked: a regular expression for requests that are meant: the method, a space, and the path
+            with its query.
+        sent: a regular expression in that; what it matches is left out of what is sent on.
+        code: only answers with this one, if it is given.
+        becomes: the code instead.
+        find: a regular expression in the answer; in each line of a watch.
+        put: what takes the place of each match.
+    """
+
+    asked: str
+    sent: str = ""
+    code: int | None = None
+    becomes: int | None = None
+    find: str = ""
+    put: str = ""
+
+
 class Way(Part):
     """How a fault is made, and undone, where kube-proxy has one mode.
 
@@ -78,6 +99,7 @@ class Way(Part):
         repair: likewise; whatever has happened meanwhile, it has to end well.
         in_force: likewise; ends with 0 if the fault is there, and is asked before and after the
             clauses.
+        altered: what is altered between clauses and API server, for the clauses alone.
     """
 
     api_server: Mapping[str, str] = Field(default_factory=dict)
@@ -89,6 +111,7 @@ class Way(Part):
     inject: str = ""
     repair: str = ""
     in_force: str = ""
+    altered: Altered | None = None
 
 
 class Fault(Part):
@@ -101,6 +124,7 @@ class Fault(Part):
         where: on which nodes it is made: the last worker, which has one of the standing echoes, or
             the first, which has two; in the `cluster`, from its first control plane.
         clauses: must notice it, each of them.
+        also: may notice it, and are asked too: one that fails has been seen to be able to.
         why: a regular expression that matches what one of them prints, for this reason alone.
         names_node: whether clauses can tell on which node it is.
         spares: clauses that must not notice it.
@@ -115,6 +139,7 @@ class Fault(Part):
     emulates: str
     where: Where = "worker"
     clauses: tuple[str, ...]
+    also: tuple[str, ...] = ()
     why: str
     names_node: bool = True
     spares: tuple[str, ...] = ()
@@ -129,9 +154,41 @@ class Fault(Part):
         return mine or self.both
 
     @property
+    def like(self) -> tuple[str, str]:
+        """The link of what it emulates, if there is one, and how that is called."""
+        if not self.emulates.startswith("https://"):
+            return "", self.emulates
+        link = self.emulates.split()[0]
+        _, repository, _, number = link.removeprefix("https://github.com/").split("/")
+        return link, f"{repository}#{number}"
+
+    @property
     def is_local(self) -> bool:
         """Whether it is on one node, which is to be named."""
         return self.where in LOCAL and self.names_node
+
+    def told(self, proxy: str) -> list[tuple[str, str]]:
+        """How it is made, known to be in force, and repaired in a mode: what, and how in detail."""
+        way = self.way(proxy)
+        if way is None:
+            return []
+        policy = way.refuses or way.changes
+        counted = "it is counted how often something was changed"
+        made = {
+            "API servers are told": _pairs(way.api_server),
+            "kube-proxy is told": _pairs(way.settings),
+            "the API server refuses": way.refuses
+            and f"{way.refuses.resource} unless {way.refuses.unless}",
+            "the API server stores": way.changes and way.changes.patch,
+            "what kube-proxy writes is changed": way.rewrite.strip(),
+            "run": way.inject.strip(),
+            "between clauses and API server": way.altered
+            and _pairs(way.altered.model_dump(exclude_defaults=True)),
+            "in force": way.in_force
+            or ("an object of its own shows whether the policy is heard" if policy else counted),
+            "repaired": way.repair.strip() or "by taking it away",
+        }
+        return [(what, how) for what, how in made.items() if how]
 
     @property
     def modes(self) -> list[str]:
@@ -168,8 +225,8 @@ def faults() -> tuple[Fault, ...]:
 
 
 def of_clause(clause: str) -> list[Fault]:
-    """The faults that this clause must notice."""
-    return [fault for fault in faults() if clause in fault.clauses]
+    """The faults that this clause must or may notice."""
+    return [fault for fault in faults() if clause in (*fault.clauses, *fault.also)]
 
 
 def choose_faults(only: str | None, shard: Shard | None, proxy: str) -> list[Fault]:
@@ -197,23 +254,23 @@ def choose_faults(only: str | None, shard: Shard | None, proxy: str) -> list[Fau
 
 def _problems(fault: Fault, known: Collection[str]) -> list[str]:
     unknown = set(fault.needs) - catalogue().needs.keys()
-    both = set(fault.clauses) & set(fault.spares)
+    every = (*fault.clauses, *fault.also, *fault.spares)
+    twice = sorted({clause for clause in every if every.count(clause) > 1})
     rules = {
         "the name is not in words with hyphens between": NAME.fullmatch(fault.name),
         f"emulates begins with neither a link nor {NO_BUG!r}": fault.emulates.startswith(
             ("https://", NO_BUG)
         ),
         "no clause has to notice it": fault.clauses,
-        f"{', '.join(sorted(both))} must notice it and must not": not both,
+        f"{', '.join(twice)} is named twice": not twice,
         f"nobody knows the need {', '.join(sorted(unknown))}": not unknown,
         f"why is no regular expression: {fault.why}": _is_expression(fault.why),
         "why matches anything": len(fault.why) > 1,
         "it makes sense in no mode of kube-proxy": fault.modes,
     }
-    asked = (*fault.clauses, *fault.spares)
     return [
         *(problem for problem, is_kept in rules.items() if not is_kept),
-        *(f"no clause is called {clause}" for clause in asked if clause not in known),
+        *(f"no clause is called {clause}" for clause in every if clause not in known),
         *(f"{each} in {proxy} mode" for proxy in fault.modes for each in _lacks(fault, proxy)),
     ]
 
@@ -221,14 +278,24 @@ def _problems(fault: Fault, known: Collection[str]) -> list[str]:
 def _lacks(fault: Fault, proxy: str) -> list[str]:
     way = fault.way(proxy)
     assert way
-    policy = way.refuses or way.changes
+    # Whether any of these did anything is counted, or seen.
+    counted = way.refuses or way.changes or way.rewrite or way.altered
+    altered = way.altered or Altered(asked=".", put="x", find="x")
     rules = {
-        "nothing is done": way.inject or way.rewrite or way.settings or way.api_server or policy,
+        "nothing is done": counted or way.inject or way.settings or way.api_server,
         "nothing repairs it": way.repair or not way.inject,
-        "nobody can tell whether it is in force": way.in_force or way.rewrite or policy,
+        "nobody can tell whether it is in force": counted or way.in_force,
         "it both refuses and changes": not (way.refuses and way.changes),
+        "nothing is altered": altered.sent or altered.becomes or altered.find,
+        "what is altered is no regular expression": all(
+            map(_is_expression, (altered.asked, altered.sent, altered.find))
+        ),
     }
     return [problem for problem, is_kept in rules.items() if not is_kept]
+
+
+def _pairs(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in settings.items())
 
 
 def _is_expression(text: str) -> bool:

@@ -1,6 +1,6 @@
 """Writes docs/faults.md from the faults and what became of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from e2e.report.faults import Fault, faults
@@ -16,10 +16,19 @@ it by hand.
 
 A suite that is always green proves nothing, so clusters are broken on purpose: {count} ways, each \
 with the clauses that must notice it.
-A fault is detected if every one of these fails while it is in force.
+A fault is detected if every one of these fails while it is in force. Others may notice it too, \
+and are asked so that each clause is seen to be able to fail.
 That it is in force is asked before and afterwards; one that is not is an error, and no miss.
 The node is named right if those that fail name that node and no other, and the reason if a line \
 that is printed says what was done.
+No clock is set wrong: all nodes of kind have that of the machine, and the programs of Kubernetes \
+take no other.
+"""
+SPECS = """\
+### Beside Kubernetes' own NodePort specs
+
+The compiled specs that call node ports, asked while the same fault was in force \
+(`make faults SPECS=1`); a fault is noticed if one of them fails that passes when nothing is broken.
 """
 WORDS = {True: "yes", False: "no", None: "-"}
 
@@ -34,22 +43,43 @@ def text() -> str:
         parts.append("| fault | ended | noticed by | not by | node named | reason right | s |")
         parts.append("| --- | --- | --- | --- | --- | --- | --- |")
         parts += [_row(trial) for trial in found.values()]
+        parts += _beside_specs(found.values())
     parts.append("\n## What each is\n")
-    parts.append("| fault | what it does | where | like | modes | clauses that must notice |")
-    parts.append("| --- | --- | --- | --- | --- | --- |")
+    parts.append("| fault | what it does | where | like | modes | must notice | may notice |")
+    parts.append("| --- | --- | --- | --- | --- | --- | --- |")
     parts += [_entry(fault) for fault in faults()]
     if untried := _untried(trials, faults()):
         parts.append(f"\nNot tried so far: {', '.join(untried)}.")
     return "\n".join(parts) + "\n"
 
 
+def _beside_specs(trials: Iterable[Trial]) -> Iterator[str]:
+    """Kubernetes' own specs beside the clauses, where both were asked."""
+    both = [trial for trial in trials if trial.specs and trial.ended != "error"]
+    if not both:
+        return
+    ours = sum(trial.ended == "detected" for trial in both)
+    theirs = sum(bool(trial.noticed_by_specs) for trial in both)
+    yield (
+        f"\n{SPECS}\n\nOf {len(both)} faults the clauses detected {ours}, "
+        f"and the specs, {max(len(trial.specs) for trial in both)} of them, noticed {theirs}.\n"
+    )
+    yield "| fault | clauses | specs that failed |"
+    yield "| --- | --- | --- |"
+    for trial in both:
+        failed = "; ".join(trial.noticed_by_specs) or "none"
+        yield f"| `{trial.fault}` | {trial.ended} | {failed} |"
+
+
 def _row(trial: Trial) -> str:
     noticed = [c for c, ended in trial.noticed.items() if ended in ("failed", "broken")]
     noticed += [f"{clause} (not meant to)" for clause in trial.fell]
+    more = [clause for clause, ended in trial.also.items() if ended == "failed"]
     ended = f"{trial.ended}: {trial.said}" if trial.said else trial.ended
     cells = (
         *(f"`{trial.fault}`", ended.replace("\n", " ").replace("|", "/")),
-        *(_names(noticed), _names(trial.silent)),
+        _names(noticed) + (f", and {len(more)} that may" if more else ""),
+        _names(trial.silent),
         *(WORDS[trial.named], WORDS[trial.explained], f"{trial.seconds:.0f}"),
     )
     return f"| {' | '.join(cells)} |"
@@ -60,16 +90,10 @@ def _names(clauses: Iterable[str]) -> str:
 
 
 def _entry(fault: Fault) -> str:
-    link, _, words = fault.emulates.partition(" ")
-    like = f"[{_short(link)}]({link})" if link.startswith("https://") else f"{link} {words}"
+    link, says = fault.like
+    like = f"[{says}]({link})" if link else says
     cells = (f"`{fault.name}`", fault.does, fault.where, like, ", ".join(fault.modes))
-    return f"| {' | '.join(cells)} | {_names(fault.clauses)} |"
-
-
-def _short(link: str) -> str:
-    """The repository and the number of an issue or a pull request."""
-    _, repository, _, number = link.removeprefix("https://github.com/").split("/")
-    return f"{repository}#{number}"
+    return f"| {' | '.join(cells)} | {_names(fault.clauses)} | {_names(fault.also)} |"
 
 
 def _untried(trials: Iterable[Trial], known: Iterable[Fault]) -> list[str]:

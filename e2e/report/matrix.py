@@ -9,6 +9,7 @@ from e2e.report.verdict import Part, read_part
 
 MATRIX = "faults.json"
 Ending = Literal["held", "failed", "broken", "skipped"]
+SpecEnding = Literal["passed", "failed", "skipped"]
 
 
 class Trial(Part):
@@ -23,7 +24,10 @@ class Trial(Part):
         said: of an error, what it was.
         node: on which it was; nothing if on more than one.
         noticed: how each clause ended that had to notice it.
+        also: how each ended that might notice it.
         spared: how each ended that had not to.
+        specs: how each of Kubernetes' own NodePort specs ended that passes when nothing is broken;
+            nothing if they were not asked.
         named: whether those that failed named that node and no other; null if on more than one.
         explained: whether a printed reason was the right one; null if nothing noticed it.
         why: the printed reasons, each once.
@@ -36,7 +40,9 @@ class Trial(Part):
     said: str = ""
     node: str = ""
     noticed: Mapping[str, Ending] = {}
+    also: Mapping[str, Ending] = {}
     spared: Mapping[str, Ending] = {}
+    specs: Mapping[str, SpecEnding] = {}
     named: bool | None = None
     explained: bool | None = None
     why: tuple[str, ...] = ()
@@ -46,6 +52,19 @@ class Trial(Part):
     def fell(self) -> list[str]:
         """The clauses that noticed what they should not have."""
         return [clause for clause, ended in self.spared.items() if ended in ("failed", "broken")]
+
+    @property
+    def proved(self) -> list[str]:
+        """The clauses that were seen to fail, whether they had to or not."""
+        if self.ended == "error":
+            return []
+        every = {**self.noticed, **self.also, **self.spared}
+        return [clause for clause, ended in every.items() if ended == "failed"]
+
+    @property
+    def noticed_by_specs(self) -> list[str]:
+        """Kubernetes' own specs that failed."""
+        return [spec for spec, ended in self.specs.items() if ended == "failed"]
 
     @property
     def silent(self) -> list[str]:

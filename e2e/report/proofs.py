@@ -36,8 +36,7 @@ def proved() -> Mapping[str, list[str]]:
     """The faults under which each clause was seen to fail, by clause."""
     found: dict[str, list[str]] = {}
     for trial in seen():
-        for clause, ended in {**trial.noticed, **trial.spared}.items():
-            if ended == "failed" and trial.ended != "error":
-                names = found.setdefault(clause, [])
-                names += [trial.fault] if trial.fault not in names else []
+        for clause in trial.proved:
+            names = found.setdefault(clause, [])
+            names += [trial.fault] if trial.fault not in names else []
     return found

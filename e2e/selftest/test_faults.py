@@ -5,16 +5,19 @@ import re
 import subprocess
 import tempfile
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
 from e2e.before.explain import explain
+from e2e.bench import specs as bench_specs
 from e2e.cluster.node import Node
 from e2e.cluster.rewriting import UNWRAP, WRAP
 from e2e.errors import UsageError
 from e2e.faults import making, policies
 from e2e.faults.judging import names_only, nodes_of, trial_of
-from e2e.faults.trying import spared_by
+from e2e.faults.specs import NAMES, Specs, can_notice
+from e2e.faults.trying import Trials, spared_by
 from e2e.report import faults_document, proofs
 from e2e.report.clauses import contract
 from e2e.report.faults import Change, Fault, Refusal, Way, choose_faults, faults, read_faults
@@ -65,7 +68,7 @@ def test_the_faults_of_this_harness_keep_the_rules():
     known = {each.id for each in contract()}
 
     assert len(faults()) >= 60
-    assert all({*each.clauses, *spared_by(each)} <= known for each in faults())
+    assert all({*each.clauses, *each.also, *spared_by(each)} <= known for each in faults())
     assert len({each.does for each in faults()}) == len(faults())
 
 
@@ -134,6 +137,10 @@ def test_chains_of_deleted_services_are_kept():
         ('in_force = "test -e /broken"', "", "nobody can tell whether it is in force"),
         ('inject = "touch /broken"', "", "nothing is done in nftables mode"),
         ("no known bug", "a rumour", "neither a link nor"),
+        ("why =", 'also = ["reach.pods-on-one-node"]\nwhy =', "reach.pods-on-one-node is named tw"),
+        ("why =", 'also = ["reach.nowhere"]\nwhy =', "no clause is called reach.nowhere"),
+        ("[both]", '[both.altered]\nasked = "."\n[both]', "nothing is altered"),
+        ("[both]", '[both.altered]\nasked = "("\nfind = "x"\n[both]', "what is altered is no reg"),
         ("[both]", 'needs = ["luck"]\n[both]', "nobody knows the need luck"),
         ("[both]", "[other]", "other"),
         ("does", "doze", "doze|does"),
@@ -198,6 +205,43 @@ def test_only_failures_detect(one, two, ended):
     assert trial.spared == {"s.one": "skipped"}
 
 
+def test_a_clause_that_may_notice_proves_itself_and_is_no_miss():
+    """Whether it failed or held the fault is detected; an error proves nothing of any clause."""
+    red, held = clause("a.one", "failed", "kind-worker2"), clause("m.two", "held")
+    trial = judged(
+        red, clause("m.one", "failed"), held, clauses=("a.one",), also=("m.one", "m.two", "m.three")
+    )
+
+    assert (trial.ended, trial.silent) == ("detected", [])
+    assert trial.also == {"m.one": "failed", "m.two": "held"}
+    assert trial.proved == ["a.one", "m.one"]
+    assert trial.model_copy(update={"ended": "error"}).proved == []
+
+
+def trials(**fields):
+    known = dict.fromkeys(("here", "cluster", "asking", "shared", "out", "specs", "say"))
+    return Trials(**{**known, "known": frozenset(), "quick": False, **fields})
+
+
+def test_who_may_notice_is_asked_where_it_is_known_to_hold():
+    """By the baseline, else by what held on the lane; a slow one is never in the baseline."""
+    broken = fault(
+        clauses=("reach.control-plane",), spares=("vantages.hosts",),
+        also=("types.alias-with-a-node-port", "scale.thousand-endpoints", "edits.another-port"),
+    )  # fmt: skip
+    usual = trials(known=frozenset({"edits.another-port"}))
+    held = {name: clause(name, "held") for name in usual.baseline_of(broken)}
+
+    assert usual.baseline_of(broken) == [
+        "reach.control-plane", "types.alias-with-a-node-port", "vantages.hosts",
+    ]  # fmt: skip
+    assert usual.also_of(broken, held) == ["types.alias-with-a-node-port", "edits.another-port"]
+    assert usual.also_of(broken, {}) == ["edits.another-port"]
+    quick = trials(known=frozenset({"edits.another-port"}), quick=True)
+    assert quick.baseline_of(broken) == ["reach.control-plane", "vantages.hosts"]
+    assert quick.also_of(broken, held) == []
+
+
 def test_another_node_and_another_reason_are_wrong():
     """So is a second node beside the right one."""
     wrong = clause("a.one", "failed", *NODES, said="why: kind-worker is blocked")
@@ -245,6 +289,8 @@ def test_what_was_found_is_kept_and_told(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert proofs.proved() == {must: [name]}
     assert re.search(rf"  faults    {name}  seen to be noticed\n", explain(must))
+    (may,) = [each.also[0] for each in faults() if each.name == "syn-lost-1-percent"]
+    assert "syn-lost-1-percent  may be noticed" in explain(may)
     said = faults_document.text()
     assert "## one\n\n1 faults, 1 detected;" in said
     assert f"Not tried so far: {faults()[1].name}" in said
@@ -332,8 +378,10 @@ def test_a_fault_is_made_seen_seen_again_and_repaired(here):
     """Where it was meant to be, and with what its scripts may know."""
     way = Way(inject="break it", repair="mend it", in_force="see it")
 
-    with making.made(fault(), way, here) as demand:
-        demand()
+    with making.made(fault(), way, here) as it:
+        it.demand()
+
+    assert it.through is None
 
     node = "kind-worker2"
     assert last_lines(here) == [
@@ -379,3 +427,62 @@ def test_scripts_can_run_on_a_control_plane_for_a_node(here):
 
     assert {node for node, _ in last_lines(here)} == {"kind-control-plane"}
     assert "export NODE=kind-worker2\n" in here.undo.engine.ran[0][-1]
+
+
+def test_specs_are_told_beside_the_clauses(tmp_path, monkeypatch):
+    """Only where both were asked; what passes and what was skipped is no notice."""
+    monkeypatch.setattr(proofs, "SEEN", tmp_path / "faults.json")
+    one, two, three = (each.name for each in faults()[:3])
+    trials = (
+        Trial(fault=one, lane="x", ended="detected", specs={"a spec": "failed", "b": "passed"}),
+        Trial(fault=two, lane="x", ended="detected", specs={"a spec": "passed", "b": "skipped"}),
+        Trial(fault=three, lane="x", ended="detected"),
+    )
+    Matrix(began=MOMENT, seconds=1.0, trials=trials).save(tmp_path)
+
+    said = faults_document.text()
+
+    assert "Of 2 faults the clauses detected 2, and the specs, 2 of them, noticed 1." in said
+    assert f"| `{one}` | detected | a spec |" in said
+    assert f"| `{two}` | detected | none |" in said
+    assert f"| `{three}` | detected | none |" not in said
+
+
+@pytest.mark.parametrize(("fails", "ended"), [(False, "passed"), (True, "failed")])
+def test_each_spec_is_a_process_of_its_own(tmp_path, fails, ended):
+    """It is told by name which one it is, and its report says how it ended."""
+    program = tmp_path / "e2e.test"
+    failure = "<failure/>" if fails else ""
+    program.write_text(FAKE_SPECS.format(failure=failure, status=ended))
+    program.chmod(0o755)
+    api = SimpleNamespace(kubeconfig="/nowhere", find_all=lambda _: [])
+
+    found = Specs(program, api, 2).run(tmp_path / "out", ["Services should a", "Services should b"])
+
+    assert found == {"Services should a": ended, "Services should b": ended}
+
+
+FAKE_SPECS = """\
+#!/bin/sh
+for word; do
+  case $word in
+    --report-dir=*) out=${{word#*=}} ;;
+    --ginkgo.focus=*) name=$(echo "${{word#*=}}" | sed 's/.*] (//; s/)(.*//') ;;
+  esac
+done
+cat >$out/junit_01.xml <<end
+<testsuites><testsuite><testcase name="[It] [sig-network] $name" status="{status}" time="1">
+{failure}</testcase></testsuite></testsuites>
+end
+test -z "{failure}"
+"""
+
+
+def test_specs_are_asked_where_they_could_notice():
+    """They call through nodes, and speak to the API server themselves."""
+    on_node = [each.name for each in faults() if can_notice(each, "iptables")]
+
+    assert {"wrong-target-port", "slow-start", "blocked-for-all-others"} <= set(on_node)
+    assert not {"twins-refused", "rehearsals-done"} & set(on_node)
+    known = " ".join(behaviour.spec for behaviour in bench_specs.behaviours())
+    assert all(name in known for name in NAMES)

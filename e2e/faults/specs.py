@@ -1,0 +1,98 @@
+"""Kubernetes' own NodePort specs, asked of a cluster that is broken, beside the clauses."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e import timing
+from e2e.cluster.api import Api
+from e2e.cluster.leftovers import without_specs
+from e2e.errors import CannotRunError
+from e2e.provider.pins import read_pins
+from e2e.provider.specs import compile_specs, run_specs
+from e2e.provider.steps import Steps
+from e2e.report.faults import Fault
+from e2e.report.matrix import SpecEnding
+
+# Those that call node ports, without those that wait for minutes, or need three workers.
+NAMES = tuple(
+    f"{topic} {says}"
+    for topic, every in {
+        "Services should": (
+            "be able to create a functioning NodePort service",
+            "be able to change the type from ExternalName to NodePort",
+            "release NodePorts on delete",
+            "have session affinity work for NodePort service",
+            "be able to switch session affinity for NodePort service",
+            "support externalTrafficPolicy=Local for type=NodePort",
+        ),
+        "Conntrack should be able to": (
+            "preserve UDP traffic when server pod cycles for a NodePort service",
+            "cleanup conntrack entries when UDP service target port changes for a NodePort service",
+        ),
+        "Networking Granular Checks: Services should": (
+            "support basic nodePort: udp functionality",
+        ),
+    }.items()
+    for says in every
+)
+
+
+@dataclass(frozen=True)
+class Specs:
+    """The specs of a cluster's version.
+
+    Attributes:
+        program: compiled.
+        api: the cluster's API server.
+        at_once: so many of them run at the same time.
+    """
+
+    program: Path
+    api: Api
+    at_once: int
+
+    @classmethod
+    def of(cls, version: str, api: Api, at_once: int, steps: Steps) -> "Specs":
+        """Compile them, if that was not done yet.
+
+        Raises:
+            CannotRunError: they cannot be compiled, or the version is unknown.
+        """
+        release = read_pins().releases.get(version)
+        if release is None:
+            raise CannotRunError(
+                f"the specs of Kubernetes {version} are unknown here", "choose another K8S"
+            )
+        return cls(compile_specs(release.kubernetes, steps), api, at_once)
+
+    def run(self, out: Path, names: Sequence[str] = NAMES) -> Mapping[str, SpecEnding]:
+        """How each of these ended; each is a process of its own.
+
+        Raises:
+            CannotRunError: one did not run at all.
+        """
+
+        def ended(numbered: tuple[int, str]) -> SpecEnding:
+            number, name = numbered
+            results = run_specs(
+                self.program,
+                Path(self.api.kubeconfig),
+                out / f"{number:02}",
+                progress=lambda _: None,
+                names=[name],
+                within=timing.SPEC_BROKEN_WITHIN,
+            )
+            statuses = {result.status for result in results}
+            known: dict[str, SpecEnding] = {"passed": "passed", "skipped": "skipped"}
+            return known.get(statuses.pop(), "failed") if len(statuses) == 1 else "failed"
+
+        with without_specs(self.api), ThreadPoolExecutor(self.at_once) as pool:
+            return dict(zip(names, pool.map(ended, enumerate(names)), strict=True))
+
+
+def can_notice(fault: Fault, proxy: str) -> bool:
+    """Whether specs could: they call through nodes, and speak to the API server directly."""
+    way = fault.way(proxy)
+    return fault.where != "cluster" and way is not None and way.altered is None
