@@ -145,7 +145,8 @@ def told(trial: Trial) -> str:
             (
                 trial.ended,
                 trial.said,
-                f"not by {', '.join(trial.silent)}" if trial.ended in ("partly", "missed") else "",
+                f"not by {', '.join(trial.silent)}" if trial.silent else "",
+                f"not judged: {', '.join(trial.unjudged)}" if trial.unjudged else "",
                 "the wrong node was named" if trial.named is False else "",
                 f"the reason was another: {' | '.join(trial.why)}"
                 if trial.explained is False

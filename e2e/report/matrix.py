@@ -54,6 +54,11 @@ class Trial(Part):
         return [clause for clause, ended in self.spared.items() if ended in ("failed", "broken")]
 
     @property
+    def unjudged(self) -> list[str]:
+        """The clauses that had to notice it, and could not be judged."""
+        return [clause for clause, ended in self.noticed.items() if ended == "broken"]
+
+    @property
     def proved(self) -> list[str]:
         """The clauses that were seen to fail, whether they had to or not."""
         if self.ended == "error":

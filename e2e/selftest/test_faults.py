@@ -14,7 +14,7 @@ from e2e.bench import specs as bench_specs
 from e2e.cluster.node import Node
 from e2e.cluster.rewriting import UNWRAP, WRAP
 from e2e.errors import UsageError
-from e2e.faults import making, policies
+from e2e.faults import asking, command, making, policies
 from e2e.faults.judging import names_only, nodes_of, trial_of
 from e2e.faults.specs import NAMES, Specs, can_notice
 from e2e.faults.trying import Trials, spared_by
@@ -24,7 +24,7 @@ from e2e.report.faults import Change, Fault, Refusal, Way, choose_faults, faults
 from e2e.report.matrix import Matrix, Trial, counted
 from e2e.report.result import ClauseResult, FlowEnd
 from e2e.report.shard import Shard
-from e2e.selftest.written import IPTABLES, NFTABLES
+from e2e.selftest.written import ANSWERS, IPTABLES, NFTABLES
 
 GOOD = """
 does = "It breaks."
@@ -104,6 +104,28 @@ def rewritten(script, rules):
 def test_every_script_changes_rules_of_its_mode(script, rules):
     """One that sed does not understand, or that matches nothing, would be no fault."""
     assert rewritten(script, rules) != rules
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        pytest.param(way.altered, id=each.name)
+        for each in faults()
+        if (way := each.way("iptables")) and way.altered
+    ],
+)
+def test_every_alteration_is_of_something_that_is_said(altered):
+    """One that matches no request and no answer would be no fault."""
+    meant = [
+        (asked, body)
+        for asked, code, body in ANSWERS
+        if re.search(altered.asked, asked) and altered.code in (None, code)
+    ]
+
+    assert any(
+        re.search(altered.sent, asked) if altered.sent else re.search(altered.find, body)
+        for asked, body in meant
+    )
 
 
 def test_a_share_is_changed_in_each_mode():
@@ -221,6 +243,47 @@ def test_a_clause_that_may_notice_proves_itself_and_is_no_miss():
 def trials(**fields):
     known = dict.fromkeys(("here", "cluster", "asking", "shared", "out", "specs", "say"))
     return Trials(**{**known, "known": frozenset(), "quick": False, **fields})
+
+
+def test_clauses_that_disturb_others_are_asked_alone_and_last(tmp_path, monkeypatch):
+    """All others as many at once as was said; of those none beside another."""
+    began, running, most = [], [], []
+
+    def start(_, __, name, out, more):
+        began.append((name, len(running)))
+        running.append(name)
+        most.append(len(running))
+        return SimpleNamespace(sentinel=name)
+
+    def end_one(sentinels):
+        running.remove(sentinels[0])
+        return sentinels[:1]
+
+    monkeypatch.setattr(asking.Asking, "_start", start)
+    monkeypatch.setattr(asking, "wait", end_one)
+    monkeypatch.setattr(asking, "_result", lambda name, _: clause(name, "held"))
+    asked = ["proxy.frozen", "udp.every-node", "control-plane.away", "proxy.burst", "ports.each"]
+
+    how = asking.Asking(None, "", None, "", 2, None)
+    found = how.ask(asked, tmp_path / "out", within=1.0, through=tmp_path)
+
+    assert list(found) == asked
+    assert [name for name, _ in began[:3]] == ["udp.every-node", "proxy.burst", "ports.each"]
+    assert began[3:] == [("proxy.frozen", 0), ("control-plane.away", 0)]
+    assert max(most) == 2
+
+
+def test_what_became_of_a_fault_is_told_in_a_line():
+    """What held, what could not be judged, and how many clauses and specs failed."""
+    found = Trial(
+        fault="f", lane="x", ended="partly", noticed={"a": "held", "b": "broken", "c": "failed"},
+        also={"d": "failed"}, specs={"s": "failed", "t": "passed"}, named=False,
+    )  # fmt: skip
+
+    assert command.told(found) == (
+        "partly; not by a; not judged: b; the wrong node was named; 2 clauses failed; "
+        "1 of 2 specs failed"
+    )
 
 
 def test_who_may_notice_is_asked_where_it_is_known_to_hold():

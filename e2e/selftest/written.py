@@ -46,3 +46,15 @@ add element ip kube-proxy no-endpoint-nodeports { tcp . 30001 comment "ns/c" : g
 add element ip kube-proxy no-endpoint-nodeports { tcp . 30002 comment "ns/c" : drop }
 delete element ip kube-proxy service-nodeports { tcp . 30009 }
 """
+# What an API server v1.37 answers to such requests: the request, the code, and a part of the body.
+OF_SERVICES = "/api/v1/namespaces/ns/services"
+ANSWERS = [
+    (f"POST {OF_SERVICES}", 422, '{"message":"provided port is already allocated","code":422}'),
+    (f"POST {OF_SERVICES}", 422, '{"causes":[{"field":"spec.ports[0].nodePort"}],"code":422}'),
+    (f"PATCH {OF_SERVICES}/a", 200, '{"spec":{"ports":[{"protocol":"UDP","port":53}]}}'),
+    (f"PATCH {OF_SERVICES}/a/status", 200, '{"status":{"conditions":[{"type":"Seen"}]}}'),
+    (f"GET {OF_SERVICES}", 200, '{"kind":"Table","rows":[{"cells":["a","80:30008/TCP"]}]}'),
+    (f"GET {OF_SERVICES}?watch=true", 200, '{"type":"MODIFIED","object":{"kind":"Service"}}'),
+    (f"GET {OF_SERVICES}?labelSelector=&fieldSelector=spec.type%3DNodePort", 200, "{}"),
+    (f"POST {OF_SERVICES}?dryRun=All", 201, "{}"),
+]
