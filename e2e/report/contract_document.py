@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from e2e.report.clauses import FAMILIES, Catalogue, Clause, catalogue, read_clauses
+from e2e.report.faults import of_clause
 from e2e.report.lanes import seen
 from e2e.report.proofs import DOCS, proved
 
@@ -58,13 +59,18 @@ def text() -> str:
     unproven = [clause.id for clause in clauses if clause.id not in proved()]
     parts.append(
         f"{len(unproven)} of {len(clauses)}; [faults.md](faults.md) has the faults, and what "
-        f"noticed each.\n\n{', '.join(f'`{name}`' for name in unproven) or 'None.'}"
+        f"noticed each.\n\n{_listed(unproven)}\n\nFor these among them no fault is meant: "
+        f"{_listed([name for name in unproven if not of_clause(name)])}"
     )
     parts.append("\n## Lanes\n")
     parts += _table(
         "lane", "held", ((lane, str(len(clauses_of))) for lane, clauses_of in held_on.items())
     )
     return "\n".join(parts) + "\n"
+
+
+def _listed(ids: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in ids) or "none."
 
 
 def head(clauses: Sequence[Clause], known: Catalogue, held_on: Mapping[str, Sequence[str]]) -> str:
