@@ -28,10 +28,12 @@ from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report import contract_document
-from e2e.report.faults import Fault, choose_faults
+from e2e.report.faults import OF_TRAFFIC, Fault, choose_faults
 from e2e.report.faults_page import PAGE, faults_page
 from e2e.report.matrix import MATRIX, Matrix, Trial, counted
 
+# Whoever asks this places the echoes that scripts of faults are about.
+PLACES = OF_TRAFFIC[0]
 # Gigabytes of evidence.
 ROOM = 0.5
 
@@ -43,6 +45,7 @@ ROOM = 0.5
 @option("--fault", "FAULT", default=None, help="These alone; all by default.")
 @of_shard
 @option("--quick", "QUICK", is_flag=True, help="Leave out clauses that may notice, and need not.")
+@option("--trust", "TRUST", is_flag=True, help="Do not ask before what held on this lane.")
 @option("--specs", "SPECS", is_flag=True, help="Ask Kubernetes' own NodePort specs too.")
 @option("--processes", "PROCESSES", default=PROCESSES, help="So many clauses at once.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
@@ -83,7 +86,16 @@ def faults(**asked: Any) -> int:
                     else None
                 )
                 trials = Trials(
-                    here, it, asking, shared, out, known, asked["quick"], specs, steps.say
+                    here,
+                    it,
+                    asking,
+                    shared,
+                    out,
+                    known,
+                    asked["trust"],
+                    asked["quick"],
+                    specs,
+                    steps.say,
                 )
                 matrix = _try_all(trials, chosen, steps)
     click.echo(f"{counted(matrix.trials)}\n{out / MATRIX}\n{out / PAGE}")
@@ -104,7 +116,9 @@ def _cleaned(here: Here, run: str, steps: Steps) -> Iterator[None]:
 def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
     """Try all of them, and keep what is known after each."""
     began, moment = time.monotonic(), datetime.now(UTC)
-    asked = list(dict.fromkeys(c for fault in chosen for c in trials.baseline_of(fault)))
+    asked = list(
+        dict.fromkeys([PLACES, *(c for fault in chosen for c in trials.baseline_of(fault))])
+    )
     with steps.step(BASELINE, f"{len(asked)} clauses while nothing is broken") as step:
         healthy = trials.asking.ask(asked, trials.out / "faults" / BASELINE)
         wrong = [name for name, clause in healthy.items() if clause.is_wrong]

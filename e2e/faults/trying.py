@@ -40,6 +40,7 @@ class Trials:
         shared: the folder of the run.
         out: the folder of the results.
         known: clauses that are known to hold on this lane.
+        trusting: whether these are not asked before.
         quick: whether those that may notice a fault are left out.
         specs: Kubernetes' own, if they are asked too.
         say: tells a person what is being done.
@@ -51,6 +52,7 @@ class Trials:
     shared: Path
     out: Path
     known: Set[str]
+    trusting: bool
     quick: bool
     specs: Specs | None
     say: Callable[[str], None]
@@ -75,7 +77,7 @@ class Trials:
         node = self.here.of(fault.where)[0].name if fault.is_local else ""
         spared = spared_by(fault)
         nodes = [each.name for each in self.here.nodes]
-        not_held = [c for c in fault.clauses if c not in healthy or healthy[c].ended != "held"]
+        not_held = [c for c in fault.clauses if c not in self.holding(healthy)]
         if not_held:
             return _error(
                 fault, lane, f"did not hold when nothing was broken: {', '.join(not_held)}", began
@@ -117,12 +119,18 @@ class Trials:
         """
         slow = {clause.id for clause in contract() if SLOW in clause.families}
         more = [] if self.quick else [c for c in fault.also if c not in self.known | slow]
-        return [*fault.clauses, *more, *spared_by(fault)]
+        every = [*fault.clauses, *more, *spared_by(fault)]
+        return [c for c in every if not (self.trusting and c in self.known)]
+
+    def holding(self, healthy: Mapping[str, ClauseResult]) -> Set[str]:
+        """The clauses that hold when nothing is broken: by the baseline, or as is known."""
+        held = {clause for clause, found in healthy.items() if found.ended == "held"}
+        return held | (self.known - healthy.keys() if self.trusting else set())
 
     def also_of(self, fault: Fault, healthy: Mapping[str, ClauseResult]) -> list[str]:
         """The clauses that may notice a fault, and hold when nothing is broken."""
-        held = {clause for clause, found in healthy.items() if found.ended == "held"}
-        return [] if self.quick else [c for c in fault.also if c in held | self.known]
+        hold = self.holding(healthy) | (self.known - healthy.keys())
+        return [] if self.quick else [c for c in fault.also if c in hold]
 
     @contextmanager
     def _noted(self, fault: Fault) -> Iterator[None]:

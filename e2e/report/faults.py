@@ -281,10 +281,14 @@ def _lacks(fault: Fault, proxy: str) -> list[str]:
     # Whether any of these did anything is counted, or seen.
     counted = way.refuses or way.changes or way.rewrite or way.altered
     altered = way.altered or Altered(asked=".", put="x", find="x")
+    disruptive = {clause.id for clause in contract() if "disruptive" in clause.families}
+    lonely = disruptive.intersection((*fault.clauses, *fault.also, *fault.spares))
     rules = {
         "nothing is done": counted or way.inject or way.settings or way.api_server,
         "nothing repairs it": way.repair or not way.inject,
         "nobody can tell whether it is in force": counted or way.in_force,
+        # It may begin anew, and with it the container in which its programs were wrapped.
+        "clauses that disturb kube-proxy undo a rewriting": not way.rewrite or not lonely,
         "it both refuses and changes": not (way.refuses and way.changes),
         "nothing is altered": altered.sent or altered.becomes or altered.find,
         "what is altered is no regular expression": all(

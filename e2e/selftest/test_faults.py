@@ -167,6 +167,11 @@ def test_chains_of_deleted_services_are_kept():
         ("[both]", "[other]", "other"),
         ("does", "doze", "doze|does"),
         ("[both]", "[both", "good.toml"),
+        (
+            'why = "broken"\n\n[both]',
+            'also = ["proxy.frozen"]\nwhy = "broken"\n\n[both]\nrewrite = "s/a/b/"',
+            "clauses that disturb kube-proxy undo a rewriting",
+        ),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_named(tmp_path, before, after, problem):
@@ -242,7 +247,7 @@ def test_a_clause_that_may_notice_proves_itself_and_is_no_miss():
 
 def trials(**fields):
     known = dict.fromkeys(("here", "cluster", "asking", "shared", "out", "specs", "say"))
-    return Trials(**{**known, "known": frozenset(), "quick": False, **fields})
+    return Trials(**{**known, "known": frozenset(), "quick": False, "trusting": False, **fields})
 
 
 def test_clauses_that_disturb_others_are_asked_alone_and_last(tmp_path, monkeypatch):
@@ -300,6 +305,11 @@ def test_who_may_notice_is_asked_where_it_is_known_to_hold():
     ]  # fmt: skip
     assert usual.also_of(broken, held) == ["types.alias-with-a-node-port", "edits.another-port"]
     assert usual.also_of(broken, {}) == ["edits.another-port"]
+    trusting = trials(known=frozenset({"vantages.hosts", "edits.another-port"}), trusting=True)
+    assert trusting.baseline_of(broken) == ["reach.control-plane", "types.alias-with-a-node-port"]
+    assert trusting.holding({"vantages.hosts": clause("vantages.hosts", "failed")}) == {
+        "edits.another-port"
+    }
     quick = trials(known=frozenset({"edits.another-port"}), quick=True)
     assert quick.baseline_of(broken) == ["reach.control-plane", "vantages.hosts"]
     assert quick.also_of(broken, held) == []
