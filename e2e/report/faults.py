@@ -233,17 +233,18 @@ def choose_faults(only: str | None, shard: Shard | None, proxy: str) -> list[Fau
     """The faults that are asked for and make sense in a mode of kube-proxy.
 
     Args:
-        only: names; all by default.
+        only: names, in the order in which they are tried; all by default.
         shard: a part of them.
         proxy: the mode.
 
     Raises:
         UsageError: no fault is called so, or makes sense in that mode, or nodes are to be parted.
     """
-    words = set((only or "").replace(",", " ").split())
-    if unknown := sorted(words - {fault.name for fault in faults()}):
+    words = list(dict.fromkeys((only or "").replace(",", " ").split()))
+    known = {fault.name: fault for fault in faults()}
+    if unknown := [word for word in words if word not in known]:
         raise UsageError(f"no fault is called {', '.join(unknown)}", "see docs/faults.md")
-    named = [fault for fault in faults() if not words or fault.name in words]
+    named = [known[word] for word in words or known]
     chosen = [fault for fault in named if fault.way(proxy)]
     if not chosen:
         raise UsageError(f"none of these faults makes sense in {proxy} mode", "see docs/faults.md")

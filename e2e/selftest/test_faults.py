@@ -191,7 +191,8 @@ def test_faults_are_chosen_by_name_and_by_part():
     names = [each.name for each in every]
 
     assert sorted(parts) == sorted(names)
-    assert [f.name for f in choose_faults(names[3], None, "iptables")] == [names[3]]
+    in_order = f"{names[3]},{names[1]} {names[3]}"
+    assert [f.name for f in choose_faults(in_order, None, "iptables")] == [names[3], names[1]]
     with pytest.raises(UsageError, match="faults have no part by nodes"):
         choose_faults(None, Shard(2, 1, "nodes"), "iptables")
     with pytest.raises(UsageError, match="no fault is called luck"):
