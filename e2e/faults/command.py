@@ -27,7 +27,7 @@ from e2e.provider.interrupts import shielded
 from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
-from e2e.report import contract_document
+from e2e.report import lanes
 from e2e.report.faults import OF_TRAFFIC, Fault, choose_faults
 from e2e.report.faults_page import PAGE, faults_page
 from e2e.report.matrix import MATRIX, Matrix, Trial, counted
@@ -79,7 +79,7 @@ def faults(**asked: Any) -> int:
             here = Here(api, all_nodes(api), Undo(engine, shared), shared)
             asking = Asking(lane, name, tools, run, asked["processes"], steps)
             with _cleaned(here, run, steps):
-                known = frozenset(contract_document.seen().get(str(lane), []))
+                known = frozenset(lanes.seen().get(str(lane), []))
                 specs = (
                     Specs.of(lane.version, api, asked["processes"], steps)
                     if asked["specs"]

@@ -13,7 +13,7 @@ from e2e.cluster.capabilities import capabilities
 from e2e.errors import UsageError
 from e2e.provider.lane import Lane
 from e2e.provider.node_image import DEFAULT
-from e2e.report import contract_document
+from e2e.report import lanes
 from e2e.report.clauses import catalogue, choose, contract
 
 
@@ -52,7 +52,7 @@ def test_lanes_on_which_it_held_are_named(monkeypatch):
 
     assert "  held on   v1 here\n" in explain("reach.control-plane")
     assert "  held on   no lane that was noted\n" in explain("reach.cordoned-node")
-    assert contract_document.seen()
+    assert lanes.seen()
 
 
 @pytest.mark.parametrize(
