@@ -125,6 +125,6 @@ def load_plan(folder: Path) -> Plan:
     except ValueError as error:
         raise UsageError(
             f"{folder / PLAN} is no plan: {' '.join(str(error).split())}",
-            "remove that file and prepare again; nodeport-e2e clean --kube-context=NAME removes "
-            "what was placed, on the machine that placed it",
+            "remove that file, and what was placed on the machine that placed it "
+            "(nodeport-e2e clean --kube-context=NAME); then prepare again: nodeport-e2e prepare",
         ) from error
