@@ -10,6 +10,8 @@ from e2e.report.verdict import EndedConversation, MovedNode, Outage, Reason, Ver
 
 # Names in a line; verdict.json has them all.
 NAMES = 4
+# Seconds between the first path that answers and the last, where nobody wants to know which it was.
+AT_ONCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,20 +153,28 @@ def moved(each: MovedNode) -> str:
     said = []
     if each.joined is not None:
         said.append(f"joined at {_clock(each.joined)}")
-        if each.served is None:
-            said.append("never answered")
-        else:
-            all_but = "all other paths" if each.never else "every path"
-            said.append(f"answered on {all_but} {each.served:.1f} s later")
-            if each.never:
-                more = len(each.never) - NAMES
-                paths = ", ".join(each.never[:NAMES])
-                said.append(f"never on {paths}" + (f" and {more} more" if more > 0 else ""))
+        said += _served(each)
     if each.gone is not None:
         said.append(f"left at {_clock(each.gone)} and did not come back")
     lost = f" (not counted: {_count(each.unpromised, 'attempt')} without an answer then)"
     node = f"{each.node} ({' and '.join(each.addresses)})"
     return f"{node} {', '.join(said)}" + (lost if each.unpromised else "")
+
+
+def _served(each: MovedNode) -> Iterable[str]:
+    """When a node that joined was answered, first and on all paths."""
+    if each.first is None or each.served is None:
+        yield "never answered"
+        return
+    all_but = "all other paths" if each.never else "every path"
+    if each.served - each.first < AT_ONCE:
+        yield f"answered on {all_but} {each.served:.1f} s later"
+    else:
+        yield f"answered {each.first:.1f} s later"
+        yield f"on {all_but} {each.served:.1f} s later (the last: {each.last})"
+    if each.never:
+        paths, more = ", ".join(each.never[:NAMES]), len(each.never) - NAMES
+        yield f"never on {paths}" + (f" and {more} more" if more > 0 else "")
 
 
 def _clock(at: datetime) -> str:

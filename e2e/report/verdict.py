@@ -283,7 +283,9 @@ class MovedNode(Part):
         addresses: at which it was called.
         joined: when it was found to be Ready, if it was not there from the beginning.
         gone: since when it is there no more, if it is not.
-        served: seconds from then until every path was answered that ever was; none if none was.
+        first: seconds from then until a path was answered; none if none was.
+        served: seconds from then until every path was answered that ever was.
+        last: the path that was answered last.
         never: the paths on which it never answered since it joined.
         unpromised: attempts without an answer before the first one, or since it is gone; they are
             neither lost nor part of an outage.
@@ -293,7 +295,9 @@ class MovedNode(Part):
     addresses: tuple[str, ...]
     joined: datetime | None = None
     gone: datetime | None = None
+    first: float | None = None
     served: float | None = None
+    last: str = ""
     never: tuple[str, ...] = ()
     unpromised: int = 0
 

@@ -130,7 +130,13 @@ def test_what_nobody_saw_is_not_said_to_be_well():
 
 def test_which_nodes_joined_or_left_is_said_with_what_is_not_counted():
     came = MovedNode(
-        node="c", addresses=("10.0.0.9",), joined=BEGAN, served=1.24, never=("local",), unpromised=1
+        node="c",
+        addresses=("10.0.0.9",),
+        joined=BEGAN,
+        first=0.9,
+        served=1.24,
+        never=("local",),
+        unpromised=1,
     )
     left = MovedNode(node="b", addresses=("10.0.0.2", "fd00::2"), gone=BEGAN, unpromised=40)
     never = MovedNode(node=EVIL, addresses=("10.0.0.7",), joined=BEGAN, gone=BEGAN, never=("a",))
@@ -145,6 +151,11 @@ def test_which_nodes_joined_or_left_is_said_with_what_is_not_counted():
     assert second == (
         f"b (10.0.0.2 and fd00::2) left at {at} and did not come back "
         "(not counted: 40 attempts without an answer then)"
+    )
+    slowly = came.model_copy(update={"served": 22.6, "last": "local IPv4", "never": ()})
+    assert (
+        "answered 0.9 s later, on every path 22.6 s later (the last: local IPv4) (not"
+        in (answers(verdict(watched=watched(moved=(slowly,)))).moved[0])
     )
     assert third.endswith(f"joined at {at}, never answered, left at {at} and did not come back")
     assert "nodes that joined or left meanwhile:\n  c (10.0.0.9) joined" in verdict_text(told)

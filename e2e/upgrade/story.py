@@ -134,13 +134,19 @@ def _reason(rule: str, told: Sequence[tuple[Outage, Cause]]) -> Reason:
 def _moved(
     node: str, joined: float | None, gone: float | None, its: Sequence[FlowStory]
 ) -> MovedNode:
-    first = [one.served for one in its if one.served is not None]
+    answered = sorted(
+        (max(one.served - joined, 0.0), one.flow.path)
+        for one in its
+        if one.served is not None and joined is not None
+    )
     return MovedNode(
         node=node,
         addresses=tuple(dict.fromkeys(one.flow.address for one in its)),
         joined=None if joined is None else datetime.fromtimestamp(joined, UTC),
         gone=None if gone is None else datetime.fromtimestamp(gone, UTC),
-        served=max(*first, joined) - joined if first and joined is not None else None,
+        first=answered[0][0] if answered else None,
+        served=answered[-1][0] if answered else None,
+        last=answered[-1][1] if answered else "",
         never=tuple(one.flow.path for one in its if one.served is None and joined is not None),
         unpromised=sum(one.judged.unpromised for one in its),
     )
