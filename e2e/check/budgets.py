@@ -15,6 +15,8 @@ DEFAULT = Path(__file__).with_suffix(".toml")
 # Ways of asking in which one conversation goes on; all others begin anew each time.
 KEPT_WAYS = ("one connection", "UDP")
 DATAGRAMS = "UDP from new ports"
+# The only budget that says nothing of what users noticed.
+NOT_LOOKED = "seconds in which nobody looked"
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -217,8 +219,7 @@ def judge(outages: Iterable[Lost], budgets: Budgets, *, not_looked: float = 0.0)
             )
         )
     limit = budgets.watch.not_looked
-    name = "seconds in which nobody looked"
-    found.append(Budget(name, f"{limit:g} s", f"{not_looked:.2f} s", not_looked <= limit))
+    found.append(Budget(NOT_LOOKED, f"{limit:g} s", f"{not_looked:.2f} s", not_looked <= limit))
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from e2e.check.budgets import NOT_LOOKED
 from e2e.report.summary import WHY
 from e2e.report.verdict import EndedConversation, MovedNode, Outage, Reason, Verdict
 
@@ -60,13 +61,22 @@ def _sentence(verdict: Verdict) -> str:
     if code == 2:
         return "Whether the cluster serves node ports as before could not be judged in full."
     wrong = []
-    if verdict.beyond:
+    if _noticed_too_much(verdict):
         wrong.append("users noticed more than the budgets allow")
     if verdict.failed_steps:
         wrong.append(f"{_count(len(verdict.failed_steps), 'change')} afterwards went wrong")
     if verdict.changes.counting:
         wrong.append(f"{_count(verdict.changes.counting, 'thing')} that may not change did")
+    if any(each.name == NOT_LOOKED for each in verdict.beyond):
+        unseen = "nobody looked for longer than the budgets allow"
+        if not wrong:
+            return f"Not known to be as before: {unseen}."
+        wrong.append(unseen)
     return f"Not as before: {', '.join(wrong)}."
+
+
+def _noticed_too_much(verdict: Verdict) -> bool:
+    return any(each.name != NOT_LOOKED for each in verdict.beyond)
 
 
 def _of_users(verdict: Verdict) -> tuple[str, str, str, tuple[str, ...]]:
@@ -89,7 +99,7 @@ def _of_users(verdict: Verdict) -> tuple[str, str, str, tuple[str, ...]]:
         return f"No: not one of {seen} was lost.{unknown}", nowhere, "0 s", ("nothing to explain",)
     outages = watched.outages
     lost = sum(each.lost for each in outages)
-    within = "beyond the budgets" if verdict.beyond else "within the budgets"
+    within = "beyond the budgets" if _noticed_too_much(verdict) else "within the budgets"
     noticed = f"Yes, {within}: {lost:,} of {seen} were lost.{unknown}"
     return noticed, _where(outages), _how_long(outages), _why(watched.reasons)
 

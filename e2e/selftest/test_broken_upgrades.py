@@ -287,3 +287,16 @@ def test_a_watch_that_hardly_looked_proves_nothing(verified, upgraded):
     assert verdict.exit_code == 1
     assert [name for name in failed if "seconds in which nobody looked" in name]
     assert "For 25.0 s nobody looked." in text
+    assert "Not known to be as before: nobody looked for longer than the budgets allow." in text
+
+
+def test_what_users_noticed_and_what_nobody_saw_are_told_apart(verified, upgraded):
+    upgraded.lose(NEW, REFUSED)
+    upgraded.told.held(50.0, 75.0)
+
+    _, _, text, _ = verified()
+
+    assert (
+        "Not as before: users noticed more than the budgets allow, nobody looked for longer than "
+        "the budgets allow." in text
+    )
