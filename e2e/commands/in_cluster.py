@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,13 +20,16 @@ from e2e.cluster.job import FAILED, SUCCEEDED, Job, ShardPod
 from e2e.cluster.namespace import OF_JOB
 from e2e.commands.merge import last_screen, merge_into
 from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
+from e2e.fixtures.settings import ROOM
 from e2e.options import PROCESSES
 from e2e.provider import existing, harness_image
+from e2e.provider.cache import ensure_room
 from e2e.provider.engine import Engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.provider.wellness import containers_of
+from e2e.report import outputs
 from e2e.report.clauses import choose, part_of
 from e2e.report.framed import unpack
 from e2e.report.merge import find
@@ -33,6 +37,8 @@ from e2e.report.result import RESULT
 from e2e.report.shard import Shard
 from e2e.wait import WaitedInVainError, wait_until
 
+# So often a log is asked for that has to have a result, in as many looks.
+LOG_TIMES = 30
 # What is told of a pod that brought nothing.
 LAST_WORDS = 12
 # For which something may be left.
@@ -58,6 +64,7 @@ class Watched:
         done: the shards that were asked to their end.
         lost: pods that ended without having done that, with why.
         hindered: since when each of those that cannot begin is known to be, by `time.monotonic`.
+        asked: how often the log of each pod had no result.
     """
 
     job: Job
@@ -68,6 +75,7 @@ class Watched:
     done: set[int] = field(default_factory=set)
     lost: list[str] = field(default_factory=list)
     hindered: dict[str, float] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
 
     def look(self) -> str:
         """Look at all pods, and take what they brought; says how the Job ended, if it did.
@@ -82,8 +90,10 @@ class Watched:
         for pod in pods:
             self._tell(pod)
             if pod.phase in (SUCCEEDED, FAILED) and pod.name not in self.brought:
+                if not self._take(pod):
+                    ended = ""
+                    continue
                 self.brought.add(pod.name)
-                self._take(pod)
         self._demand_some(pods)
         gone = set(self.said) - {pod.name for pod in pods} - self.brought
         for name in sorted(gone):
@@ -113,7 +123,8 @@ class Watched:
             self.said[pod.name] = line
             self.steps.say(line)
 
-    def _take(self, pod: ShardPod) -> None:
+    def _take(self, pod: ShardPod) -> bool:
+        """Take what a pod brought; False if it has to be asked for again."""
         text = self.job.log(pod.name)
         folder = self.folder / f"{pod.number}"
         try:
@@ -123,6 +134,10 @@ class Watched:
             if pod.phase == SUCCEEDED or not (folder / RESULT).exists():
                 unpack(text, folder)
         except UsageError:
+            self.asked[pod.name] += 1
+            if pod.phase == SUCCEEDED and self.asked[pod.name] < LOG_TIMES:
+                # It has written them, so they are there once its node answers.
+                return False
             words = "\n".join(f"    {line}" for line in text.splitlines()[-LAST_WORDS:])
             if pod.exit_code in (RefusedError.exit_code, UsageError.exit_code):
                 # Every other pod would say the same.
@@ -130,11 +145,12 @@ class Watched:
                 raise kind(f"{pod.name} on {pod.node} refused:\n{words}") from None
             ended = f"ended with {pod.exit_code}" if pod.exit_code is not None else "was lost"
             self._lose(f"{self._name(pod)} {ended}, and brought no result\n{words}".rstrip())
-            return
+            return True
         if pod.phase == SUCCEEDED:
             self.done.add(pod.number)
         else:
             self._lose(f"{self._name(pod)} was ended before it had asked all of its shard")
+        return True
 
     @staticmethod
     def _name(pod: ShardPod) -> str:
@@ -162,6 +178,8 @@ def run_in_cluster(
     out, steps = Path(asked["out"]).absolute(), Steps(quiet=asked["quiet"] or asked["as_json"])
     count = of_shards(asked)
     run = leftovers.new_run()
+    ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
+    outputs.remove(out)
     shutil.rmtree(out / SHARDS, ignore_errors=True)
     with leftovers.alive(run) as shared:
         api = Api(kubeconfig, None if lane else asked["kube_context"], secrets=shared)

@@ -369,6 +369,24 @@ def test_what_pods_bring_is_taken_as_soon_as_they_end(watched, log):
     assert {each.name for each in watched.folder.iterdir()} == {"1", "2"}
 
 
+def test_a_log_that_cannot_be_had_yet_is_asked_for_again(watched, log):
+    """A pod that succeeded has written its results, and its node may not answer for a moment."""
+    watched.job.there, watched.job.end = [pod(1)], "Complete"
+    assert watched.look() == ""
+    watched.job.logs = {"pod-1": log(1, held("a.b"))}
+
+    assert watched.look() == "Complete"
+    assert (watched.done, watched.lost) == ({1}, [])
+
+
+def test_a_log_that_has_no_results_is_not_asked_for_for_ever(watched):
+    watched.job.there, watched.job.end = [pod(1)], "Complete"
+    looks = [watched.look() for _ in range(in_cluster.LOG_TIMES)]
+
+    assert looks == [*[""] * (in_cluster.LOG_TIMES - 1), "Complete"]
+    assert watched.lost == ["shard 1 by pod-1 on worker-1 ended with 0, and brought no result"]
+
+
 def test_a_pod_that_was_killed_is_told_and_the_next_one_counts(watched, log):
     watched.job.there = [pod(1, "first", phase="Running", exit_code=None)]
     watched.look()
