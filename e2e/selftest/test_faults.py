@@ -268,13 +268,20 @@ def test_clauses_that_disturb_others_are_asked_alone_and_last(tmp_path, monkeypa
     monkeypatch.setattr(asking.Asking, "_start", start)
     monkeypatch.setattr(asking, "wait", end_one)
     monkeypatch.setattr(asking, "_result", lambda name, _: clause(name, "held"))
+    took = {
+        "udp.every-node": 9.0,
+        "proxy.burst": 20.0,
+        "proxy.frozen": 2.0,
+        "control-plane.away": 1,
+    }
+    monkeypatch.setattr(asking, "seconds", lambda: took)
     asked = ["proxy.frozen", "udp.every-node", "control-plane.away", "proxy.burst", "ports.each"]
 
     how = asking.Asking(None, "", None, "", 2, None)
     found = how.ask(asked, tmp_path / "out", within=1.0, through=tmp_path)
 
     assert list(found) == asked
-    assert [name for name, _ in began[:3]] == ["udp.every-node", "proxy.burst", "ports.each"]
+    assert [name for name, _ in began[:3]] == ["ports.each", "proxy.burst", "udp.every-node"]
     assert began[3:] == [("proxy.frozen", 0), ("control-plane.away", 0)]
     assert max(most) == 2
 
