@@ -15,8 +15,6 @@ DEFAULT = Path(__file__).with_suffix(".toml")
 # Ways of asking in which one conversation goes on; all others begin anew each time.
 KEPT_WAYS = ("one connection", "UDP")
 DATAGRAMS = "UDP from new ports"
-# The only budget that says nothing of what users noticed.
-NOT_LOOKED = "seconds in which nobody looked"
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -133,6 +131,7 @@ class Budget:
         used: how much it was.
         kept: whether that is within.
         where: the flows that went beyond, the worst first.
+        of_users: whether it limits what they notice, or only what may not be known.
     """
 
     name: str
@@ -140,6 +139,7 @@ class Budget:
     used: str
     kept: bool
     where: tuple[str, ...] = ()
+    of_users: bool = True
 
 
 def read_budgets(file: Path | None = None) -> Budgets:
@@ -219,7 +219,15 @@ def judge(outages: Iterable[Lost], budgets: Budgets, *, not_looked: float = 0.0)
             )
         )
     limit = budgets.watch.not_looked
-    found.append(Budget(NOT_LOOKED, f"{limit:g} s", f"{not_looked:.2f} s", not_looked <= limit))
+    found.append(
+        Budget(
+            "seconds in which nobody looked",
+            f"{limit:g} s",
+            f"{not_looked:.2f} s",
+            not_looked <= limit,
+            of_users=False,
+        )
+    )
     return found
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from e2e.check.budgets import NOT_LOOKED
 from e2e.report.summary import WHY
 from e2e.report.verdict import EndedConversation, MovedNode, Outage, Reason, Verdict
 
@@ -67,7 +66,7 @@ def _sentence(verdict: Verdict) -> str:
         wrong.append(f"{_count(len(verdict.failed_steps), 'change')} afterwards went wrong")
     if verdict.changes.counting:
         wrong.append(f"{_count(verdict.changes.counting, 'thing')} that may not change did")
-    if any(each.name == NOT_LOOKED for each in verdict.beyond):
+    if not all(each.of_users for each in verdict.beyond):
         unseen = "nobody looked for longer than the budgets allow"
         if not wrong:
             return f"Not known to be as before: {unseen}."
@@ -76,7 +75,7 @@ def _sentence(verdict: Verdict) -> str:
 
 
 def _noticed_too_much(verdict: Verdict) -> bool:
-    return any(each.name != NOT_LOOKED for each in verdict.beyond)
+    return any(each.of_users for each in verdict.beyond)
 
 
 def _of_users(verdict: Verdict) -> tuple[str, str, str, tuple[str, ...]]:

@@ -266,6 +266,7 @@ class KeptBudget(Part):
         used: how much it was.
         kept: whether that is within.
         where: the flows that went beyond, the worst first.
+        of_users: whether it limits what they notice, or only what may not be known.
     """
 
     name: str
@@ -273,6 +274,7 @@ class KeptBudget(Part):
     used: str
     kept: bool
     where: tuple[str, ...] = ()
+    of_users: bool = True
 
 
 class MovedNode(Part):
