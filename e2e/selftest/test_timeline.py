@@ -137,3 +137,15 @@ def test_text_says_first_whether_users_noticed(tmp_path):
     assert as_text(story_of(load(tmp_path))) == (
         "Nobody noticed anything in 60 s (1 node, 4 flows, 4,800 attempts)\n"
     )
+
+
+def test_a_watch_that_hardly_looked_says_so_first(tmp_path):
+    """That nobody noticed anything is worth little where nobody looked."""
+    told = Told(["worker-1"], 60.0)
+    told.held(10.0, 50.0)
+    told.save(tmp_path)
+
+    head = as_text(story_of(load(tmp_path))).splitlines()[0]
+
+    assert head.startswith("Nobody noticed anything in 60 s ")
+    assert head.endswith(", but for 40 s of it nobody looked")

@@ -22,6 +22,8 @@ from e2e.upgrade.record import FlowRecord, Record
 
 # Of what may be long, a text shows so much.
 LINES = 40
+# Of a watch, the share in which nobody may have looked, and its first line does not say so.
+SEEN_WELL = 0.05
 PARTLY = "; that is so of one of several watches"
 
 
@@ -252,7 +254,9 @@ def headline(story: Story) -> str:
     if not asked:
         return f"Nothing was watched {over}"
     if not story.troubles:
-        return f"Nobody noticed anything {over}"
+        unseen = story.not_looked > SEEN_WELL * (story.until - story.began)
+        blind = f", but for {duration(story.not_looked)} of it nobody looked" * unseen
+        return f"Nobody noticed anything {over}{blind}"
     lost = {trouble.node for trouble in story.troubles}
     worst = max((trouble.worst for trouble in story.troubles), key=lambda one: one.length)
     many = len(story.troubles)
