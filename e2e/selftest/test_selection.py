@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from e2e.errors import UsageError
-from e2e.fixtures.selection import TURN, turn
+from e2e.fixtures.selection import TURN, deal, turn
 from e2e.report.clauses import choose, read_clauses
 
 
@@ -53,6 +53,28 @@ def test_a_name_of_nothing_is_a_usage_error():
         ids("reach.nowhere DP-01")
     with pytest.raises(UsageError, match="no family of clauses is called quick"):
         ids(families="quick")
+
+
+@pytest.mark.parametrize(
+    ("others", "alone", "processes"),
+    [(168, 13, 8), (9, 3, 8), (5, 0, 1), (2, 5, 4), (0, 3, 8), (40, 1, 3)],
+)
+def test_each_process_begins_with_what_takes_longest_and_ends_with_what_is_alone(
+    others, alone, processes
+):
+    """So it is where xdist cuts the list, which gives each process its part of what is left."""
+    last = [f"alone-{n}" for n in range(alone)]
+    dealt = deal(list(range(others)), last, processes)
+
+    assert sorted(map(str, dealt)) == sorted(map(str, [*range(others), *last]))
+    rest, firsts = list(dealt), []
+    for number in range(processes):
+        size = len(rest) // (processes - number)
+        hand, rest = rest[:size], rest[size:]
+        of_all = [item for item in hand if item not in last]
+        assert hand[: len(of_all)] == sorted(of_all)
+        firsts += of_all[:1]
+    assert firsts == list(range(len(firsts)))
 
 
 def test_who_disturbs_is_alone_with_the_cluster(tmp_path, monkeypatch):
