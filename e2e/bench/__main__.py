@@ -6,7 +6,6 @@ python -m e2e.bench [--only contract,specs,connections,growth] [--times N] [--no
 import signal
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,10 +13,10 @@ import click
 from e2e.bench import growth, page
 from e2e.bench.ground import Ground
 from e2e.errors import StopError, StoppedError, UsageError
-from e2e.provider import kind, node_image
+from e2e.provider import node_image
 from e2e.provider.engine import ensure_engine
-from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import FAMILIES, PROXIES, Lane
+from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
 
 TIMES = 3
@@ -54,12 +53,10 @@ def bench(
         raise UsageError(f"--nodes={nodes}", f"use numbers from {growth.SMALLEST} on: 2,4,6")
     where = page.machine()
     lane, steps, folder = Lane(k8s, proxy, family), Steps(), Path(out).absolute()
-    engine, program = ensure_engine(steps), ensure_kind(steps)
-    found = node_image.resolve(k8s, engine, steps, image)
-    lane = replace(lane, version=found.version)
+    lane, tools = ready(lane, ensure_engine(steps), steps, image)
     ground = Ground(
         lane,
-        kind.Tools(engine, program, found.reference),
+        tools,
         steps,
         folder / "bench",
         times,

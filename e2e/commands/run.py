@@ -5,7 +5,6 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -16,12 +15,12 @@ from e2e.cluster import leftovers
 from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.fixtures.settings import HOW_TO_ASK, ROOM
 from e2e.options import PROCESSES, of_choice, of_cluster, of_making, of_shard, option
-from e2e.provider import existing, in_cluster, kind, node_image
+from e2e.provider import existing, in_cluster, kind
 from e2e.provider.cache import ensure_room
 from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine, find_engine
-from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
+from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
 from e2e.report import outputs
 from e2e.report.clauses import CONTRACT, choose, part_of
@@ -80,17 +79,14 @@ def run(**asked: Any) -> int:
         # Before it is missed, and the cluster taken for one that is broken.
         if undone := leftovers.undo_on_nodes(engine):
             steps.say(f"undid what an interrupted run had changed on nodes (commands: {undone})")
-        program = ensure_kind(steps)
-        image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
-        lane = replace(lane, version=image.version)
+        lane, tools = ready(lane, engine, steps, asked["node_image"])
         arguments += [
             *(f"--k8s={lane.version}", f"--proxy={lane.proxy}", f"--family={lane.family}"),
-            *(f"--shape={lane.shape}", f"--kind-bin={program}", f"--kind-image={image.reference}"),
+            *(f"--shape={lane.shape}", f"--kind-bin={tools.kind}", f"--kind-image={tools.image}"),
             f"--cluster-name={name}",
             "--leased",
             *(["--keep-cluster"] if asked["keep"] else []),
         ]
-        tools = kind.Tools(engine, program, image.reference)
         evidence = out / "evidence" / "cluster"
         leased = kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence)
         with leased as cluster:

@@ -10,11 +10,11 @@ import click
 from e2e.check.distribution import FALSE_ALARM
 from e2e.errors import CannotRunError
 from e2e.options import of_choice, of_lane, of_making, of_version, option
-from e2e.provider import kind, node_image
+from e2e.provider import kind
 from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine
-from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
+from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
 from e2e.report.result import RESULT, Result
 
@@ -65,18 +65,16 @@ def soak(**asked: Any) -> int:
     """
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     out, steps = Path(asked["out"]).absolute(), Steps()
-    engine, program = ensure_engine(steps), ensure_kind(steps)
-    image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
-    lane = Lane(image.version, lane.proxy, lane.family, lane.shape)
+    lane, tools = ready(lane, ensure_engine(steps), steps, asked["node_image"])
     name = asked["cluster_name"] or lane.cluster_name
     argv = [
         *own_program("e2e.cli"),
-        *("run", "--quiet", f"--cluster-name={name}", f"--node-image={image.reference}"),
+        *("run", "--quiet", f"--cluster-name={name}", f"--node-image={tools.image}"),
         *(f"--{part}={getattr(lane, part)}" for part in ("proxy", "family", "shape")),
         f"--k8s={lane.version}",
         *(f"--{part}={asked[part]}" for part in ("only", "families") if asked[part]),
     ]
-    tools, evidence = kind.Tools(engine, program, image.reference), out / "evidence" / "cluster"
+    evidence = out / "evidence" / "cluster"
     ended: list[Ended] = []
     # Runs take the cluster that this lease holds, and leave it there.
     with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):

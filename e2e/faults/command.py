@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,12 @@ from e2e.faults.making import Here
 from e2e.faults.specs import Specs
 from e2e.faults.trying import BASELINE, NotWellError, Trials
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
-from e2e.provider import kind, node_image
+from e2e.provider import kind
 from e2e.provider.cache import ensure_room
 from e2e.provider.engine import ensure_engine
 from e2e.provider.interrupts import shielded
-from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
+from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
 from e2e.report import lanes
 from e2e.report.faults import OF_TRAFFIC, Fault, choose_faults
@@ -62,10 +61,7 @@ def faults(**asked: Any) -> int:
     steps = Steps()
     engine = ensure_engine(steps)
     leftovers.undo_on_nodes(engine)
-    program = ensure_kind(steps)
-    image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
-    lane = replace(lane, version=image.version)
-    tools = kind.Tools(engine, program, image.reference)
+    lane, tools = ready(lane, engine, steps, asked["node_image"])
     evidence = out / "evidence" / "cluster"
     run = leftovers.new_run()
     with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence) as it:

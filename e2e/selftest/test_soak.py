@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from e2e.commands import soak
 from e2e.commands.soak import Ended, exit_code, told
+from e2e.provider import ready
 from e2e.provider.node_image.choose import NodeImage
 from e2e.selftest.runs import failed, held, run
 
@@ -65,9 +66,9 @@ def test_it_goes_on_after_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(soak.subprocess, "run", fake)
     monkeypatch.setattr(soak.kind, "lease", lease)
     monkeypatch.setattr(soak, "ensure_engine", lambda _: None)
-    monkeypatch.setattr(soak, "ensure_kind", lambda _: "kind")
+    monkeypatch.setattr(ready, "ensure_kind", lambda _: "kind")
     monkeypatch.setattr(
-        soak.node_image, "resolve", lambda *_: NodeImage("image:1", "v1.37.2", "built", "")
+        ready.node_image, "resolve", lambda *_: NodeImage("image:1", "v1.37.2", "built", "")
     )
 
     ended = CliRunner().invoke(

@@ -1,7 +1,7 @@
 """The command `nodeport-e2e scenario`: a cluster, prepared, disturbed under the watch, verified."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from e2e.provider.cache import ensure_room
 from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine
 from e2e.provider.interrupts import shielded
-from e2e.provider.kind_binary import ensure_kind
 from e2e.provider.lane import Lane
+from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.verdict import Verdict
@@ -187,16 +187,14 @@ def scenario(name: str, **asked: Any) -> int:
     steps = Steps()
     engine = ensure_engine(steps)
     leftovers.undo_on_nodes(engine)
-    program = ensure_kind(steps)
-    image = node_image.resolve(lane.version, engine, steps, asked["node_image"])
-    lane = replace(lane, version=image.version)
+    lane, tools = ready(lane, engine, steps, asked["node_image"])
     # All that takes long is made before anything is disturbed.
     images_for(name, lane.version, wishes.to, engine, steps)
     return Scenario(
         name=name,
         wishes=wishes,
         lane=lane,
-        tools=kind.Tools(engine, program, image.reference),
+        tools=tools,
         cluster=asked["cluster_name"] or lane.cluster_name,
         keep=asked["keep"],
         folder=wishes.folder,
