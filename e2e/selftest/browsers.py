@@ -60,3 +60,16 @@ def show(browser: Browser, file: Path, *, at: str = "", width: int = 1280, **how
     )
     page.goto(file.as_uri() + (f"#{at}" if at else ""))
     return shown
+
+
+def unnamed(page: Page, *kinds: str) -> int:
+    """How many elements of these kinds, as selectors, have no name for a screen reader."""
+    return int(
+        page.evaluate(
+            """kinds => kinds
+            .flatMap(kind => [...document.querySelectorAll(kind)])
+            .filter(one => !one.getAttribute('aria-label') && !one.getAttribute('aria-labelledby'))
+            .length""",
+            list(kinds),
+        )
+    )

@@ -8,7 +8,7 @@ from e2e.report.clauses import contract
 from e2e.report.faults import faults
 from e2e.report.faults_page import faults_page, rows
 from e2e.report.matrix import Matrix, Trial
-from e2e.selftest.browsers import browser, show
+from e2e.selftest.browsers import browser, show, unnamed
 from e2e.selftest.test_run_page import CONTRAST, EVIL, SCHEMES
 
 LANE = "v1.37.2 iptables ipv4 two-workers"
@@ -160,13 +160,7 @@ def test_everything_can_be_read_in_both_schemes(opened, scheme):
 def test_a_screen_reader_is_told_what_things_are(opened):
     page = opened("red").page
 
-    unnamed = page.evaluate(
-        """() => ['[role=img]', '[role=region]', 'nav']
-        .flatMap(kind => [...document.querySelectorAll(kind)])
-        .filter(one => !one.getAttribute('aria-label') && !one.getAttribute('aria-labelledby'))
-        .length"""
-    )
-    assert unnamed == 0
+    assert unnamed(page, "[role=img]", "[role=region]", "nav") == 0
     assert page.locator("th:not([scope])").count() == 0
     assert page.get_by_label("held, though it had to fail").count() == len(EVERY[0].clauses)
 

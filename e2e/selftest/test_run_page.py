@@ -7,7 +7,7 @@ import pytest
 
 from e2e.report.clauses import contract
 from e2e.report.run_page import run_page
-from e2e.selftest.browsers import browser, show
+from e2e.selftest.browsers import browser, show, unnamed
 from e2e.selftest.runs import NODES, TABLE, failed, flow, held, load, run, skipped, whole_run
 
 EVIL = "<img src=x onerror=alert(1)>\"'><script>document.title='owned'</script>{{ 7 * 7 }}"
@@ -234,13 +234,8 @@ def test_a_keyboard_gets_everywhere(opened):
 def test_a_screen_reader_is_told_what_things_are(opened):
     page = opened("red").page
 
-    unnamed = page.evaluate(
-        """() => ['svg:not([aria-hidden])', '[role=img]', '[role=region]', 'form', 'nav']
-        .flatMap(kind => [...document.querySelectorAll(kind)])
-        .filter(one => !one.getAttribute('aria-label') && !one.getAttribute('aria-labelledby'))
-        .length"""
-    )
-    assert unnamed == 0
+    named = ("svg:not([aria-hidden])", "[role=img]", "[role=region]", "form", "nav")
+    assert unnamed(page, *named) == 0
     assert page.locator("th:not([scope])").count() == 0
     levels = page.locator("h1, h2, h3").evaluate_all("all => all.map(one => +one.tagName[1])")
     assert levels.count(1) == 1
