@@ -154,6 +154,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.away = False
+        self.cut = threading.Event()
         self.uid = "0000"
         self.nodes = [node()]
         self.told: queue.Queue = queue.Queue()
@@ -169,8 +170,15 @@ class Cluster:
             raise CannotRunError("away")
         return (list(self.nodes) if kind == "Node" else []), "1"
 
+    def go_away(self) -> None:
+        """Every watch ends, also of a thread that looks only when the server is back."""
+        self.away = True
+        self.cut.set()
+        self.cut = threading.Event()
+
     def follow(self, kind, namespace=None, *, since, where=""):
-        while not self.away:
+        cut = self.cut
+        while not (self.away or cut.is_set()):
             if kind == "Node":
                 try:
                     yield self.told.get(timeout=0.02)
@@ -206,7 +214,7 @@ def test_what_happens_while_the_api_server_is_away_is_told_when_it_is_back(clust
     cluster.told.put({"type": "MODIFIED", "object": node(shut=True)})
     await_kinds(cluster, "cordoned")
     cluster.told.put({"type": "BOOKMARK", "object": {}})
-    cluster.away = True
+    cluster.go_away()
     await_kinds(cluster, "cordoned", "api-away")
     cluster.nodes = [node(shut=True, version="v1.37.2")]
     cluster.away = False
@@ -231,7 +239,8 @@ def test_the_roll_of_nodes_is_called_whenever_one_changes(cluster):
     assert [roll.ready.get("worker-2") for roll in cluster.rolls] == [
         *(None, None, {"IPv4": "10.0.0.2"})
     ]
-    cluster.nodes, cluster.away = [node(name="worker-2")], True
+    cluster.nodes = [node(name="worker-2")]
+    cluster.go_away()
     await_kinds(cluster, "node-added", "node-not-ready", "node-ready", "api-away")
     cluster.away = False
     wait_until(lambda: len(cluster.rolls) == 4, what="four", within=LONG, every=0.02)
