@@ -9,7 +9,8 @@ import yaml
 
 from e2e.errors import RefusedError, UsageError
 from e2e.provider.engine import Engine
-from e2e.provider.existing import check_allowed, default_kubeconfig, kind_cluster_at
+from e2e.provider.existing import check_allowed, kind_cluster_at
+from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.selftest.programs import environment, only_path, put, python
 from e2e.selftest.servers import Server, says, serving
 
