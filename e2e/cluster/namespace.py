@@ -7,9 +7,11 @@ from e2e.wait import wait_until
 RUN_LABEL = "nodeport-e2e/run"
 # On what was prepared for later, and outlives the process that made it.
 KEPT_LABEL = "nodeport-e2e/kept"
+# Standards of pod security. Echoes keep the strictest one, but for those in the network of a node.
+RESTRICTED, PRIVILEGED = "restricted", "privileged"
 
 
-def make(api: Api, name: str, run: str, *, kept: bool = False) -> str:
+def make(api: Api, name: str, run: str, *, kept: bool = False, security: str = RESTRICTED) -> str:
     """Create a namespace of this run in which pods can start at once, and return its name.
 
     Args:
@@ -17,8 +19,9 @@ def make(api: Api, name: str, run: str, *, kept: bool = False) -> str:
         name: of the namespace.
         run: whose it is.
         kept: whether it stays when the run ends, until somebody asks for its end.
+        security: the standard that it enforces of its pods.
     """
-    labels = {RUN_LABEL: run, "pod-security.kubernetes.io/enforce": "privileged"}
+    labels = {RUN_LABEL: run, "pod-security.kubernetes.io/enforce": security}
     labels |= {KEPT_LABEL: "yes"} if kept else {}
     api.create(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
