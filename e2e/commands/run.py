@@ -1,8 +1,11 @@
 """The command `nodeport-e2e run`: the contract of a cluster, by pytest in a process of its own."""
 
+import fcntl
+import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,14 +16,17 @@ from typing import IO, Any
 import click
 
 from e2e.cluster import leftovers
+from e2e.cluster.api import Api
+from e2e.cluster.consent import admit
 from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.fixtures.settings import HOW_TO_ASK, ROOM
-from e2e.options import PROCESSES, of_choice, of_cluster, of_making, option
+from e2e.options import PROCESSES, of_choice, of_cluster, of_limits, of_making, option
 from e2e.provider import existing, kind, node_image
 from e2e.provider.cache import ensure_room
 from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine, find_engine
 from e2e.provider.kind_binary import ensure_kind
+from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.clauses import CONTRACT, choose
@@ -34,6 +40,7 @@ from e2e.screen import Screen, say
 @of_choice
 @option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
+@of_limits
 @option("--quiet", "QUIET", is_flag=True, help="Tell what went wrong, and the last screen alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print the last screen as JSON, no more.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
@@ -47,7 +54,7 @@ def run(**asked: Any) -> int:
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
-        f"--outside={asked['outside']}",
+        *(f"--outside={asked['outside']}", f"--wait={asked['wait']}"),
         *(f"--{name}={asked[name]}" for name in ("families", "only") if asked[name]),
         *([f"--numprocesses={asked['processes']}", "--dist=worksteal", "--max-worker-restart=0"]
           if asked["processes"] else []),
@@ -55,17 +62,21 @@ def run(**asked: Any) -> int:
     ]  # fmt: skip
     screen = Screen(quiet=asked["quiet"], as_json=asked["as_json"])
     if asked["provider"] == "existing":
-        file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
-        existing.check_allowed(file, asked["kube_context"], find_engine())
-        _remove_results(out)
-        arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
-        return _pytest(arguments, screen)
+        context = asked["kube_context"]
+        file = Path(asked["kubeconfig"] or default_kubeconfig(context))
+        consent = existing.check_allowed(file, context, find_engine())
+        with tempfile.TemporaryDirectory() as secrets, alone(out):
+            # pytest asks again, of the copy with which it goes on, but has no exit code for it.
+            admit(Api(file, context, secrets=Path(secrets)), consent)
+            _remove_results(out)
+            arguments += [f"--kubeconfig={file}", f"--kube-context={context}"]
+            return _pytest(arguments, screen)
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
-    _remove_results(out)
     name = asked["cluster_name"] or lane.cluster_name
     steps = Steps(quiet=asked["quiet"])
-    with _told_what_is_left(name, steps):
+    with alone(out), _told_what_is_left(name, steps):
+        _remove_results(out)
         engine = ensure_engine(steps)
         # Before it is missed, and the cluster taken for one that is broken.
         if undone := leftovers.undo_on_nodes(engine):
@@ -82,8 +93,37 @@ def run(**asked: Any) -> int:
         ]
         tools = kind.Tools(engine, program, image.reference)
         evidence = out / "evidence" / "cluster"
-        with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
+        with (
+            kind.lease(
+                lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence
+            ) as cluster,
+            tempfile.TemporaryDirectory() as secrets,
+        ):
+            admit(Api(cluster.kubeconfig_path, cluster.context, secrets=Path(secrets)))
             return _pytest(arguments, screen)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Have the folder of the results for this run, whose files those of another would replace.
+
+    Raises:
+        CannotRunError: another run writes there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    # The lock is on the folder itself, so that nothing of it is left there.
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CannotRunError(
+                f"another run writes its results to {out}",
+                "wait for its end, or name another folder: --out, or E2E_OUT",
+            ) from error
+        yield
+    finally:
+        os.close(folder)
 
 
 def _remove_results(out: Path) -> None:

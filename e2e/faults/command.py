@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from e2e.cluster import leftovers, namespace
+from e2e.cluster import lease, leftovers, namespace
 from e2e.cluster.api import Api
+from e2e.cluster.consent import admit
 from e2e.cluster.node import all_nodes
 from e2e.cluster.undo import Undo
 from e2e.errors import RefusedError
@@ -67,10 +68,11 @@ def faults(**asked: Any) -> int:
                 "choose another --cluster-name",
             )
         with leftovers.alive(run) as shared:
-            api = Api(it.kubeconfig_path, secrets=shared)
+            api = Api(it.kubeconfig_path, it.context, secrets=shared)
+            cluster = admit(api)
             here = Here(api, all_nodes(api), Undo(engine, shared), shared)
             asking = Asking(lane, name, tools, run, asked["processes"], steps)
-            with _cleaned(here, run, steps):
+            with lease.held(api, cluster, say=steps.say), _cleaned(here, run, steps):
                 trials = Trials(here, it, asking, shared, out, steps.say)
                 matrix = _try_all(trials, chosen, steps)
     click.echo(f"{counted(matrix.trials)}\n{out / MATRIX}")
