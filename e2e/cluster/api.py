@@ -25,7 +25,7 @@ from e2e.cluster.denied import is_foreign, why_denied
 from e2e.cluster.pace import Pace, Patience
 from e2e.errors import CannotRunError, UsageError
 from e2e.provider.existing import LOOPBACK
-from e2e.provider.kubeconfig import read_context
+from e2e.provider.kubeconfig import current_context, read_context, shown
 from e2e.wait import wait_until
 
 Object = dict[str, Any]
@@ -98,9 +98,10 @@ class Api:
             raise UsageError(f"no context {context!r} in {kubeconfig}: {error}") from error
         if complaints:
             # The client library would go on as somebody without a name.
+            said = _without_secrets(kubeconfig, context, "; ".join(complaints))
             raise CannotRunError(
                 f"the credential plugin of {context or 'the context'} in {kubeconfig} brought "
-                f"nothing: {'; '.join(complaints)}",
+                f"nothing: {said}",
                 "run it by hand, or log in again as it asks for",
             )
         # No proxy reaches this machine's own loopback address; kubectl asks none for it either.
@@ -109,7 +110,7 @@ class Api:
         ):
             settings.proxy = None
         self.kubeconfig, self.context = str(kubeconfig), context
-        self.server = str(settings.host)
+        self.server = shown(str(settings.host))
         try:
             self._client = DynamicClient(ApiClient(settings), cache_file=NO_FILE)
         except (urllib3.exceptions.HTTPError, ApiException, DynamicApiError) as error:
@@ -519,6 +520,15 @@ def _names_proxy(kubeconfig: Path, context: str | None) -> bool:
         return bool(context) and read_context(kubeconfig, str(context)).is_proxied
     except UsageError:
         return False
+
+
+def _without_secrets(kubeconfig: Path, context: str | None, said: str) -> str:
+    try:
+        return read_context(kubeconfig, context or current_context(kubeconfig)).without_secrets(
+            said
+        )
+    except UsageError:
+        return "what it said may not be shown"
 
 
 def _status_of(error: DynamicApiError) -> Object:

@@ -2,9 +2,11 @@
 
 import base64
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -15,6 +17,13 @@ PINNED = "kubeconfig"
 # wrote it renews it.
 OF_CLUSTERS = {"certificate-authority": True}
 OF_USERS = {"client-certificate": True, "client-key": True, "tokenFile": False}
+URLS = ("server", "proxy-url")
+SHORTEST = 4
+
+
+def shown(url: str) -> str:
+    """An address without the name and password that may stand in it."""
+    return re.sub(r"(?<=//)[^/]*@", "", url)
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,23 @@ class Context:
 
     @property
     def server(self) -> str:
-        """The address of the API server."""
-        return str(self.cluster["server"])
+        """The address of the API server, for messages without what stands before an @."""
+        return shown(str(self.cluster["server"]))
+
+    def without_secrets(self, said: str) -> str:
+        """What somebody said, without the secrets that stand in the kubeconfig."""
+        for secret in sorted(self._secrets(), key=len, reverse=True):
+            said = said.replace(secret, "…")
+        return said
+
+    def _secrets(self) -> set[str]:
+        plugin = self.user.get("exec")
+        variables = (plugin.get("env") or []) if isinstance(plugin, dict) else []
+        found = [self.user.get(key) for key in ("token", "password", "client-key-data")]
+        found += [each.get("value") for each in variables if isinstance(each, dict)]
+        found += [urlsplit(str(self.cluster[k])).password for k in URLS if k in self.cluster]
+        # Shorter ones are words that stand everywhere.
+        return {str(each) for each in found if each and len(str(each)) >= SHORTEST}
 
     @property
     def is_proxied(self) -> bool:
