@@ -221,3 +221,26 @@ def test_who_may_have_no_lease_is_told_which_manifest_has_it(server, api):
         lease.held(api, UID),
     ):
         pass
+
+
+@pytest.mark.parametrize("clock", ["1970-01-01T00:00:00.000000Z", "2199-01-01T00:00:00.000000Z"])
+def test_a_clock_that_is_years_off_makes_nobody_dead_or_alive(server, api, clock):
+    """Who renews is alive whatever time it says, and who does not is not."""
+    spec = {"holderIdentity": "other", "leaseDurationSeconds": 2, "renewTime": clock}
+    where = {"name": lease.NAME, "namespace": lease.NAMESPACE}
+    server.put(*KEY[:2], {"metadata": where, "spec": spec})
+    renewing = Event()
+
+    def renew(method, path):
+        if method == "GET" and path.endswith(lease.NAME) and not renewing.is_set():
+            server.put(*KEY[:2], {"metadata": dict(where), "spec": dict(spec)})
+
+    server.before = renew
+    with pytest.raises(CannotRunError, match=r"last renewed at (1970|2199)"):
+        lease.take(api)
+    renewing.set()
+    began = time.monotonic()
+
+    lease.take(api)
+
+    assert time.monotonic() - began > 1.5
