@@ -65,9 +65,8 @@ def run(**asked: Any) -> int:
         context = asked["kube_context"]
         file = Path(asked["kubeconfig"] or default_kubeconfig(context))
         consent = existing.check_allowed(file, context, find_engine())
-        with tempfile.TemporaryDirectory() as secrets, alone(out):
-            # pytest asks again, of the copy with which it goes on, but has no exit code for it.
-            admit(Api(file, context, secrets=Path(secrets)), consent)
+        with alone(out):
+            _demand_admission(file, context, consent)
             _remove_results(out)
             arguments += [f"--kubeconfig={file}", f"--kube-context={context}"]
             return _pytest(arguments, screen)
@@ -93,14 +92,21 @@ def run(**asked: Any) -> int:
         ]
         tools = kind.Tools(engine, program, image.reference)
         evidence = out / "evidence" / "cluster"
-        with (
-            kind.lease(
-                lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence
-            ) as cluster,
-            tempfile.TemporaryDirectory() as secrets,
-        ):
-            admit(Api(cluster.kubeconfig_path, cluster.context, secrets=Path(secrets)))
+        with kind.lease(
+            lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence
+        ) as cluster:
+            _demand_admission(cluster.kubeconfig_path, cluster.context)
             return _pytest(arguments, screen)
+
+
+def _demand_admission(file: Path, context: str, consent: existing.Consent | None = None) -> None:
+    """Ask the cluster whether it may be written to.
+
+    pytest asks again, by the copy of the context with which it goes on, but its own exit code 3 is
+    an internal error.
+    """
+    with tempfile.TemporaryDirectory() as secrets:
+        admit(Api(file, context, secrets=Path(secrets)), consent)
 
 
 @contextmanager
@@ -110,9 +116,14 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         CannotRunError: another run writes there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    # The lock is on the folder itself, so that nothing of it is left there.
-    folder = os.open(out, os.O_RDONLY)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # The lock is on the folder itself, so that nothing of it is left there.
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UsageError(
+            f"--out={out} is no folder for results: {error.strerror}", "name another, or E2E_OUT"
+        ) from error
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
