@@ -31,6 +31,7 @@ export E2E_IMAGE := $(or $(IMAGE),$(E2E_IMAGE))
 export E2E_DRAIN := $(or $(DRAIN),$(E2E_DRAIN))
 # By variable, not by option: no shell reads what a context is called.
 export E2E_KUBE_CONTEXT := $(or $(CONTEXT),$(E2E_KUBE_CONTEXT))
+export E2E_YES := $(or $(YES),$(E2E_YES))
 export CLAUSE
 # Further options for pytest, such as ARGS="-k affinity".
 ARGS ?=
@@ -109,7 +110,7 @@ docs: environment ## write what docs/ has from the code; SEEN=out/junit.xml keep
 	@$(RUN) document $(addprefix --seen=,$(SEEN)) $(addprefix --faults=,$(FAULTS))
 
 .PHONY: clean
-clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name
+clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name lists what is left there, YES=1 removes it
 	@rm -rf out
 	@$(RUN) clean
 

@@ -1,11 +1,13 @@
 """What commands have in common in their options."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from e2e.cluster.beside import AUTO, OUTSIDES
+from e2e.cluster.cap import ALLOWED
 from e2e.provider.in_cluster import IN_CLUSTER
 from e2e.provider.lane import FAMILIES, PROVIDERS, PROXIES
 from e2e.provider.node_image import DEFAULT
@@ -90,6 +92,37 @@ of_shard = option(
     help="A part, such as 1/4.",
 )
 """The option that says which part of a whole is meant; gives a Shard."""
+
+
+def _to_environment(_: click.Context, parameter: click.Parameter, value: int | None) -> None:
+    """Let every process of the run have it."""
+    if value is not None:
+        assert isinstance(parameter.envvar, str)
+        os.environ[parameter.envvar] = str(value)
+
+
+of_limits = together(
+    *(
+        option(
+            f"--max-{what}",
+            f"MAX_{what.upper().replace('-', '_')}",
+            type=click.IntRange(min=0),
+            default=usual,
+            expose_value=False,
+            callback=_to_environment,
+            help=f"So many {what.replace('-', ' ')} may be in use at once.",
+        )
+        for what, usual in ALLOWED.items()
+    ),
+    option(
+        *("--wait", "WAIT"),
+        type=click.FloatRange(min=0),
+        default=0.0,
+        help="Seconds to wait for a run of another machine to end.",
+    ),
+)
+"""The options that say how much of a cluster is taken, and when."""
+
 
 of_choice = together(
     option(

@@ -145,6 +145,15 @@ NODES_READY_WITHIN = 180.0
 POLL_EVERY = 0.25
 # One request to the API server; a small control plane under load answers within a few seconds.
 API_REQUEST = 30.0
+# What was sent by somebody who then hung up is stored soon after, or never.
+ARRIVES_WITHIN = 3.0
+# So many requests a second a process sends it on average: ten times what a client library of
+# Kubernetes sends by default, and a fifth of what a small control plane was seen to bear.
+API_RATE = 100.0
+# What it turned away is asked again, later each time. Who was away for longer than a restart takes
+# on a busy machine is held for gone.
+API_AGAIN, API_AGAIN_AT_MOST = 0.25, 5.0
+API_BACK_WITHIN = 60.0
 # A watch of the API server is ended by it after so many seconds, and begun again. Without its end
 # a server that went away without a word would be listened to for ever.
 FOLLOW_FOR = 30
@@ -156,6 +165,11 @@ READY_ANSWER = 2.0
 FOLLOW_AGAIN = 0.5
 # Who holds a lease renews it every 2 s (leader-elect-retry-period).
 LEASE_IDLE_AFTER = 5.0
+# A machine that has not renewed its lease for so long no longer uses the cluster. Whoever does
+# renews it often enough that one answer may be late, and is noticed soon by those who look.
+LEASE_LASTS = 30.0
+LEASE_RENEWED_EVERY = 5.0
+LEASE_LOOKED_AT_EVERY = 1.0
 # A watch tells what the API server has stored within milliseconds; it is asked again after 1 s.
 TOLD_WITHIN = 30.0
 # The API server goes over all allocations of node ports every 3 minutes, and one pass is quick.

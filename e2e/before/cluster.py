@@ -6,31 +6,14 @@ from e2e.before.facts import of_cluster
 from e2e.before.rows import FROM_BESIDE, Row, fails, failure, ok, warns
 from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.beside import BESIDE, HOST, THERE, why_beside
+from e2e.cluster.denied import Rule, of_manifest
 from e2e.cluster.implementation import UNKNOWN, Implementation, version_of
 from e2e.cluster.node import Node, family_of, is_heard, is_ready
 from e2e.errors import StopError
 from e2e.provider.node_image import AGNHOST, SUPPORTED
 
 REVIEW = "authorization.k8s.io/v1"
-# What the core and extended clauses do, and the saving of evidence, by group.
-PERMISSIONS = {
-    "": (
-        ("namespaces", "get list create delete"),
-        ("nodes", "get list patch"),
-        ("services", "get list watch create update patch delete deletecollection"),
-        ("services/status", "patch"),
-        ("pods", "get list create patch delete deletecollection"),
-        ("pods/status", "patch"),
-        ("pods/proxy", "get"),
-        ("pods/log", "get"),
-        ("endpoints", "create"),
-        ("events", "list"),
-        ("configmaps", "get"),
-    ),
-    "apps": (("deployments", "get list create patch delete"),),
-    "discovery.k8s.io": (("endpointslices", "list create"),),
-    "networking.k8s.io": (("networkpolicies", "patch delete"),),
-}
+ALL = Rule("*", "*", "*")
 
 
 def rows(api: Api, outside: str, *, has_callers: bool, is_ours: bool) -> Iterator[Row]:
@@ -107,26 +90,22 @@ def _images(items: Sequence[Object]) -> Row:
 
 
 def _permissions(api: Api) -> Row:
-    if _may(api, "*", "*", "*"):
+    if _may(api, ALL):
         return ok("permissions", "all")
-    denied = [
-        f"{verb} {resource}"
-        for group, rules in PERMISSIONS.items()
-        for resource, verbs in rules
-        for verb in verbs.split()
-        if not _may(api, group, resource, verb)
-    ]
+    denied = [str(rule) for rule in of_manifest("contract") if not _may(api, rule)]
     if denied:
-        do = "let an administrator grant them to this user, in the whole cluster"
+        do = "let an administrator grant them to this user: manifests/rbac/contract.yaml has them"
         return fails("permissions", f"this user may not {', '.join(denied)}", do)
     return ok("permissions", "all that the contract needs")
 
 
-def _may(api: Api, group: str, resource: str, verb: str) -> bool:
+def _may(api: Api, rule: Rule) -> bool:
     """Ask by a SelfSubjectAccessReview, which is answered and not stored."""
-    name, _, part = resource.partition("/")
-    attributes = {"group": group, "resource": name, "verb": verb}
+    resource, _, part = rule.resource.partition("/")
+    attributes = {"group": rule.group, "resource": resource, "verb": rule.verb}
     attributes |= {"subresource": part} if part else {}
+    attributes |= {"namespace": rule.namespace} if rule.namespace else {}
+    attributes |= {"name": rule.names[0]} if rule.names else {}
     answer = api.submit({
         "apiVersion": REVIEW,
         "kind": "SelfSubjectAccessReview",

@@ -13,10 +13,12 @@ from e2e.before.facts import of_cluster, of_lane
 from e2e.cluster.api import Api, ApiRefusedError
 from e2e.cluster.beside import BESIDE, why_beside
 from e2e.cluster.capabilities import Facts, capabilities
+from e2e.cluster.consent import admit
 from e2e.cluster.node import describe
 from e2e.errors import CannotRunError, RefusedError
 from e2e.provider import existing, kind
 from e2e.provider.engine import find_engine
+from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.provider.lane import Lane
 from e2e.report.clauses import Clause, choose, contract
 
@@ -112,26 +114,37 @@ def _of_kind(asked: Mapping[str, Any], secrets: Path) -> Place:
         if not (record.complete and (file := record.kubeconfig())):
             raise CannotRunError(f"the cluster {name} is not complete")
         api = Api(file, secrets=secrets)
+        refused = _refusal(api)
         found, notes = _read(api, asked["outside"], has_callers=True, is_ours=True)
     except CannotRunError as error:
         # A run starts it again, or makes it anew.
         why = error.what.partition("\n")[0]
         return Place(f"lane: {lane}", f"the cluster {name} would be mended: {why}", facts)
     says = f"the cluster {name} is there: {describe(api, found.nodes)['cluster']}"
-    return Place(f"lane: {lane}", says, found, tuple(notes))
+    return Place(f"lane: {lane}", says, found, tuple(notes), refused)
+
+
+def _refusal(api: Api, consent: existing.Consent | None = None) -> RefusedError | None:
+    """Why a run would be refused by the cluster itself, if it would."""
+    try:
+        admit(api, consent, remember=False)
+    except RefusedError as error:
+        return error
+    return None
 
 
 def _existing(asked: Mapping[str, Any], secrets: Path) -> Place:
-    file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
     context, engine = asked["kube_context"], find_engine()
-    refused = None
+    file = Path(asked["kubeconfig"] or default_kubeconfig(context))
+    refused = consent = None
     try:
-        existing.check_allowed(file, context, engine)
+        consent = existing.check_allowed(file, context, engine)
     except RefusedError as error:
         if not context:
             raise
         refused = error
     api = Api(file, context, secrets=secrets)
+    refused = refused or _refusal(api, consent)
     beside = engine is not None and existing.kind_cluster_at(api.server, engine) is not None
     facts, notes = _read(api, asked["outside"], has_callers=beside, is_ours=False)
     found = describe(api, facts.nodes)["cluster"]

@@ -1,13 +1,16 @@
 """The API server, spoken to in raw dicts: a typed client would refuse bad input before it does."""
 
 import json
+import logging
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from kubernetes import config
@@ -15,10 +18,15 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import DynamicApiError
+from kubernetes.dynamic.exceptions import DynamicApiError, api_exception
 
 from e2e import timing
+from e2e.cluster.cap import Cap
+from e2e.cluster.denied import is_foreign, why_denied
+from e2e.cluster.pace import Pace, Patience
 from e2e.errors import CannotRunError, UsageError
+from e2e.provider.existing import LOOPBACK
+from e2e.provider.kubeconfig import current_context, read_context, shown
 from e2e.wait import wait_until
 
 Object = dict[str, Any]
@@ -40,7 +48,9 @@ class ApiRefusedError(Exception):
     """The API server refused what a fixture asked for; holds its Status."""
 
     def __init__(self, asked: str, status: Object) -> None:
-        super().__init__(f"{asked}: {status.get('code')} {status.get('message')}")
+        said = f"{asked}: {status.get('code')} {status.get('message')}"
+        why = why_denied(str(status.get("message")))
+        super().__init__(f"{said}\n  {why}" if why else said)
         self.status = status
 
 
@@ -84,32 +94,53 @@ class Api:
             UsageError: the file has no such context.
             CannotRunError: the API server does not answer.
         """
+        self._cap, self._pace, self._patience = Cap(secrets), Pace(), Patience()
         settings = Configuration()
         settings.retries = False
         # A look from pods sends one request for each of its flows at the same time.
         settings.connection_pool_maxsize = 64
         try:
-            config.load_kube_config(
-                str(kubeconfig),
-                context,
-                client_configuration=settings,
-                persist_config=False,  # a renewed token would be written into the user's file
-                temp_file_path=str(secrets) if secrets else None,
-            )
+            with _plugin_heard() as complaints:
+                config.load_kube_config(
+                    str(kubeconfig),
+                    context,
+                    client_configuration=settings,
+                    persist_config=False,  # a renewed token would be written into the user's file
+                    temp_file_path=str(secrets) if secrets else None,
+                )
         except ConfigException as error:
             raise UsageError(f"no context {context!r} in {kubeconfig}: {error}") from error
+        if complaints:
+            # The client library would go on as somebody without a name.
+            said = _without_secrets(kubeconfig, context, "; ".join(complaints))
+            raise CannotRunError(
+                f"the credential plugin of {context or 'the context'} in {kubeconfig} brought "
+                f"nothing: {said}",
+                "run it by hand, or log in again as it asks for",
+            )
+        # No proxy reaches this machine's own loopback address; kubectl asks none for it either.
+        if urlsplit(str(settings.host)).hostname in LOOPBACK and not _names_proxy(
+            kubeconfig, context
+        ):
+            settings.proxy = None
         self.kubeconfig, self.context = str(kubeconfig), context
-        self.server = str(settings.host)
+        self.server = shown(str(settings.host))
         try:
             self._client = DynamicClient(Counting(settings), cache_file=NO_FILE)
         except (urllib3.exceptions.HTTPError, ApiException, DynamicApiError) as error:
             raise self._no_answer(error) from error
 
     def submit(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Answer:
-        """Create an object; returns what the server stored, or the Status with which it refused."""
+        """Create an object; returns what the server stored, or the Status with which it refused.
+
+        Raises:
+            CannotRunError: the run would have too much in use; see `e2e.cluster.cap`.
+        """
         namespace = manifest["metadata"].get("namespace")
         path = self._path(manifest["apiVersion"], manifest["kind"], None, namespace)
-        return self._send("post", path, manifest, query=_dry(dry_run))
+        if not dry_run:
+            self._cap.demand_room(manifest)
+        return self._counted(self._send("post", path, manifest, query=_dry(dry_run)), dry_run)
 
     def submit_whole(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Answer:
         """Put an object in the place of the stored one, as `kubectl replace` does."""
@@ -117,7 +148,8 @@ class Api:
         path = self._path(
             manifest["apiVersion"], manifest["kind"], where["name"], where.get("namespace")
         )
-        return self._caught_up(path, self._send("put", path, manifest, query=_dry(dry_run)))
+        answer = self._send("put", path, manifest, query=_dry(dry_run))
+        return self._caught_up(path, self._counted(answer, dry_run))
 
     def submit_applied(self, manifest: Mapping[str, Any]) -> Answer:
         """Apply an object on the server's side, and take every field from whoever has it."""
@@ -126,8 +158,9 @@ class Api:
             manifest["apiVersion"], manifest["kind"], where["name"], where.get("namespace")
         )
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        self._cap.demand_room(manifest)
         answer = self._send("patch", path, manifest, query=query, content_type=APPLY)
-        return self._caught_up(path, answer)
+        return self._caught_up(path, self._counted(answer))
 
     def create(self, manifest: Mapping[str, Any]) -> Object:
         """Create an object and return what was stored."""
@@ -159,7 +192,7 @@ class Api:
         path = self._path(*_kind(kind), name, namespace)
         whole = f"{path}/{part}" if part else path
         answer = self._send("patch", whole, change, query=_dry(dry_run), content_type=how)
-        return self._caught_up(path, answer)
+        return self._caught_up(path, self._counted(answer, dry_run))
 
     def change(
         self, kind: str, name: str, change: Mapping[str, Any], namespace: str | None = None
@@ -192,7 +225,13 @@ class Api:
         return list(_stored(f"list {kind}", self._send("get", path, query=query))["items"])
 
     def delete(
-        self, kind: str, name: str, namespace: str | None = None, *, grace: int | None = None
+        self,
+        kind: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace: int | None = None,
+        version: str | None = None,
     ) -> bool:
         """Ask for the end of an object; False if there was none. Does not wait until it is gone.
 
@@ -201,14 +240,19 @@ class Api:
             name: likewise.
             namespace: where it is.
             grace: seconds that a pod has to end; 0 forgets it without asking its node.
+            version: the resource version that it must still have.
         """
         query = {"propagationPolicy": "Background"}
         query |= {} if grace is None else {"gracePeriodSeconds": str(grace)}
         path = self._path(*_kind(kind), name, namespace)
-        answer = self._send("delete", path, query=query)
+        still = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        body = {**still, "preconditions": {"resourceVersion": version}} if version else None
+        answer = self._send("delete", path, body, query=query)
         if answer.get("code") == 404:
+            self._cap.ended(kind, namespace, name)
             return False
         _stored(f"delete {kind} {name}", answer, success_is_status=True)
+        self._cap.ended(kind, namespace, name)
         return True
 
     def delete_all(self, kind: str, namespace: str, **labels: str) -> None:
@@ -216,6 +260,7 @@ class Api:
         query = {"labelSelector": ",".join(f"{k}={v}" for k, v in labels.items())}
         answer = self._send("delete", self._path(*_kind(kind), None, namespace), query=query)
         _stored(f"delete every {kind}", answer, success_is_status=True)
+        self._cap.ended(kind, namespace, **labels)
 
     def events_of(
         self, kind: str, namespace: str, *, seconds: int, since: str = ""
@@ -254,7 +299,7 @@ class Api:
         query |= {"fieldSelector": where} if where else {}
         query |= {"timeoutSeconds": str(timing.FOLLOW_FOR)}
         path = f"{self._path(*_kind(kind), None, namespace)}?{urlencode(query)}"
-        answer = self._request("get", path, patience=timing.FOLLOW_LISTENS)
+        answer = self._request("get", path, patience=timing.FOLLOW_LISTENS, again=False)
         rest = b""
         try:
             for chunk in answer.stream(65536):
@@ -272,7 +317,7 @@ class Api:
     def is_ready(self) -> bool:
         """Whether the API server says that it is ready, and says so soon."""
         try:
-            answer = self._request("get", "/readyz", patience=timing.READY_ANSWER)
+            answer = self._request("get", "/readyz", patience=timing.READY_ANSWER, again=False)
         except CannotRunError:
             return False
         except DynamicApiError as error:
@@ -291,25 +336,34 @@ class Api:
     ) -> str:
         """Send a GET to a pod through the API server and return the body."""
         target = self._path("v1", "Pod", f"{pod}:{port}", namespace)
-        return self._raw("get", f"{target}/proxy{path}?{urlencode(query)}").decode()
+        # What it says is a part of what is looked at, so it is not asked again.
+        asked = f"{target}/proxy{path}?{urlencode(query)}"
+        return bytes(self._request("get", asked, again=False).data).decode()
 
     def logs(self, pod: str, namespace: str, *, lines: int = 0) -> str:
         """The last lines that a pod's only container wrote, or all of them."""
         last = f"?tailLines={lines}" if lines else ""
         path = f"{self._path('v1', 'Pod', pod, namespace)}/log{last}"
-        try:
-            return self._raw("get", path).decode(errors="replace")
-        except DynamicApiError as error:
-            said = {"code": error.status, "message": error.reason}
-            raise ApiRefusedError(f"logs of {pod}", said) from error
+        return self._read(f"logs of {pod}", path).decode(errors="replace")
 
     def metrics(self) -> str:
         """What the API server counts and measures of itself, as text for Prometheus."""
-        return self._raw("get", "/metrics").decode()
+        return self._read("the API server's metrics", "/metrics").decode()
 
     def version(self) -> str:
         """The server's version, such as v1.37.2."""
-        return str(json.loads(self._raw("get", "/version"))["gitVersion"])
+        return str(json.loads(self._read("the version", "/version"))["gitVersion"])
+
+    def _read(self, asked: str, path: str) -> bytes:
+        try:
+            return self._raw("get", path)
+        except DynamicApiError as error:
+            raise ApiRefusedError(asked, _status_of(error)) from error
+
+    def _counted(self, answer: Answer, dry_run: bool = False) -> Answer:
+        if not dry_run:
+            self._cap.made(answer)
+        return answer
 
     def _caught_up(self, path: str, answer: Answer) -> Answer:
         """Wait until the API server itself has heard of a Service that it stored; gives that.
@@ -327,10 +381,13 @@ class Api:
         return answer
 
     def _path(self, version: str, kind: str, name: str | None, namespace: str | None) -> str:
+        # The first of a group asks the server what is in it.
         try:
-            resource = self._client.resources.get(api_version=version, kind=kind)
-        except urllib3.exceptions.HTTPError as error:
-            raise self._no_answer(error) from error
+            resource = self._persistently(
+                lambda: self._client.resources.get(api_version=version, kind=kind), "get"
+            )
+        except DynamicApiError as error:
+            raise ApiRefusedError(f"what {version} has", _status_of(error)) from error
         root = resource.urls["namespaced_base" if namespace else "base"]
         base: str = root.format(namespace=namespace) if namespace else root
         return f"{base}/{name}" if name else base
@@ -346,8 +403,10 @@ class Api:
         accept: str = "application/json",
     ) -> Answer:
         full = f"{path}?{urlencode(query)}" if query else path
+        # Of an eviction 429 is the answer: a budget of disruptions has no room.
+        again = not path.endswith("/eviction")
         try:
-            response = self._request(method, full, body, content_type, accept)
+            response = self._request(method, full, body, content_type, accept, again=again)
         except DynamicApiError as error:
             try:
                 return Answer(json.loads(error.body))
@@ -372,9 +431,11 @@ class Api:
         accept: str = "application/json",
         *,
         patience: float = timing.API_REQUEST,
+        again: bool = True,
     ) -> Any:
-        try:
-            return self._client.request(
+        def send() -> Any:
+            self._pace.keep()
+            answer = self._client.request(
                 method,
                 path,
                 body=body,
@@ -383,14 +444,45 @@ class Api:
                 serialize=False,
                 _request_timeout=patience,
             )
-        except urllib3.exceptions.HTTPError as error:
-            raise self._no_answer(error) from error
+            self._patience.answered()
+            return answer
+
+        return self._persistently(send, method, again=again)
+
+    def _persistently(self, send: Callable[[], Any], method: str, *, again: bool = True) -> Any:
+        """Send a request, and again if that is worth it and wanted; see `e2e.cluster.pace`."""
+        began, asked = time.monotonic(), 0
+        while True:
+            asked += 1
+            try:
+                answer = send()
+            except (urllib3.exceptions.HTTPError, DynamicApiError, ApiException) as error:
+                if again and self._patience.again(error, method, asked, began):
+                    continue
+                if isinstance(error, ApiException):
+                    raise api_exception(error) from error
+                if isinstance(error, DynamicApiError):
+                    raise
+                raise self._no_answer(error) from error
+            return answer
 
     def _no_answer(self, error: Exception) -> CannotRunError:
         return CannotRunError(
             f"the API server {getattr(self, 'server', '')} does not answer: {error}",
             "look whether the cluster runs and whether this machine may reach it",
         )
+
+
+def judged(asked: str, answer: Object) -> Object:
+    """An answer by which a server may be judged.
+
+    Raises:
+        ApiRefusedError: permissions, quotas or somebody's admission rules refused, and not what
+            Kubernetes itself says of such an object.
+    """
+    if answer.get("kind") == "Status" and is_foreign(str(answer.get("message"))):
+        raise ApiRefusedError(asked, answer)
+    return answer
 
 
 KINDS = {
@@ -421,6 +513,51 @@ def names_by(items: Iterable[Object], notes: str, key: str) -> dict[str, list[st
         if value := item["metadata"].get(notes, {}).get(key):
             found.setdefault(value, []).append(item["metadata"]["name"])
     return found
+
+
+@contextmanager
+def _plugin_heard() -> Iterator[list[str]]:
+    """What the client library only logs when a credential plugin fails, and then goes on."""
+    complaints: list[str] = []
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.module == "kube_config":
+                complaints.append(" ".join(record.getMessage().split()))
+
+    root, heard = logging.getLogger(), Heard(logging.ERROR)
+    root.addHandler(heard)
+    try:
+        yield complaints
+    finally:
+        root.removeHandler(heard)
+
+
+def _names_proxy(kubeconfig: Path, context: str | None) -> bool:
+    try:
+        return bool(context) and read_context(kubeconfig, str(context)).is_proxied
+    except UsageError:
+        return False
+
+
+def _without_secrets(kubeconfig: Path, context: str | None, said: str) -> str:
+    try:
+        return read_context(kubeconfig, context or current_context(kubeconfig)).without_secrets(
+            said
+        )
+    except UsageError:
+        return "what it said may not be shown"
+
+
+def _status_of(error: DynamicApiError) -> Object:
+    """The Status that a refusal has as its body; else what is known of it."""
+    try:
+        said = json.loads(error.body)
+    except (TypeError, ValueError):
+        said = None
+    if isinstance(said, dict) and said.get("kind") == "Status":
+        return said
+    return {"code": error.status, "message": error.reason}
 
 
 def _dry(dry_run: bool) -> dict[str, str]:

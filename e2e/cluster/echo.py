@@ -142,7 +142,7 @@ class Echo:
             all_so,
             what=f"{count} {how} pods of {self.namespace}/{self.name}",
             within=timing.PODS_READY_WITHIN,
-            seen=lambda: "; ".join(map(describe, seen)) or "no pod at all",
+            seen=lambda: "; ".join(map(describe, seen)) or self._why_none(),
         )
         self.pods = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in seen}
         self.addresses = {
@@ -151,6 +151,9 @@ class Echo:
             }
             for pod in seen
         }
+
+    def _why_none(self) -> str:
+        return "no pod at all"
 
     def remove(self, pod: str, *, grace: int | None = None) -> None:
         """Delete one pod, without waiting until it is gone; `grace` as in `Api.delete`."""
@@ -228,6 +231,16 @@ class Echo:
 @dataclass
 class ScaledEcho(Echo):
     """A group of echo pods that a Deployment keeps at a number."""
+
+    def _why_none(self) -> str:
+        """What the cluster says of why it makes none, such as a quota or an admission rule."""
+        found = self.api.find("Deployment", self.name, self.namespace)
+        said = [
+            str(each.get("message"))
+            for each in found.get("status", {}).get("conditions", [])
+            if each["type"] == "ReplicaFailure" and each["status"] == "True"
+        ]
+        return ": ".join(["no pod at all", *said])
 
     def scale(self, count: int) -> None:
         """Set the number of pods and wait until there are exactly so many, all Ready."""
@@ -481,6 +494,8 @@ def _spread(how: str, labels: Mapping[str, str]) -> dict[str, Any]:
 def _use_host_network(spec: dict[str, Any], port: int) -> None:
     spec["hostNetwork"] = True
     container = spec["containers"][0]
+    # It stands for the node itself, and reads what only its root may.
+    del spec["securityContext"], container["securityContext"]
     container["args"] = ["netexec", f"--http-port={port}", "--udp-port=-1"]
     container["ports"] = [{"name": "http", "containerPort": port}]
     # Without its UDP port netexec never calls itself ready.

@@ -7,8 +7,9 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2e.cluster import namespace, node
@@ -130,21 +131,29 @@ def remove_callers(engine: Engine, *, run: str | None = None) -> list[str]:
     return removed
 
 
-def undo_in_cluster(api: Api, *, kept: bool = False) -> tuple[list[str], list[str]]:
-    """Remove the namespaces of this machine's dead runs, and lift their cordons.
+@dataclass(frozen=True, order=True)
+class Left:
+    """Something in a cluster that a run left there.
 
-    A run of another machine cannot be asked whether it is alive, so its things stay. So does what
-    was prepared for an upgrade, unless `kept` asks for its end too.
-
-    Returns:
-        The names of the namespaces and nodes that were dealt with, and those of other machines.
+    Attributes:
+        kind: Namespace, or Node for the mark that no new pods go there.
+        name: of the object.
+        run: whose it is.
+        kept: whether it was to outlive its run.
+        stays: why it is not removed, if it is not.
     """
-    cordoned, cordoned_elsewhere = _of_dead_runs(node.cordoned(api))
-    for name in cordoned:
-        node.uncordon(api, name)
-    namespaces, namespaces_elsewhere = _of_dead_runs(namespace.runs(api, kept=kept))
-    namespace.remove(api, namespaces, wait=False)
-    return cordoned + namespaces, cordoned_elsewhere + namespaces_elsewhere
+
+    kind: str
+    name: str
+    run: str
+    kept: bool = False
+    stays: str = ""
+
+    def __str__(self) -> str:
+        what = "the mark on the node" if self.kind == "Node" else "namespace"
+        kept = ", prepared for an upgrade" if self.kept else ""
+        why = f": {self.stays}" if self.stays else ""
+        return f"{what} {self.name} of the run {self.run}{kept}{why}"
 
 
 @contextmanager
@@ -168,12 +177,43 @@ def _of_specs(api: Api) -> set[str]:
     return {each["name"] for each in found if LABEL_OF_SPECS in each.get("labels", {})}
 
 
-def _of_dead_runs(names: Mapping[str, list[str]]) -> tuple[list[str], list[str]]:
-    """Of names by run, those of this machine's dead runs, and those of other machines."""
-    dead, elsewhere = [], []
-    for run, of_run in names.items():
-        if not run.startswith(f"{host()}-"):
-            elsewhere += of_run
-        elif not is_alive(run):
-            dead += of_run
-    return dead, elsewhere
+def in_cluster(api: Api, *, kept: bool = False, alone: bool = False) -> list[Left]:
+    """What runs left in a cluster, found by the labels and annotations of their owners.
+
+    A run of another machine cannot be asked whether it is alive. It is not while this machine has
+    the cluster `alone`, by the lease in it. What a pod of a Job made is of the run that made the
+    Job: pods end and cannot be asked.
+
+    Args:
+        api: the cluster.
+        kept: also what was prepared for an upgrade, if it was by this machine.
+        alone: whether this machine has the lease.
+    """
+    found = [Left("Node", name, run) for run, names in node.cordoned(api).items() for name in names]
+    for each in api.find_all("Namespace"):
+        labels = each["metadata"].get("labels") or {}
+        if run := labels.get(namespace.PART_OF) or labels.get(namespace.RUN_LABEL):
+            name, is_kept = each["metadata"]["name"], namespace.KEPT_LABEL in labels
+            found.append(Left("Namespace", name, run, is_kept))
+    return sorted(replace(each, stays=_why_it_stays(each, kept, alone)) for each in found)
+
+
+def _why_it_stays(left: Left, kept: bool, alone: bool) -> str:
+    if not left.run.startswith(f"{host()}-"):
+        if left.kept:
+            return "by another machine; it is removed by prepare --remove, with its folder"
+        return "" if alone else "it is of another machine, and may be in use"
+    if is_alive(left.run):
+        return "it is in use"
+    return "it is kept" if left.kept and not kept else ""
+
+
+def remove_in_cluster(api: Api, left: Iterable[Left]) -> list[Left]:
+    """Remove what does not stay; returns that. The cluster goes on with it by itself."""
+    gone = [each for each in left if not each.stays]
+    for each in gone:
+        if each.kind == "Node":
+            node.uncordon(api, each.name)
+    names = [each.name for each in gone if each.kind == "Namespace"]
+    namespace.remove(api, names, wait=False)
+    return gone

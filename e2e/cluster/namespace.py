@@ -14,9 +14,11 @@ PART = "E2E_PART_OF"
 OF_JOB, JOB = "nodeport-e2e-job-", "nodeport-e2e"
 # On what was prepared for later, and outlives the process that made it.
 KEPT_LABEL = "nodeport-e2e/kept"
+# Standards of pod security. Echoes keep the strictest one, but for those in the network of a node.
+RESTRICTED, PRIVILEGED = "restricted", "privileged"
 
 
-def make(api: Api, name: str, run: str, *, kept: bool = False) -> str:
+def make(api: Api, name: str, run: str, *, kept: bool = False, security: str = RESTRICTED) -> str:
     """Create a namespace of this run in which pods can start at once, and return its name.
 
     Args:
@@ -24,8 +26,9 @@ def make(api: Api, name: str, run: str, *, kept: bool = False) -> str:
         name: of the namespace.
         run: whose it is.
         kept: whether it stays when the run ends, until somebody asks for its end.
+        security: the standard that it enforces of its pods.
     """
-    labels = {RUN_LABEL: run, "pod-security.kubernetes.io/enforce": "privileged"}
+    labels = {RUN_LABEL: run, "pod-security.kubernetes.io/enforce": security}
     labels |= {KEPT_LABEL: "yes"} if kept else {}
     labels |= {PART_OF: os.environ[PART]} if os.environ.get(PART) else {}
     api.create(
@@ -35,20 +38,6 @@ def make(api: Api, name: str, run: str, *, kept: bool = False) -> str:
     account = {"name": "default", "namespace": name}
     api.submit({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
     return name
-
-
-def runs(api: Api, *, kept: bool = False) -> dict[str, list[str]]:
-    """Every run that has namespaces in this cluster, with their names; kept ones if asked for.
-
-    What a pod of a Job made is of the run that made the Job: pods end and cannot be asked.
-    """
-    every = api.find_all("Namespace")
-    chosen = [n for n in every if kept or KEPT_LABEL not in n["metadata"].get("labels", {})]
-    alone = [n for n in chosen if PART_OF not in n["metadata"].get("labels", {})]
-    found = names_by(alone, "labels", RUN_LABEL)
-    for run, names in names_by(chosen, "labels", PART_OF).items():
-        found.setdefault(run, []).extend(names)
-    return found
 
 
 def of_run(api: Api, run: str) -> list[str]:

@@ -1,17 +1,19 @@
 """Commands that make what runs need, and remove what they left."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from e2e.cluster import leftovers
-from e2e.cluster.api import Api
-from e2e.errors import CannotRunError, StopError
+from e2e.cluster import lease, leftovers
+from e2e.cluster.api import Api, ApiRefusedError
+from e2e.errors import CannotRunError, RefusedError, StopError
 from e2e.options import option
 from e2e.provider import existing, kind
-from e2e.provider.engine import ensure_engine, find_engine, stop_engine
+from e2e.provider.engine import Engine, ensure_engine, find_engine, stop_engine
+from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.provider.node_image import DEFAULT, resolve
 from e2e.provider.steps import Steps
 
@@ -28,11 +30,18 @@ def make_node_image(k8s: str, node_image: str | None) -> None:
 @click.command()
 @option("--kube-context", "KUBE_CONTEXT", default=None, help="Clean up in this cluster too.")
 @option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context.")
-def clean(kube_context: str | None, kubeconfig: str | None) -> None:
-    """Remove every cluster, container, namespace and folder that interrupted runs left behind."""
+@option("--yes", "YES", is_flag=True, help="Remove what is listed of that cluster, and do not ask.")
+@option("--wait", "WAIT", type=click.FloatRange(min=0), default=0.0,
+        help="Seconds to wait for a run of another machine to end.")  # fmt: skip
+def clean(kube_context: str | None, kubeconfig: str | None, yes: bool, wait: float) -> None:
+    """Remove every cluster, container, namespace and folder that interrupted runs left behind.
+
+    In a cluster that exists, named by its context, what would be removed is listed first, and is
+    removed with --yes or when you say so.
+    """
     steps = Steps()
     engine = find_engine()
-    file = Path(kubeconfig or existing.default_kubeconfig())
+    file = Path(kubeconfig or default_kubeconfig(kube_context))
     if kube_context:
         existing.check_allowed(file, kube_context, engine)
     failures = kind.sweep(steps) if engine else _clusters_out_of_reach(steps)
@@ -41,16 +50,52 @@ def clean(kube_context: str | None, kubeconfig: str | None) -> None:
             removed = leftovers.remove_callers(engine)
             step.done(f"removed {len(removed)}") if removed else step.skip("none were left")
     if kube_context:
-        why = f"interrupted runs left them and cordons in {kube_context}"
-        with _gathered(failures), steps.step("namespaces", why) as step:
-            gone, foreign = leftovers.undo_in_cluster(Api(file, kube_context), kept=True)
-            stay = f"; {', '.join(foreign)} belong to runs of other machines" if foreign else ""
-            step.done(f"removed {', '.join(gone) or 'none'}{stay}")
+        with _gathered(failures):
+            _clean_cluster(file, kube_context, engine, steps, yes=yes, wait=wait)
     with steps.step("folders", "interrupted runs shared them") as step:
         dead = leftovers.remove_folders(engine)
         step.done(f"removed {len(dead)}") if dead else step.skip("none were left")
     if failures:
-        raise CannotRunError("\n".join(str(failure) for failure in failures))
+        said = "\n".join(str(failure) for failure in failures)
+        refused = any(isinstance(failure, RefusedError) for failure in failures)
+        raise RefusedError(said) if refused else CannotRunError(said)
+
+
+def _clean_cluster(
+    file: Path, context: str, engine: Engine | None, steps: Steps, *, yes: bool, wait: float
+) -> None:
+    """List what runs left in a cluster that exists, and remove it if that is wanted."""
+    with leftovers.alive(leftovers.new_run()) as secrets:
+        taken = lease.taken(file, context, engine, secrets, wait=wait, say=steps.say)
+        try:
+            # While this machine has the lease, no run of another one is alive.
+            with taken as api:
+                _remove_listed(api, context, steps, yes=yes)
+        except ApiRefusedError as error:
+            raise CannotRunError(str(error)) from error
+
+
+def _remove_listed(api: Api, context: str, steps: Steps, *, yes: bool) -> None:
+    left = leftovers.in_cluster(api, kept=True, alone=True)
+    goes = [each for each in left if not each.stays]
+    click.echo(f"{context}: interrupted runs left {len(goes) or 'nothing'}")
+    for each in goes:
+        click.echo(f"  would be removed: {each}")
+    for each in left:
+        if each.stays:
+            click.echo(f"  stays: {each}")
+    if not goes:
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            click.echo("nothing of it was removed; it is with --yes (YES=1)")
+            return
+        if not click.confirm(f"remove these {len(goes)} from {context}?"):
+            click.echo("nothing of it was removed")
+            return
+    with steps.step("leftovers", f"interrupted runs left them in {context}") as step:
+        gone = leftovers.remove_in_cluster(api, goes)
+        step.done(f"removed {len(gone)}; the cluster goes on with it by itself")
 
 
 def _clusters_out_of_reach(steps: Steps) -> list[StopError]:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from e2e import timing
-from e2e.cluster import leftovers
+from e2e.cluster import cap, lease, leftovers
 from e2e.cluster.api import Api, ApiRefusedError
 from e2e.cluster.job import FAILED, SUCCEEDED, Job, ShardPod
 from e2e.cluster.namespace import OF_JOB
@@ -162,15 +162,21 @@ class Watched:
 
 
 def run_in_cluster(
-    asked: Mapping[str, Any], kubeconfig: Path, engine: Engine | None, *, lane: Lane | None = None
+    asked: Mapping[str, Any],
+    kubeconfig: Path,
+    context: str,
+    engine: Engine | None,
+    *,
+    lane: Lane | None = None,
 ) -> int:
     """Let a Job ask the contract, and make one report of what its pods bring.
 
     Args:
         asked: the options of `run`.
         kubeconfig: of a cluster that may be written to.
+        context: in that file.
         engine: the container engine, if there is one.
-        lane: of the cluster, if a run made it; it is the file's only one then.
+        lane: of the cluster, if a run made it.
 
     Raises:
         StopError: it cannot be done; nothing is left in the cluster.
@@ -181,13 +187,18 @@ def run_in_cluster(
     ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
     outputs.remove(out)
     shutil.rmtree(out / SHARDS, ignore_errors=True)
-    with leftovers.alive(run) as shared:
-        api = Api(kubeconfig, None if lane else asked["kube_context"], secrets=shared)
+    # Its pods take none: it is had for them.
+    with (
+        leftovers.alive(run) as shared,
+        lease.taken(kubeconfig, context, engine, shared, wait=asked["wait"], say=steps.say) as api,
+    ):
         image = asked["image"] or _loaded_image(api, engine, steps)
         said = {name: asked[name] for name in ("only", "families", "shards") if asked[name]}
         variables = {f"E2E_{name.upper()}": str(value) for name, value in said.items()}
         if asked["processes"] != PROCESSES:
             variables["E2E_PROCESSES"] = str(asked["processes"])
+        limits = {what: most for what, most in cap.limits().items() if most != cap.ALLOWED[what]}
+        variables |= {cap.variable(what): str(most) for what, most in limits.items()}
         job = Job(api, run, f"{OF_JOB}{run}")
         with _removed(job, steps) as left:
             with steps.step("job", "an Indexed Job, as manifests/job has it") as step:

@@ -1,8 +1,11 @@
 """The command `nodeport-e2e run`: the contract of a cluster, by pytest in a process of its own."""
 
+import fcntl
+import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +15,16 @@ from typing import IO, Any
 import click
 
 from e2e.cluster import leftovers
+from e2e.cluster.api import Api, ApiRefusedError
+from e2e.cluster.consent import admit
 from e2e.errors import CannotRunError, StoppedError, UsageError
 from e2e.fixtures.settings import HOW_TO_ASK, ROOM
-from e2e.options import PROCESSES, of_choice, of_cluster, of_making, of_shard, option
+from e2e.options import PROCESSES, of_choice, of_cluster, of_limits, of_making, of_shard, option
 from e2e.provider import existing, in_cluster, kind
 from e2e.provider.cache import ensure_room
 from e2e.provider.command import own_program
 from e2e.provider.engine import ensure_engine, find_engine
+from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.provider.lane import Lane
 from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
@@ -34,6 +40,7 @@ from e2e.screen import Screen, say
 @of_shard
 @option("--processes", "PROCESSES", default=PROCESSES, help="0 for one after another.")
 @option("--out", "OUT", default="out", help="The folder of the results.")
+@of_limits
 @option("--quiet", "QUIET", is_flag=True, help="Tell what went wrong, and the last screen alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print the last screen as JSON, no more.")
 @option("--in-cluster", "IN_CLUSTER", is_flag=True, help="Let pods of the cluster ask.")
@@ -54,7 +61,7 @@ def run(**asked: Any) -> int:
         *("-p", "no:cacheprovider", "--tb=short", "--no-header", "-rN", f"--out={out}"),
         f"--junitxml={out / 'junit.xml'}",
         f"--provider={asked['provider']}",
-        f"--outside={asked['outside']}",
+        *(f"--outside={asked['outside']}", f"--wait={asked['wait']}"),
         *(f"--{name}={asked[name]}" for name in ("families", "only", "shard") if asked[name]),
         *([f"--numprocesses={asked['processes']}", "--dist=worksteal", "--max-worker-restart=0"]
           if asked["processes"] else []),
@@ -62,19 +69,22 @@ def run(**asked: Any) -> int:
     ]  # fmt: skip
     screen = Screen(quiet=asked["quiet"], as_json=asked["as_json"])
     if asked["provider"] == "existing":
-        file = Path(asked["kubeconfig"] or existing.default_kubeconfig())
-        existing.check_allowed(file, asked["kube_context"], find_engine())
-        if asked["in_cluster"]:
-            return _in_cluster(asked, file)
-        outputs.remove(out)
-        arguments += [f"--kubeconfig={file}", f"--kube-context={asked['kube_context']}"]
-        return _pytest(arguments, screen)
+        context = asked["kube_context"]
+        file = Path(asked["kubeconfig"] or default_kubeconfig(context))
+        consent = existing.check_allowed(file, context, find_engine())
+        with alone(out):
+            if asked["in_cluster"]:
+                return _in_cluster(asked, file, context)
+            _demand_admission(file, context, consent)
+            outputs.remove(out)
+            arguments += [f"--kubeconfig={file}", f"--kube-context={context}"]
+            return _pytest(arguments, screen)
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
-    outputs.remove(out)
     name = asked["cluster_name"] or lane.cluster_name
     steps = Steps(quiet=asked["quiet"])
-    with _told_what_is_left(name, steps):
+    with alone(out), _told_what_is_left(name, steps):
+        outputs.remove(out)
         engine = ensure_engine(steps)
         # Before it is missed, and the cluster taken for one that is broken.
         if undone := leftovers.undo_on_nodes(engine):
@@ -91,15 +101,21 @@ def run(**asked: Any) -> int:
         leased = kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence)
         with leased as cluster:
             if asked["in_cluster"]:
-                return _in_cluster(asked, cluster.kubeconfig_path, lane)
+                return _in_cluster(asked, cluster.kubeconfig_path, cluster.context, lane)
+            _demand_admission(cluster.kubeconfig_path, cluster.context)
             return _pytest(arguments, screen)
 
 
-def _in_cluster(asked: Mapping[str, Any], kubeconfig: Path, lane: Lane | None = None) -> int:
+def _in_cluster(
+    asked: Mapping[str, Any], kubeconfig: Path, context: str, lane: Lane | None = None
+) -> int:
     # What it needs is not needed by any other run.
     from e2e.commands.in_cluster import run_in_cluster  # noqa: PLC0415
 
-    return run_in_cluster(asked, kubeconfig, find_engine(), lane=lane)
+    try:
+        return run_in_cluster(asked, kubeconfig, context, find_engine(), lane=lane)
+    except ApiRefusedError as error:
+        raise CannotRunError(str(error)) from error
 
 
 def _demand_no_shard(asked: Mapping[str, Any]) -> None:
@@ -111,6 +127,44 @@ def _demand_no_shard(asked: Mapping[str, Any]) -> None:
             "say how many shards there are by --shards=4",
         )
     of_shards(asked)
+
+
+def _demand_admission(file: Path, context: str, consent: existing.Consent | None = None) -> None:
+    """Ask the cluster whether it may be written to.
+
+    pytest asks again, by the copy of the context with which it goes on, but its own exit code 3 is
+    an internal error.
+    """
+    with tempfile.TemporaryDirectory() as secrets:
+        admit(Api(file, context, secrets=Path(secrets)), consent)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Have the folder of the results for this run, whose files those of another would replace.
+
+    Raises:
+        CannotRunError: another run writes there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # The lock is on the folder itself, so that nothing of it is left there.
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UsageError(
+            f"--out={out} is no folder for results: {error.strerror}", "name another, or E2E_OUT"
+        ) from error
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CannotRunError(
+                f"another run writes its results to {out}",
+                "wait for its end, or name another folder: --out, or E2E_OUT",
+            ) from error
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from e2e.cluster import leftovers, namespace
+from e2e.cluster import lease, leftovers, namespace
 from e2e.cluster.api import Api
+from e2e.cluster.consent import admit
 from e2e.cluster.node import all_nodes
 from e2e.cluster.undo import Undo
 from e2e.errors import RefusedError
@@ -71,10 +72,11 @@ def faults(**asked: Any) -> int:
                 "choose another --cluster-name",
             )
         with leftovers.alive(run) as shared:
-            api = Api(it.kubeconfig_path, secrets=shared)
+            api = Api(it.kubeconfig_path, it.context, secrets=shared)
+            cluster = admit(api)
             here = Here(api, all_nodes(api), Undo(engine, shared), shared)
             asking = Asking(lane, name, tools, run, asked["processes"], steps)
-            with _cleaned(here, run, steps):
+            with lease.held(api, cluster, say=steps.say), _cleaned(here, run, steps):
                 known = frozenset(lanes.seen().get(str(lane), []))
                 specs = (
                     Specs.of(lane.version, api, asked["processes"], steps)

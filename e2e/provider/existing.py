@@ -2,15 +2,14 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
-from e2e.errors import RefusedError, UsageError
+from e2e.errors import RefusedError
 from e2e.provider.command import CommandFailedError
 from e2e.provider.engine import Engine
+from e2e.provider.kubeconfig import read_context
 from e2e.provider.wellness import CLUSTER_LABEL
 
 ALLOW = "E2E_ALLOW_CONTEXT"
@@ -22,13 +21,24 @@ LOOPBACK = {
 }
 
 
-def default_kubeconfig() -> Path:
-    """The file that kubectl would read first."""
-    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    return Path(named) if named else Path.home() / ".kube" / "config"
+@dataclass(frozen=True)
+class Consent:
+    """That a cluster may be written to.
+
+    Attributes:
+        context: by which it is reached.
+        server: where.
+        by_name: whether somebody said so, and it is no kind cluster of this machine.
+        clusters: the UIDs of kube-system that were named with it; none if the context alone was.
+    """
+
+    context: str
+    server: str
+    by_name: bool
+    clusters: frozenset[str] = frozenset()
 
 
-def check_allowed(kubeconfig: Path, context: str | None, engine: Engine | None) -> None:
+def check_allowed(kubeconfig: Path, context: str | None, engine: Engine | None) -> Consent:
     """Pass if the contract may write to this cluster; sends nothing to it.
 
     Raises:
@@ -41,14 +51,19 @@ def check_allowed(kubeconfig: Path, context: str | None, engine: Engine | None) 
             "no context was named, and the current one is never used",
             "name it: --kube-context=NAME, or make e2e-here CONTEXT=NAME",
         )
-    server, proxied = _server_of(kubeconfig, context)
-    allowed = os.environ.get(ALLOW, "").replace(",", " ").split()
+    found = read_context(kubeconfig, context)
     # This machine's loopback address is not meant where somebody else makes the connection.
-    is_ours = engine is not None and not proxied and kind_cluster_at(server, engine) is not None
-    if context in allowed or is_ours:
-        return
+    if engine and not found.is_proxied and kind_cluster_at(found.server, engine) is not None:
+        return Consent(context, found.server, by_name=False)
+    named = os.environ.get(ALLOW, "").replace(",", " ").split()
+    with_cluster = f"{context}@"
+    clusters = frozenset(
+        each.removeprefix(with_cluster) for each in named if each.startswith(with_cluster)
+    )
+    if context in named or clusters:
+        return Consent(context, found.server, by_name=True, clusters=clusters)
     raise RefusedError(
-        f"the context {context} ({server}) is no kind cluster on this machine, "
+        f"the context {context} ({found.server}) is no kind cluster on this machine, "
         "and the contract creates and deletes objects",
         f"if it may: {ALLOW}={context}",
     )
@@ -60,7 +75,7 @@ def cluster_name(kubeconfig: Path, context: str, engine: Engine | None) -> str:
     Raises:
         UsageError: the file has no such context.
     """
-    server, _ = _server_of(kubeconfig, context)
+    server = read_context(kubeconfig, context).server
     return (kind_cluster_at(server, engine) if engine else None) or server
 
 
@@ -88,27 +103,3 @@ def kind_cluster_at(server: str, engine: Engine) -> str | None:
         if port in published:
             return str(container["Config"]["Labels"][CLUSTER_LABEL])
     return None
-
-
-def _server_of(kubeconfig: Path, context: str) -> tuple[str, bool]:
-    """The address of a context's API server, and whether it is reached through a proxy."""
-    try:
-        content: Any = yaml.safe_load(kubeconfig.read_text())
-        contexts = {item["name"]: item["context"] for item in content["contexts"]}
-        clusters = {item["name"]: item["cluster"] for item in content["clusters"]}
-        if context in contexts:
-            cluster = clusters[contexts[context]["cluster"]]
-            return str(cluster["server"]), "proxy-url" in cluster
-    except OSError as error:
-        raise UsageError(
-            f"no kubeconfig at {kubeconfig}: {error.strerror}", "name one: --kubeconfig=FILE"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UsageError(f"{kubeconfig} is no kubeconfig: {_in_one_line(error)}") from error
-    raise UsageError(
-        f"no context {context} in {kubeconfig}", f"it has: {', '.join(sorted(contexts))}"
-    )
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

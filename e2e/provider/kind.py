@@ -23,7 +23,13 @@ from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Step, Steps
 from e2e.provider.streaming import stream
-from e2e.provider.wellness import Container, ailments_of, containers_of
+from e2e.provider.wellness import (
+    FORBIDDEN,
+    Container,
+    ailments_of,
+    containers_of,
+    is_forbidden,
+)
 from e2e.wait import WaitedInVainError, wait_until
 
 NETWORK = "kind"
@@ -81,6 +87,11 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind carries no type
         self.path: Path = Path(self.path).absolute()
         self.kubeconfig_path = self.path / "kubeconfig"
         self.engine = tools.engine
+
+    @property
+    def context(self) -> str:
+        """What kind calls its context; which one is current is somebody's choice."""
+        return f"kind-{self.name}"
 
     @cached_property
     def api(self) -> Any:
@@ -320,6 +331,9 @@ def sweep(steps: Steps) -> list[StopError]:
                 record = Record.read(name)
                 if record is None or not _try_lock(users, fcntl.LOCK_EX):
                     step.skip(f"{name} is in use by another run, and stays")
+                    continue
+                if is_forbidden(name, Engine(record.engine, "")):
+                    step.skip(f"{name} carries the mark {FORBIDDEN}, and stays")
                     continue
                 _remove(name, record)
                 step.done(f"removed {name}")

@@ -13,6 +13,9 @@ from e2e.provider.engine import Engine
 CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 ROLE_LABEL = "io.x-k8s.kind.role"
 CONTROL_PLANE = "control-plane"
+# By which a cluster says that nobody may write to it: a label or an annotation of its namespace
+# kube-system, with any value.
+FORBIDDEN = "e2e.nodeport/forbidden"
 BALANCER = "external-load-balancer"
 # What the controllers put on a node that they hold for lost; pods do not go there.
 LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -81,6 +84,20 @@ def ailments_of(cluster: str, engine: Engine) -> list[str]:
         said = getattr(error, "said", "").strip().splitlines() or [str(error)]
         return [f"the API server does not answer: {said[-1]}"]
     return list(ailments(containers, items, datetime.fromisoformat(now)))
+
+
+def is_forbidden(cluster: str, engine: Engine) -> bool:
+    """Whether a kind cluster says that nobody may write to it; one that is dead says nothing."""
+    show = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=5s get namespace"
+    try:
+        running = [each for each in containers_of(cluster, engine) if each.state == "running"]
+        control = next((each.name for each in running if each.role == CONTROL_PLANE), "")
+        said = engine.run("exec", control, *show.split(), "kube-system", "--output=json",
+                          timeout=timing.WELLNESS_ANSWER)  # fmt: skip
+        metadata = json.loads(said)["metadata"]
+    except (CommandFailedError, ValueError, LookupError):
+        return False
+    return any(FORBIDDEN in (metadata.get(of) or {}) for of in ("labels", "annotations"))
 
 
 def ailments(

@@ -14,7 +14,13 @@ import yaml
 
 CONTEXT = "fake"
 KINDS = {
-    "/api/v1": {"Node": "nodes", "Pod": "pods", "ConfigMap": "configmaps", "Service": "services"},
+    "/api/v1": {
+        "Node": "nodes",
+        "Pod": "pods",
+        "ConfigMap": "configmaps",
+        "Service": "services",
+        "Namespace": "namespaces",
+    },
     "/apis/authorization.k8s.io/v1": {"SelfSubjectAccessReview": "selfsubjectaccessreviews"},
 }
 NAMESPACED = {"Pod", "ConfigMap", "Service"}
@@ -51,6 +57,9 @@ NODES = (
     node("worker", "127.0.0.2"),
     node("worker-2", "127.0.0.3"),
 )
+
+
+SYSTEM = {"kind": "Namespace", "metadata": {"name": "kube-system", "uid": "4b1d"}}
 
 
 @dataclass
@@ -97,7 +106,7 @@ def api_server(folder: Path, answers: Mapping[str, Any] | None = None) -> Iterat
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
-        _write_kubeconfig(told.kubeconfig, f"http://127.0.0.1:{server.server_address[1]}")
+        write_kubeconfig(told.kubeconfig, f"http://127.0.0.1:{server.server_address[1]}")
         try:
             yield told
         finally:
@@ -113,6 +122,7 @@ def _cluster() -> dict[str, Any]:
         "/api": {"kind": "APIVersions", "versions": ["v1"]},
         "/apis": {"kind": "APIGroupList", "groups": [_group(*each) for each in groups]},
         "/api/v1/nodes": {"kind": "NodeList", "items": list(NODES)},
+        "/api/v1/namespaces/kube-system": SYSTEM,
         "/api/v1/namespaces/kube-system/pods": {"kind": "PodList", "items": [api_server_pod()]},
         "/api/v1/namespaces/kube-system/configmaps/kube-proxy": kube_proxy(mode="nftables"),
     }
@@ -135,7 +145,8 @@ def _group(name: str, version: str) -> dict[str, Any]:
     return {"name": name, "versions": [one], "preferredVersion": one}
 
 
-def _write_kubeconfig(file: Path, server: str) -> None:
+def write_kubeconfig(file: Path, server: str) -> None:
+    """Write a kubeconfig with one context, which leads to this server as nobody."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -207,7 +207,7 @@ def test_a_cluster_that_is_well_has_no_failing_row(tmp_path, monkeypatch):
         rows = of_cluster(server)
 
     assert {row.what: row.said for row in rows.values() if row.ends == OK} == {
-        "safety": "fake may be written to",
+        "safety": "fake may be written to; it leads to the cluster 4b1d",
         "cluster": f"http://127.0.0.1:{server.port} answers",
         "version": "v1.37.2",
         "nodes": "1 Ready, IPv4, all v1.37.2",
@@ -229,7 +229,7 @@ def test_what_is_not_allowed_is_named(tmp_path, monkeypatch):
         rows = of_cluster(server)
 
     assert rows["permissions"].said == (
-        "this user may not create namespaces, get pods, get pods/proxy, get pods/log"
+        "this user may not create namespaces, get pods, get pods/proxy, get pods/log in kube-system"
     )
     assert exit_code(list(rows.values())) == 2
     assert rows["echo's image"].ends == WARNS

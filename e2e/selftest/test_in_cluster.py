@@ -240,7 +240,8 @@ def test_what_a_pod_made_is_of_the_run_that_made_the_job(monkeypatch):
     monkeypatch.setenv("E2E_PART_OF", "run-of-job")
     namespace.make(api, "of-pod", "run-b")
 
-    assert namespace.runs(api) == {"run-a": ["alone"], "run-of-job": ["of-pod"]}
+    left = {(each.name, each.run) for each in leftovers.in_cluster(api)}
+    assert left == {("alone", "run-a"), ("of-pod", "run-of-job")}
     assert namespace.of_run(api, "run-b") == ["of-pod"]
     assert namespace.part_of(api, "run-of-job") == ["of-pod"]
 

@@ -155,9 +155,16 @@ def test_what_is_prepared_outlives_its_run_until_somebody_asks_for_its_end(api, 
     namespace.make(api, "nodeport-e2e-left", dead)
     namespace.make(api, "nodeport-e2e-kept", dead, kept=True)
 
-    assert namespace.runs(api) == {dead: ["nodeport-e2e-left"]}
-    assert leftovers.undo_in_cluster(api)[0] == ["nodeport-e2e-left"]
-    assert leftovers.undo_in_cluster(api, kept=True) == (["nodeport-e2e-kept"], [HOME])
+    def removed(**how):
+        return [
+            each.name for each in leftovers.remove_in_cluster(api, leftovers.in_cluster(api, **how))
+        ]
+
+    assert removed() == ["nodeport-e2e-left"]
+    assert removed(kept=True) == ["nodeport-e2e-kept"]
+    (other,) = leftovers.in_cluster(api, kept=True)
+    assert other.name == HOME
+    assert "by another machine" in other.stays
 
 
 def test_through_every_node_the_right_pods_are_expected(api, placed):

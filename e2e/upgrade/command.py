@@ -7,8 +7,9 @@ import click
 from rich.console import Console
 
 from e2e.cluster.happenings import Happenings
+from e2e.cluster.leftovers import alive, new_run
 from e2e.errors import CannotRunError, StoppedError, UsageError
-from e2e.provider import existing
+from e2e.provider.kubeconfig import current_context, default_kubeconfig, pin
 from e2e.upgrade.live import Screen
 from e2e.upgrade.plan import load_complete
 from e2e.upgrade.record import RECORD, load
@@ -85,19 +86,22 @@ def watch(
     # Beside what a command writes to the same terminal, a table would be torn.
     live = console.is_terminal and not plain and not command
     screen = Screen(console, live=live)
-    happenings = None
-    if not no_cluster:
-        file = Path(kubeconfig or existing.default_kubeconfig())
-        if file.exists():
-            happenings = partial(Happenings, file, kube_context, plan.cluster, plan.namespace)
-        else:
-            screen.say(
-                f"{file} does not exist, so nothing is noted of what happens in the cluster, and "
-                "no outage gets a reason; name the file with --kubeconfig"
-            )
     ends = Until(until, seconds, command, called)
     try:
-        code = Watcher(folder, plan, rate, screen).watch(ends, happenings, ready)
+        with alive(new_run()) as copies:
+            happenings = None
+            if not no_cluster:
+                file = Path(kubeconfig or default_kubeconfig(kube_context))
+                try:
+                    context = kube_context or current_context(file)
+                    copy = pin(file, context, copies)
+                    happenings = partial(Happenings, copy, context, plan.cluster, plan.namespace)
+                except UsageError as error:
+                    screen.say(
+                        f"{error.what}, so nothing is noted of what happens in the cluster, and no "
+                        "outage gets a reason; name the file with --kubeconfig"
+                    )
+            code = Watcher(folder, plan, rate, screen).watch(ends, happenings, ready)
     finally:
         screen.close()
     story = story_of(load(folder))

@@ -12,7 +12,7 @@ import click
 from e2e.check.budgets import read_budgets
 from e2e.cluster.api import ApiRefusedError
 from e2e.errors import CannotRunError, ProbeBrokenError, StoppedError, UsageError
-from e2e.options import PROCESSES, option, together
+from e2e.options import PROCESSES, of_limits, option, together
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.upgrade_junit import changes_junit
@@ -80,7 +80,8 @@ def site_of(asked: Mapping[str, Any], steps: Steps) -> Iterator[Site]:
     """
     file = Path(asked["kubeconfig"]) if asked["kubeconfig"] else None
     try:
-        with site(file, asked["kube_context"], asked["cluster_name"], steps) as here:
+        context, name, wait = asked["kube_context"], asked["cluster_name"], asked.get("wait", 0.0)
+        with site(file, context, name, steps, wait=wait) as here:
             yield here
     except (ApiRefusedError, WaitedInVainError, ProbeBrokenError) as error:
         raise CannotRunError(str(error)) from error
@@ -89,6 +90,7 @@ def site_of(asked: Mapping[str, Any], steps: Steps) -> Iterator[Site]:
 @click.command()
 @of_upgrades
 @of_contract
+@of_limits
 @option(
     "--families",
     "FAMILIES",
@@ -145,6 +147,7 @@ def _next(here: Site, folder: str) -> str:
 @click.command()
 @of_upgrades
 @of_contract
+@of_limits
 @of_budgets
 @click.option("--other-cluster", is_flag=True, help="Compare another cluster than was prepared.")
 @click.option(

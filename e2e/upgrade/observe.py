@@ -76,7 +76,7 @@ def ask_contract(
     code = run_to_its_end(
         [
             *(*own_program("e2e.cli"), "run", "--provider=existing", what),
-            *(f"--kubeconfig={site.kubeconfig}", f"--kube-context={site.context}"),
+            *(f"--kubeconfig={site.api.kubeconfig}", f"--kube-context={site.context}"),
             *(f"--processes={processes}", f"--out={out}"),
         ],
         steps.say,

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from e2e.cluster import inventory, leftovers
+from e2e.cluster import inventory, lease, leftovers
 from e2e.cluster.api import Api
 from e2e.cluster.node import Node, all_nodes
 from e2e.cluster.scene import Scene
 from e2e.errors import RefusedError, UsageError
 from e2e.provider import existing, kind
 from e2e.provider.engine import Engine, find_engine
+from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.provider.steps import Steps
 from e2e.upgrade.plan import Plan
 
@@ -22,8 +23,8 @@ class Site:
     """A cluster that may be written to.
 
     Attributes:
-        api: its API server.
-        kubeconfig: the file by which it is reached.
+        api: its API server, by a private copy of the context.
+        kubeconfig: the file of which that is a copy.
         context: in that file.
         engine: runs its nodes, if they are containers here.
         is_ours: whether it was made by this harness, so that its nodes may be disturbed.
@@ -53,7 +54,12 @@ class Site:
 
 @contextmanager
 def site(
-    kubeconfig: Path | None, context: str | None, cluster_name: str | None, steps: Steps
+    kubeconfig: Path | None,
+    context: str | None,
+    cluster_name: str | None,
+    steps: Steps,
+    *,
+    wait: float = 0.0,
 ) -> Iterator[Site]:
     """A cluster by its context, or one that `make e2e KEEP=1` kept by its name.
 
@@ -73,12 +79,14 @@ def site(
             kubeconfig, context = _of_kept(cluster_name)
             # Nobody removes it meanwhile.
             held.enter_context(kind.hold(cluster_name, steps))
-        file = (kubeconfig or existing.default_kubeconfig()).absolute()
+        file = (kubeconfig or default_kubeconfig(context)).absolute()
+        # Before a copy is made of what may not be touched.
         existing.check_allowed(file, context, engine)
         assert context is not None
         run = leftovers.new_run()
         shared = held.enter_context(leftovers.alive(run))
-        api = Api(file, context, secrets=shared)
+        taken = lease.taken(file, context, engine, shared, wait=wait, say=steps.say)
+        api = held.enter_context(taken)
         name = existing.kind_cluster_at(api.server, engine) if engine else None
         yield Site(
             *(api, file, context, engine if name else None),

@@ -1,0 +1,99 @@
+"""How fast an API server is asked, and when it is asked again."""
+
+import threading
+import time
+from collections.abc import Mapping
+
+import urllib3
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import DynamicApiError
+
+from e2e import timing
+from e2e.wait import pause
+
+# A process may begin with so many requests at once, as kubectl may.
+BURST = 300
+READS = ("get", "head")
+TOO_MANY = 429
+# What passes by itself: a server that is just coming up or going, or one before it that misses it.
+# 504 is how one says that it has not heard yet of what it is asked for.
+PASSING = (500, 502, 503)
+# So often within eight seconds; what is there for longer will stay.
+ASKED_AGAIN = 5
+NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+_NEVER = threading.Event()
+
+
+class Pace:
+    """So many requests a second on average, and a burst of some more."""
+
+    def __init__(self, rate: float = timing.API_RATE, burst: int = BURST) -> None:
+        self._rate, self._burst = rate, float(burst)
+        self._left, self._at = self._burst, time.monotonic()
+        self._lock = threading.Lock()
+
+    def keep(self) -> None:
+        """Wait until one more request may be sent."""
+        with self._lock:
+            now = time.monotonic()
+            self._left = min(self._burst, self._left + (now - self._at) * self._rate) - 1
+            self._at = now
+            seconds = max(0.0, -self._left / self._rate)
+        if seconds:
+            pause(_NEVER, seconds)
+
+
+class Patience:
+    """Asks again what was not asked for, as long as that makes sense."""
+
+    def __init__(self) -> None:
+        self._is_away = False
+
+    def again(self, error: Exception, method: str, asked: int, began: float) -> bool:
+        """Wait until a request is worth being sent again; False if it is not.
+
+        Args:
+            error: how it ended.
+            method: of HTTP.
+            asked: how often it was sent.
+            began: when first, by `time.monotonic`.
+        """
+        seconds = _seconds_until(error, method, asked)
+        if seconds is None:
+            return False
+        never_sent = isinstance(error, NEVER_SENT)
+        # Who waited in vain once does not do so for each of the requests that follow.
+        if never_sent and self._is_away:
+            return False
+        if time.monotonic() - began + seconds > timing.API_BACK_WITHIN:
+            self._is_away = never_sent
+            return False
+        pause(_NEVER, seconds)
+        return True
+
+    def answered(self) -> None:
+        """Note that the server is there."""
+        self._is_away = False
+
+
+def _seconds_until(error: Exception, method: str, asked: int) -> float | None:
+    """After how many seconds a request is worth being sent again; None if it is not."""
+    usual: float = min(timing.API_AGAIN * 2 ** (asked - 1), timing.API_AGAIN_AT_MOST)
+    if isinstance(error, NEVER_SENT):
+        return usual
+    if isinstance(error, urllib3.exceptions.ProtocolError):
+        # A kept connection that had ended; whether the server read what was sent is not known.
+        return usual if method in READS else None
+    if not isinstance(error, DynamicApiError | ApiException):
+        return None
+    named = _retry_after(error.headers or {})
+    if error.status == TOO_MANY or (error.status in PASSING and named is not None):
+        return max(named or 0.0, usual)
+    passes = error.status in PASSING and method in READS and asked <= ASKED_AGAIN
+    return usual if passes else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """What a server asks for, in seconds; a date or anything else is no number."""
+    said = str(headers.get("Retry-After") or "")
+    return float(said) if said.isdecimal() else None
