@@ -280,10 +280,13 @@ class Api:
     def snapshot(
         self, kind: str, namespace: str | None = None, *, where: str = ""
     ) -> tuple[list[Object], str]:
-        """List objects, and the resource version after which `follow` tells what changes."""
+        """List objects, and the resource version after which `follow` tells what changes.
+
+        It is not sent again: who follows asks anew by itself, and soon.
+        """
         path = self._path(*_kind(kind), None, namespace)
         query = {"fieldSelector": where} if where else {}
-        told = _stored(f"list {kind}", self._send("get", path, query=query))
+        told = _stored(f"list {kind}", self._send("get", path, query=query, again=False))
         return list(told["items"]), str(told["metadata"]["resourceVersion"])
 
     def follow(
@@ -401,10 +404,11 @@ class Api:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        again: bool = True,
     ) -> Answer:
         full = f"{path}?{urlencode(query)}" if query else path
         # Of an eviction 429 is the answer: a budget of disruptions has no room.
-        again = not path.endswith("/eviction")
+        again = again and not path.endswith("/eviction")
         try:
             response = self._request(method, full, body, content_type, accept, again=again)
         except DynamicApiError as error:

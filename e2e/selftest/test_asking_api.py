@@ -95,6 +95,15 @@ def test_writes_are_not_as_nobody_knows_what_became_of_them(server, api):
     assert meant(server) == ["POST"]
 
 
+def test_what_is_followed_is_not_as_its_follower_asks_anew(server, api):
+    """What happens is told when it happens, and not when a patient request comes back."""
+    turned_away(server, 1, refused(503, "ServiceUnavailable", "no leader"))
+
+    with pytest.raises(ApiRefusedError, match="no leader"):
+        api.snapshot("Node")
+    assert meant(server) == ["GET"]
+
+
 def test_what_stays_is_told_in_the_end(server, api, monkeypatch):
     """A server that fails each time is not asked for ever."""
     monkeypatch.setattr(timing, "API_AGAIN", 0.01)
