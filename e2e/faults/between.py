@@ -23,13 +23,14 @@ OF_CONNECTION = {"connection", "content-length", "host", "accept-encoding", "tra
 
 @contextmanager
 def between(
-    altered: Altered, kubeconfig: Path, folder: Path
+    altered: Altered, kubeconfig: Path, context: str | None, folder: Path
 ) -> Iterator[tuple[Path, Callable[[], int]]]:
     """Stand between callers and an API server while the context lasts.
 
     Args:
         altered: what is done to what they say.
         kubeconfig: leads to the API server.
+        context: in that file; its current one by default.
         folder: gets a kubeconfig that leads here, and the keys of the other one.
 
     Yields:
@@ -38,7 +39,7 @@ def between(
     settings = Configuration()
     settings.connection_pool_maxsize = 64
     config.load_kube_config(
-        str(kubeconfig), client_configuration=settings, temp_file_path=str(folder)
+        str(kubeconfig), context, client_configuration=settings, temp_file_path=str(folder)
     )
     pool = ApiClient(settings).rest_client.pool_manager
     alterations: list[str] = []

@@ -213,7 +213,8 @@ def _altered(way: Way, here: Here) -> Iterator[tuple[Path | None, Callable[[], i
     if way.altered is None:
         yield None, lambda: 1
         return
-    with between(way.altered, Path(here.api.kubeconfig), here.shared) as (through, count):
+    file = Path(here.api.kubeconfig)
+    with between(way.altered, file, here.api.context, here.shared) as (through, count):
         yield through, count
 
 

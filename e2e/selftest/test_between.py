@@ -24,7 +24,7 @@ def altering(tmp_path, answer, **how):
     """A client that speaks to a server by way of somebody who alters; and what counts that."""
     with api_server(tmp_path, {SERVICES: answer}) as server:
         (tmp_path / "keys").mkdir()
-        with between(Altered(**how), server.kubeconfig, tmp_path / "keys") as (file, count):
+        with between(Altered(**how), server.kubeconfig, None, tmp_path / "keys") as (file, count):
             yield Api(file, secrets=tmp_path), server, count
 
 
@@ -115,7 +115,7 @@ def test_a_server_that_is_gone_is_no_answer(tmp_path):
     """Callers see the connection end, and not an answer of somebody else."""
     with (
         api_server(tmp_path) as server,
-        between(Altered(asked=".", find="x"), server.kubeconfig, tmp_path) as (file, _),
+        between(Altered(asked=".", find="x"), server.kubeconfig, None, tmp_path) as (file, _),
     ):
         api = Api(file, secrets=tmp_path)
         server.answers["/readyz"] = lambda _: 1 / 0
