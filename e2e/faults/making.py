@@ -8,7 +8,6 @@ from pathlib import Path
 
 from e2e import timing
 from e2e.cluster.api import Api
-from e2e.cluster.api_server import ApiServers
 from e2e.cluster.echo import Echo
 from e2e.cluster.kube_proxy import KubeProxy
 from e2e.cluster.node import Node
@@ -167,15 +166,12 @@ def made(fault: Fault, way: Way, here: Here) -> Iterator[Made]:
 
 @contextmanager
 def _told(way: Way, here: Here, nodes: Sequence[Node]) -> Iterator[None]:
-    """Let API servers and kube-proxies run with other options and settings."""
-    with ExitStack() as restored:
-        servers = ApiServers([n for n in here.nodes if n.is_control_plane], here.undo)
-        for option, value in way.api_server.items():
-            restored.enter_context(servers.told(option, value))
-        if way.settings:
-            proxy = KubeProxy(here.api, {}, here.undo)
-            first = here.nodes[0]
-            restored.enter_context(proxy.configured(way.settings, *nodes, told_on=first))
+    """Let kube-proxies run with other settings."""
+    if not way.settings:
+        yield
+        return
+    proxy = KubeProxy(here.api, {}, here.undo)
+    with proxy.configured(way.settings, *nodes, told_on=here.nodes[0]):
         yield
 
 

@@ -88,7 +88,6 @@ class Way(Part):
     What is given is done in the order of the attributes, and undone in the other order.
 
     Attributes:
-        api_server: options of the API servers, each with its other value.
         settings: what kube-proxy's configuration says instead, in the shape of that.
         refuses: what the API server refuses.
         changes: what it stores otherwise.
@@ -102,7 +101,6 @@ class Way(Part):
         altered: what is altered between clauses and API server, for the clauses alone.
     """
 
-    api_server: Mapping[str, str] = Field(default_factory=dict)
     settings: Mapping[str, Any] = Field(default_factory=dict)
     refuses: Refusal | None = None
     changes: Change | None = None
@@ -175,7 +173,6 @@ class Fault(Part):
         policy = way.refuses or way.changes
         counted = "it is counted how often something was changed"
         made = {
-            "API servers are told": _pairs(way.api_server),
             "kube-proxy is told": _pairs(way.settings),
             "the API server refuses": way.refuses
             and f"{way.refuses.resource} unless {way.refuses.unless}",
@@ -285,7 +282,7 @@ def _lacks(fault: Fault, proxy: str) -> list[str]:
     disruptive = {clause.id for clause in contract() if "disruptive" in clause.families}
     lonely = disruptive.intersection((*fault.clauses, *fault.also, *fault.spares))
     rules = {
-        "nothing is done": counted or way.inject or way.settings or way.api_server,
+        "nothing is done": counted or way.inject or way.settings,
         "nothing repairs it": way.repair or not way.inject,
         "nobody can tell whether it is in force": counted or way.in_force,
         # It may begin anew, and with it the container in which its programs were wrapped.
