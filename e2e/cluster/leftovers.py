@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -190,15 +190,19 @@ def in_cluster(api: Api, *, kept: bool = False, alone: bool = False) -> list[Lef
         alone: whether this machine has the lease.
     """
     found = [Left("Node", name, run) for run, names in node.cordoned(api).items() for name in names]
-    for each in api.find_all("Namespace"):
+    namespaces = api.find_all("Namespace")
+    for each in namespaces:
         labels = each["metadata"].get("labels") or {}
         if run := labels.get(namespace.PART_OF) or labels.get(namespace.RUN_LABEL):
             name, is_kept = each["metadata"]["name"], namespace.KEPT_LABEL in labels
             found.append(Left("Namespace", name, run, is_kept))
-    return sorted(replace(each, stays=_why_it_stays(each, kept, alone)) for each in found)
+    there = {each["metadata"]["name"] for each in namespaces}
+    return sorted(replace(each, stays=_why_it_stays(each, kept, alone, there)) for each in found)
 
 
-def _why_it_stays(left: Left, kept: bool, alone: bool) -> str:
+def _why_it_stays(left: Left, kept: bool, alone: bool, there: Collection[str]) -> str:
+    if left.run in there:
+        return f"the Job in {left.run} may use it, until kubectl delete -f manifests/job"
     if not left.run.startswith(f"{host()}-"):
         if left.kept:
             return "by another machine; it is removed by prepare --remove, with its folder"

@@ -7,7 +7,8 @@ from e2e.cluster.api import Api, names_by
 from e2e.wait import wait_until
 
 RUN_LABEL = "nodeport-e2e/run"
-# On what a pod of a Job made, with the id of the run that made the Job; it says so by a variable.
+# On what a pod of a Job made, with the id of the run that made the Job, or with the namespace of
+# one that was applied by hand; it says so by a variable.
 PART_OF = "nodeport-e2e/part-of"
 PART = "E2E_PART_OF"
 # Where a run has its Job, and what that is called.

@@ -155,6 +155,33 @@ def test_runs_of_one_machine_share_it(server, api, other, tmp_path):
     assert stored(server) is None
 
 
+def test_pods_of_a_job_use_the_cluster_of_who_started_them(server, api, other, monkeypatch):
+    """To the Lease each would be another machine."""
+    process = other()
+    theirs = stored(server)["spec"]["holderIdentity"]
+    monkeypatch.setenv("E2E_PART_OF", "run-of-job")
+    monkeypatch.setenv("E2E_POD", "a pod's UID")
+
+    with lease.held(api, UID):
+        assert stored(server)["spec"]["holderIdentity"] == theirs
+
+    assert process.poll() is None
+    assert stored(server)["spec"]["holderIdentity"] == theirs
+
+
+def test_a_cluster_is_taken_by_a_copy_of_its_context(server, tmp_path, monkeypatch):
+    """Somebody's edit in the middle changes nothing, and at the end nobody has the cluster."""
+    monkeypatch.setenv("E2E_ALLOW_CONTEXT", f"{CONTEXT}@{UID}")
+
+    with lease.taken(server.kubeconfig, CONTEXT, None, tmp_path / "run") as api:
+        server.kubeconfig.write_text("")
+        assert Path(api.kubeconfig).parent == tmp_path / "run"
+        assert api.get("Namespace", "kube-system")["metadata"]["uid"] == UID
+        assert stored(server)
+
+    assert stored(server) is None
+
+
 def test_who_lost_it_stops(server, api):
     """A machine that slept for too long finds the cluster another's, and leaves it alone."""
     said = []

@@ -20,6 +20,7 @@ from e2e.selftest.storing_server import CONTEXT, UID, refused, storing_server
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 COMMANDS = {
     "run": ("run", "--provider=existing", "--processes=0"),
+    "run by pods": ("run", "--provider=existing", "--in-cluster"),
     "prepare": ("prepare", "--no-contract"),
     "clean": ("clean", "--yes"),
     "disturb": ("disturb", "roll-out-proxy"),

@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from e2e.cluster import leftovers, namespace
+from e2e.cluster.denied import of_manifest
 from e2e.cluster.job import Job, ShardPod
 from e2e.cluster.manifest import FOLDER
 from e2e.cluster.namespace import RUN_LABEL
@@ -31,6 +32,7 @@ from e2e.report.result import Result
 from e2e.report.shard import Shard
 from e2e.selftest.programs import CHECKOUT
 from e2e.selftest.runs import failed, held, run
+from e2e.selftest.storing_server import CONTEXT, storing_server
 from e2e.selftest.test_merge import shard
 
 # Results as text.
@@ -213,6 +215,35 @@ def test_pods_of_one_node_are_not_taken_for_one_machine(monkeypatch):
     assert not mine.startswith(leftovers.host())
 
 
+def test_who_makes_the_job_has_the_cluster_for_its_pods(tmp_path, monkeypatch):
+    """They are told how much they may use, and in the end nobody has it."""
+    monkeypatch.setenv("E2E_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("E2E_ALLOW_CONTEXT", CONTEXT)
+    monkeypatch.setenv("E2E_MAX_PODS", "7")
+    seen = []
+
+    class Stopped:
+        namespace = "nodeport-e2e-job-r"
+
+        def __init__(self, *_): ...
+
+        def create(self, *, variables, **_):
+            seen.append((len(server.of("leases")), variables["E2E_MAX_PODS"]))
+            raise KeyboardInterrupt
+
+        def remove(self): ...
+
+    monkeypatch.setattr(in_cluster, "Job", Stopped)
+    asked = {"out": tmp_path / "out", "quiet": True, "as_json": False, "image": "x", "wait": 0.0,
+             "only": None, "families": None, "shards": "2", "processes": 4}  # fmt: skip
+    with storing_server(tmp_path / "api") as server:
+        with pytest.raises(KeyboardInterrupt):
+            in_cluster.run_in_cluster(asked, server.kubeconfig, CONTEXT, None)
+
+        assert seen == [(1, "7")]
+        assert server.of("leases") == []
+
+
 # Namespaces of pods, in a cluster that is a list.
 
 
@@ -232,6 +263,21 @@ class Namespaces:
     def find_all(self, kind, **labels):
         had = [(n, n["metadata"].get("labels", {})) for n in self.found if n["kind"] == kind]
         return [item for item, have in had if labels.items() <= have.items()]
+
+
+def test_what_pods_of_a_job_by_hand_made_stays_as_long_as_it(monkeypatch):
+    """Nobody has the cluster's lease for it, so who has that is not alone."""
+    api = Namespaces()
+    monkeypatch.setenv("E2E_PART_OF", "nodeport-e2e-job")
+    namespace.make(api, "of-pod", "run-b")
+    job = {"kind": "Namespace", "metadata": {"name": "nodeport-e2e-job"}}
+
+    api.found.append(job)
+    (left,) = leftovers.in_cluster(api, alone=True)
+    assert "the Job in nodeport-e2e-job may use it" in left.stays
+    api.found.remove(job)
+    (left,) = leftovers.in_cluster(api, alone=True)
+    assert left.stays == ""
 
 
 def test_what_a_pod_made_is_of_the_run_that_made_the_job(monkeypatch):
@@ -287,6 +333,21 @@ def test_pods_leave_the_nodes_that_clauses_want(workers, operator):
     assert preferred["preference"]["matchExpressions"][0]["operator"] == operator
 
 
+def test_pods_may_do_what_the_contract_needs():
+    """Whoever adds a permission for runs from outside adds it for those from within."""
+    role = yaml.safe_load((FOLDER / "job" / "3-access.yaml").read_text())
+    have = {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    needs = {(each.verb, each.group, each.resource) for each in of_manifest("contract")}
+
+    assert {each for each in needs - have if each[2] != "leases"} == set()
+
+
 def test_the_manifests_fit_together():
     """As they are applied by hand."""
     bodies = [yaml.safe_load(f.read_text()) for f in sorted((FOLDER / "job").glob("*.yaml"))]
@@ -309,6 +370,8 @@ def test_the_manifests_fit_together():
     # A caller outside stands in a node's own network, and knows on which.
     assert pod["hostNetwork"] is True
     assert said["E2E_STANDS_ON"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+    # Pods take no lease, as they would keep each other away.
+    assert said["E2E_PART_OF"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
     # With a policy for failed pods, one whose node is gone would be waited for for ever.
     assert "podFailurePolicy" not in spec
     token = pod["volumes"][-1]["projected"]["sources"][0]["serviceAccountToken"]
