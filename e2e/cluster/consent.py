@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from e2e.cluster.api import Api, Object
+from e2e.cluster.inventory import SYSTEM
 from e2e.errors import CannotRunError, RefusedError
 from e2e.provider.cache import cache_folder, file_name
 from e2e.provider.existing import ALLOW, Consent
 from e2e.provider.wellness import FORBIDDEN
-
-SYSTEM = "kube-system"
 
 
 def admit(api: Api, consent: Consent | None = None, *, remember: bool = True) -> str:
