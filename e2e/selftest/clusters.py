@@ -18,7 +18,8 @@ class FakeApi:
 
     def __init__(self, *, nodes=NODES, taints=((TAINT,), (), ()), cordoned=()):
         self.nodes = nodes
-        self.objects = {("Namespace", "", "kube-system"): {"metadata": {"uid": "4b1d"}}}
+        system = {"metadata": {"name": "kube-system", "uid": "4b1d"}}
+        self.objects = {("Namespace", "", "kube-system"): system}
         self.numbers = iter(range(30100, 30200))
         for node, tainted in zip(nodes, taints, strict=False):
             spec = {"taints": list(tainted), "unschedulable": node.name in cordoned}
