@@ -41,7 +41,8 @@ CONFLICT, GONE = 409, 404
 
 def holder() -> str:
     """Who shares lock files with this process: those of this machine with the same cache."""
-    folder = hashlib.sha256(str(cache_folder().absolute()).encode()).hexdigest()[:6]
+    # One folder may have two names, as where a part of its path is a link.
+    folder = hashlib.sha256(str(cache_folder().resolve()).encode()).hexdigest()[:6]
     return f"{host()}-{folder}"
 
 
