@@ -1,6 +1,5 @@
 """What a release is made of: versions that agree, and a wheel with all that the command reads."""
 
-import json
 import re
 import subprocess
 import tomllib
@@ -9,6 +8,7 @@ import pytest
 
 from e2e.provider.command import own_program
 from e2e.selftest.programs import CHECKOUT, environment, only_path
+from e2e.selftest.storing_server import CONTEXT, storing_server
 
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 HEADING = re.compile(r"## \[(Unreleased|\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d)\]?")
@@ -53,25 +53,20 @@ def test_a_wheel_has_every_file_that_is_no_python():
 
 def test_the_contract_runs_where_another_package_has_our_name(tmp_path):
     """A folder e2e where somebody works, and a pytest.ini, are not taken for ours."""
-    env = environment(tmp_path, only_path(tmp_path / "bin")) | {"E2E_ALLOW_CONTEXT": "theirs"}
+    env = environment(tmp_path, only_path(tmp_path / "bin")) | {"E2E_ALLOW_CONTEXT": CONTEXT}
     work = tmp_path / "work"
     (work / "e2e").mkdir(parents=True)
     (work / "e2e" / "__init__.py").write_text("raise SystemExit('of somebody else')")
     (work / "pytest.ini").write_text("[pytest]\naddopts = --of-somebody-else\n")
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
-        "contexts": [{"name": "theirs", "context": {"cluster": "c", "user": "u"}}],
-        "users": [{"name": "u", "user": {}}],
-    }
-    (work / "config").write_text(json.dumps(config))
-    argv = ["--provider=existing", "--kubeconfig=config", "--kube-context=theirs", "--processes=0"]
+    where = ["--provider=existing", "--kubeconfig=config", f"--kube-context={CONTEXT}"]
+    argv = ["run", *where, "--processes=0", "--", "--collect-only", "-q"]
 
-    ended = subprocess.run(
-        [*own_program("e2e.cli"), "run", *argv, "--", "--collect-only", "-q"],
-        cwd=work, env=env, capture_output=True, text=True, check=False, timeout=200,
-    )  # fmt: skip
+    with storing_server(tmp_path / "api") as server:
+        (work / "config").write_text(server.kubeconfig.read_text())
+        ended = subprocess.run(
+            [*own_program("e2e.cli"), *argv],
+            cwd=work, env=env, capture_output=True, text=True, check=False, timeout=200,
+        )  # fmt: skip
 
     assert "e2e/contract/test_reach.py::" in ended.stdout, ended.stdout + ended.stderr
     assert "somebody" not in ended.stdout + ended.stderr
