@@ -13,9 +13,12 @@ from e2e.cluster.consent import admit
 from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.provider.existing import Consent
 from e2e.provider.kubeconfig import current_context, default_kubeconfig, pin, read_context
+from e2e.provider.steps import Steps
 from e2e.provider.wellness import FORBIDDEN
 from e2e.selftest.programs import environment, only_path, put, python
 from e2e.selftest.storing_server import CONTEXT, UID, refused, storing_server
+from e2e.upgrade.commands import FOLDER, what_comes_next
+from e2e.upgrade.site import site
 
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 COMMANDS = {
@@ -214,6 +217,20 @@ def test_what_is_beside_the_file_is_found_from_elsewhere(tmp_path):
     plugin["command"] = "login"
     bare = kubeconfig(folder / "config", user={"exec": plugin})
     assert read_context(pin(bare, "c1", tmp_path / "run"), "c1").user["exec"] == plugin
+
+
+def test_what_is_to_be_typed_names_the_file_and_not_the_copy(server, tmp_path, monkeypatch):
+    """The copy is gone by then."""
+    monkeypatch.setenv("E2E_ALLOW_CONTEXT", CONTEXT)
+    monkeypatch.setattr("e2e.upgrade.site.find_engine", lambda: None)
+
+    with site(server.kubeconfig, CONTEXT, None, Steps(quiet=True)) as here:
+        copy = Path(here.api.kubeconfig)
+        assert copy.exists()
+        typed = what_comes_next(here, FOLDER)
+
+    assert not copy.exists()
+    assert f"verify --kubeconfig={server.kubeconfig} --kube-context={CONTEXT}" in typed
 
 
 def test_a_file_that_is_named_and_not_there_is_told(tmp_path):

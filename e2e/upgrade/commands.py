@@ -122,11 +122,11 @@ def prepare(**asked: Any) -> int:
             families=asked["families"],
             processes=asked["processes"],
         )
-    click.echo(_next(here, asked["folder"]))
+    click.echo(what_comes_next(here, asked["folder"]))
     return 0
 
 
-def _next(here: Site, folder: str) -> str:
+def what_comes_next(here: Site, folder: str) -> str:
     """What is to be done after prepare, as it can be typed."""
     where = " ".join(
         [
