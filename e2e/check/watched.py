@@ -220,7 +220,7 @@ def _demand_rate(track: Track, seconds: float) -> None:
         rate = len(track.samples) / seconds
         if rate < wanted:
             raise ProbeBrokenError(
-                f"{track}: only {rate:.0f} attempts a second, and {wanted:.0f} are needed; "
+                f"{track}: only {int(rate)} attempts a second, and {wanted:.0f} are needed; "
                 "this machine is too busy"
             )
     blind = max(
