@@ -45,3 +45,10 @@ class StoppedError(StopError):
 
 class ProbeBrokenError(Exception):
     """The attempt itself went wrong, so it says nothing about the cluster."""
+
+
+class BusyError(ProbeBrokenError):
+    """This machine had so little time for the attempts that they say nothing."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; this machine is too busy")

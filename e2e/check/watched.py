@@ -8,7 +8,7 @@ from e2e import timing
 from e2e.check import journal
 from e2e.check.table import Want
 from e2e.check.wrong import Wrong, WrongFlowsError
-from e2e.errors import ProbeBrokenError
+from e2e.errors import BusyError
 from e2e.probe import ANSWERED, SILENT, Flow, Sample, Track, Watch
 from e2e.probe.sampler import CALLS, KEPT, NEW, RATES
 from e2e.wait import settle
@@ -32,7 +32,7 @@ def assert_unnoticed(watch: Watch) -> None:
     Raises:
         NoticedError: one was not; shows every track with its count, its failures and its longest
             time without an answer.
-        ProbeBrokenError: there were fewer than 100 new connections a second through a node, or
+        BusyError: there were fewer than 100 new connections a second through a node, or
             nobody asked for seconds, so that nothing is known; also if some were silent, since
             who is starved does not hear what was answered.
         ValueError: nothing was watched.
@@ -219,15 +219,14 @@ def _demand_rate(track: Track, seconds: float) -> None:
         wanted = track.rate * ENOUGH[track.kind]
         rate = len(track.samples) / seconds
         if rate < wanted:
-            raise ProbeBrokenError(
-                f"{track}: only {rate:.0f} attempts a second, and {wanted:.0f} are needed; "
-                "this machine is too busy"
+            raise BusyError(
+                f"{track}: only {int(rate)} attempts a second, and {wanted:.0f} are needed"
             )
     blind = max(
         b.at - a.at for a, b in pairwise([*track.samples, Sample(seconds, track.samples[-1].reply)])
     )
     if blind > timing.BLIND_FOR_AT_MOST:
-        raise ProbeBrokenError(f"{track}: nobody asked for {blind:.1f} s; this machine is too busy")
+        raise BusyError(f"{track}: nobody asked for {blind:.1f} s")
 
 
 def spans_of(samples: Sequence[Sample], until: float) -> list[tuple[float, float, str, int]]:

@@ -158,7 +158,7 @@ class Caller:
         log = "/tmp/log.$$"  # noqa: S108  # of the container
         script = (
             f"{shlex.join(argv)} 2>{log} </dev/null; "
-            f"echo '{curl.LOG}'; cat {log}; printf '\\n{DONE}\\n'"
+            f"echo '{curl.LOG}'; cat {log}; rm {log}; printf '\\n{DONE}\\n'"
         )
         said = ""
         with suppress(OSError):  # what is left of a shell that is gone tells why

@@ -7,8 +7,10 @@ from e2e.cluster.caller import Caller, CallerVantage
 from e2e.cluster.vantage import PodVantage
 from e2e.wait import settle, wait_until
 
-# Datagrams a second, and how long the host sends: longer than any clause looks.
+# Seconds between two datagrams, and how many the host sends: longer than any clause looks.
 EVERY, COUNT = 0.05, 2400
+# By itself socat gives up a sender that a busy machine holds up for half a second.
+PATIENCE = 60
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def start(caller: Caller, host: CallerVantage, port: int, pod: PodVantage) -> St
     address = f"[{host.source}]" if number == "6" else host.source
     sends = f"for n in $(seq {COUNT}); do echo $n; sleep {EVERY}; done"
     listens = f"UDP{number}-RECVFROM:{port},bind={address},fork"
-    caller.execute("sh", "-c", f"socat {listens} SYSTEM:'{sends}' >/dev/null 2>&1 &")
+    caller.execute("sh", "-c", f"socat -t {PATIENCE} {listens} SYSTEM:'{sends}' >/dev/null 2>&1 &")
     # A datagram that comes before is lost, and the pod sends but one.
     wait_until(
         lambda: f":{port} " in caller.execute("ss", "-Hnul"),

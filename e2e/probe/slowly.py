@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 
-from e2e.errors import ProbeBrokenError
+from e2e.errors import BusyError
 from e2e.probe.flow import Flow, look
 from e2e.probe.reply import Reply
 from e2e.wait import settle
@@ -25,16 +25,16 @@ def draw_slowly(
         at_most: seconds that may pass between two attempts of a flow.
 
     Raises:
-        ProbeBrokenError: a flow may have waited longer, so nothing is known.
+        BusyError: a flow may have waited longer, so nothing is known.
     """
     every = list(flows)
     for _ in range(DRAWS):
         seen, longest = _draw(every, times, pause, within=times * at_most)
         if longest <= at_most:
             return {flow: [each[flow] for each in seen] for flow in every}
-    raise ProbeBrokenError(
+    raise BusyError(
         f"{longest:.1f} s may have passed between two attempts, and {at_most:g} s is too much; "
-        f"so it was {DRAWS} times: this machine is too busy"
+        f"so it was {DRAWS} times"
     )
 
 

@@ -29,6 +29,7 @@ class Ending:
         seconds: how long the clause took.
         known_bug: the issue of the upstream bug that it pins, if it does.
         converged: seconds until each of its flows was right for good.
+        again: why it was asked once more, if it was.
     """
 
     clause: str
@@ -38,6 +39,7 @@ class Ending:
     seconds: float
     known_bug: str = ""
     converged: tuple[float, ...] = ()
+    again: str = ""
 
     @classmethod
     def of(cls, report: Any, figures: Iterable[tuple[str, Any]] | None = None) -> "Ending":
@@ -67,6 +69,7 @@ class Ending:
             *(name, ended, said, noted.get("evidence", ""), report.duration),
             known_bug=noted.get("known_bug", ""),
             converged=tuple(float(each.split()[0]) for each in took),
+            again=noted.get("again", ""),
         )
 
 
@@ -111,6 +114,8 @@ def summary(
         reasons.setdefault(ending.said, []).append(ending)
     tail += [f"- skipped: {_names(who)}: {why}" for why, who in reasons.items()]
     tail += [f"- {e.clause} pins a bug of Kubernetes: {e.known_bug}" for e in held if e.known_bug]
+    if again := [ending for ending in endings if ending.again]:
+        tail.append(f"- asked again alone, as this machine was too busy: {_names(again)}")
     if times := sorted(took for ending in held for took in ending.converged):
         tail.append(_percentiles(times))
     if held:

@@ -29,6 +29,7 @@ from e2e.probe import (
 from e2e.probe.outcome import outcome_of
 from e2e.probe.pulse import clock
 from e2e.probe.reply import reply_from
+from e2e.probe.wire import is_cut
 from e2e.selftest.servers import (
     Server,
     closed_port,
@@ -360,3 +361,17 @@ def test_a_caller_without_sockets_is_a_broken_probe(ask):
                 ask(Outside(), at.address, at.port)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_replies_in_a_row_may_be_torn_anywhere():
+    """A reader that was held up finds many at once, and the last one as far as there was room."""
+    one = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n echo-abc-0\n"
+    for end in range(len(one)):
+        assert is_cut(one[:end], closed=False), one[:end]
+        assert is_cut(one[:end], closed=True), one[:end]
+    assert not is_cut(one, closed=False)
+    assert not is_cut(b"SSH-2.0", closed=False)
+    unsized = b"HTTP/1.0 200 OK\r\n\r\necho"
+    assert is_cut(unsized, closed=False)
+    assert not is_cut(unsized, closed=True)
+    assert is_cut(b"HTTP/1.0 200 OK\r\n", closed=True)
