@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -182,6 +183,15 @@ def test_a_cluster_is_taken_by_a_copy_of_its_context(server, tmp_path, monkeypat
     assert stored(server) is None
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """As the command does; what a script starts in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_who_lost_it_stops(server, api):
     """A machine that slept for too long finds the cluster another's, and leaves it alone."""
     said = []
