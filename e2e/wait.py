@@ -67,6 +67,8 @@ def settle(
 ) -> Settled[T]:
     """Look until `times` looks in a row agree, or `within` seconds have passed.
 
+    Where the last look agrees by then, those that are missing have as long again: on a busy
+    machine three looks may take longer than what they look at.
     The next look comes `again` seconds after one that agrees, `every` seconds by default, and
     `every` seconds after one that does not.
     An error raised by `look` is no answer: it passes straight through.
@@ -96,9 +98,11 @@ def settle(
             row = 0
             _show(lambda: what(seen[-1]), began)
 
+    limit = min(within, patience.get())
+    is_over, is_long_over = (tenacity.stop_after_delay(limit * n) for n in (1, 2))
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda _: row < times),
-        stop=tenacity.stop_after_delay(min(within, patience.get())),
+        stop=lambda state: is_long_over(state) or (row == 0 and is_over(state)),
         wait=lambda _: every if row == 0 or again is None else again,
         retry_error_callback=lambda _: None,
     )

@@ -438,10 +438,8 @@ def _listen_on(spec: dict[str, Any], pod: str, ports: Sequence[int]) -> None:
                 f"--http-override=/echo?msg={pod}@{port}",
             ],
             "ports": [{"containerPort": port}],
-            "readinessProbe": {
-                "httpGet": {"path": "/hostname", "port": port},
-                "periodSeconds": 1,
-            },
+            "readinessProbe": original["readinessProbe"]
+            | {"httpGet": {"path": "/hostname", "port": port}},
         }
         for port in ports
     ]

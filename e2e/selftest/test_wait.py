@@ -64,6 +64,31 @@ def test_a_row_that_time_cuts_short_is_not_settled():
     assert ended.looks == ended.agreed > 0
 
 
+@pytest.mark.parametrize(
+    ("pattern", "is_settled", "looks"),
+    [
+        ((NO, NO, YES, YES, YES), True, 5),
+        ((YES, NO, YES, YES, YES), True, 5),
+        ((NO, YES, YES, NO, YES), False, 4),
+        ((NO, NO, NO, YES, YES), False, 3),
+        ((YES, YES, NO, YES, YES), False, 3),
+    ],
+)
+def test_a_row_that_began_in_time_has_as_long_again(monkeypatch, pattern, is_settled, looks):
+    """Looks of ten seconds each: who agrees after thirty goes on, until one does not."""
+    now, seen = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def look():
+        now[0] += 10.0
+        seen.append(pattern[len(seen)])
+        return seen[-1]
+
+    ended = settle(look, is_yes, within=30, times=3, every=0)
+
+    assert (ended.settled, len(seen)) == (is_settled, looks)
+
+
 def test_took_is_the_start_of_the_last_agreeing_row():
     """The time it took ends where the row that settled begins; an earlier, broken row is not it."""
     replies = replay([NO, YES, YES, NO, YES, YES, YES])
