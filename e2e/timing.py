@@ -35,6 +35,8 @@ ASK_FOR_ARRIVAL = 0.02
 # Hundreds of Services at once: a node's proxy syncs them in a few goes, each of which takes longer
 # the more there are, and the machine creates them meanwhile.
 MANY_SERVED_WITHIN = 90.0
+# Who sends packets astray is a process of its own; on a busy machine it is behind what it reads.
+STRAYS_WITHIN = 20.0
 # A pod network that enforces a policy does so within a second or two of its creation.
 POLICY_ENFORCED_WITHIN = 5.0
 # --- disturbing ------------------------------------------------------------------------------

@@ -75,14 +75,14 @@ my $raw = open_raw();
 if ($mode eq "echo") {
     my ($port, $word) = @ARGV;
     if (my $child = fork) { print "$child\n"; exit }
+    open(my $file, ">", "/run/stray.$$") or die "/run/stray.$$: $!\n";
     open(STDOUT, ">", "/dev/null");
     open(STDERR, ">", "/dev/null");
     alarm 60;
     for (my $sent = 1; ; $sent++) {
         send_astray($raw, next_packet($raw, $port, $word), 0);
-        open(my $file, ">", "/run/stray.$$");
-        print $file $sent;
-        close $file;
+        sysseek($file, 0, 0);
+        syswrite($file, $sent);
     }
 } else {
     my ($address, $port, $times, $path) = @ARGV;

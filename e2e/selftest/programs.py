@@ -44,6 +44,29 @@ def python(*argv: str, env: Mapping[str, str]) -> "subprocess.CompletedProcess[s
     )
 
 
+def ask(
+    folder: Path, clauses: str, conftest: str, *argv: str
+) -> "subprocess.CompletedProcess[str]":
+    """Let pytest ask clauses that are no clauses of the contract, by some of its fixtures.
+
+    The results are in the folder `out` in the one that is given.
+    """
+    contract = folder / "contract"
+    contract.mkdir()
+    (contract / "test_a.py").write_text(clauses)
+    (contract / "conftest.py").write_text("import pytest\n@pytest.fixture\ndef _needs(): pass\n")
+    (folder / "conftest.py").write_text(conftest)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  clause\n  family\n  needs\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "contract", "-p", "no:cacheprovider", "--out=out", *argv],
+        cwd=folder, env={"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin",
+                         "HOME": str(folder)},
+        capture_output=True, text=True, check=False, timeout=400,
+    )  # fmt: skip
+    assert (folder / "out" / "result.json").exists(), ended.stdout + ended.stderr
+    return ended
+
+
 def environment(folder: Path, path: Path) -> dict[str, str]:
     """Give the variables of a user who has nothing: a home in `folder`, and `path` as PATH."""
     for name in ("home", "tmp"):

@@ -1,14 +1,10 @@
 """What a busy machine could not judge is asked once more, alone, and nothing else is."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from e2e.report.result import Result
+from e2e.selftest.programs import ask
 
-ROOT = Path(__file__).parents[2]
 CLAUSES = """
 import fcntl, os
 from pathlib import Path
@@ -86,21 +82,7 @@ pytestmark = pytest.mark.xdist_group("again")
 @pytest.fixture(scope="module", params=[0, 2], ids=["one process", "many"])
 def left(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    (folder / "contract").mkdir()
-    (folder / "contract" / "test_a.py").write_text(CLAUSES)
-    (folder / "conftest.py").write_text(CONFTEST)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  clause\n  needs\n  family\n")
-    (folder / "contract" / "conftest.py").write_text(
-        "import pytest\n@pytest.fixture\ndef _needs(): pass\n"
-    )
-    argv = [sys.executable, "-m", "pytest", "contract", "-p", "no:cacheprovider",
-            f"--numprocesses={request.param}", "--dist=worksteal", "--out=out"]  # fmt: skip
-    ended = subprocess.run(
-        argv, cwd=folder, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin",
-                               "HOME": str(folder)},
-        capture_output=True, text=True, check=False, timeout=400,
-    )  # fmt: skip
-    assert (folder / "out" / "result.json").exists(), ended.stdout + ended.stderr
+    ended = ask(*(folder, CLAUSES, CONFTEST), f"--numprocesses={request.param}", "--dist=worksteal")
     return folder, ended
 
 

@@ -1,9 +1,6 @@
 """result.json: what a run leaves as data, in the shape that its published schema promises."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jsonschema
@@ -17,9 +14,9 @@ from e2e.fixtures.settings import SETTINGS
 from e2e.report.clauses import BESIDE, HOSTS, OUTSIDE, PODS
 from e2e.report.collect import node_of, vantage_of
 from e2e.report.result import Result
+from e2e.selftest.programs import ask
 from e2e.selftest.runs import NODES, failed, held, run, skipped, whole_run
 
-ROOT = Path(__file__).parents[2]
 # Clauses as the contract has them, of callers that say what they are told to.
 CLAUSES = '''
 """Scripted."""
@@ -93,22 +90,10 @@ pytestmark = pytest.mark.xdist_group("results")
 def left(request, tmp_path_factory):
     """What a run of those clauses left, as one process and as many that report to one."""
     folder = tmp_path_factory.mktemp("run")
-    (folder / "contract").mkdir()
-    (folder / "contract" / "test_a.py").write_text(CLAUSES)
     plugins = ("settings", "cluster", "results", "verdict")
     named = [f"e2e.fixtures.{name}" for name in plugins]
-    (folder / "conftest.py").write_text(f"pytest_plugins = {named}\n")
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  clause\n  needs\n")
-    fixtures = "import pytest\n@pytest.fixture\ndef _needs(): pass\n"
-    (folder / "contract" / "conftest.py").write_text(fixtures)
-    argv = [sys.executable, "-m", "pytest", "contract", "-q", "-p", "no:cacheprovider",
-            f"--numprocesses={request.param}", "--out=out"]  # fmt: skip
-    ended = subprocess.run(
-        argv, cwd=folder, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin",
-                               "HOME": str(folder)},
-        capture_output=True, text=True, check=False, timeout=400,
-    )  # fmt: skip
-    assert (folder / "out" / "result.json").exists(), ended.stdout + ended.stderr
+    conftest = f"pytest_plugins = {named}\n"
+    ended = ask(folder, CLAUSES, conftest, "-q", f"--numprocesses={request.param}")
     return folder / "out", ended
 
 
