@@ -177,8 +177,9 @@ TOLD_WITHIN = 30.0
 # The API server goes over all allocations of node ports every 3 minutes, and one pass is quick.
 REPAIRED_WITHIN = 190.0
 LOOK_FOR_REPAIRS_EVERY = 10.0
-# A namespace goes when its pods have gone; echoes end at once.
-NAMESPACE_GONE_WITHIN = 120.0
+# A namespace goes when its pods have gone; echoes end at once, and what a killed run left may have
+# two minutes.
+NAMESPACE_GONE_WITHIN = 240.0
 # Pods of the Job have a minute to remove what they made.
 JOB_STOPS_WITHIN = 90.0
 # Its pods are looked at so often; nothing waits for what is seen.

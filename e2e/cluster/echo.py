@@ -33,6 +33,8 @@ ALWAYS = "requiredDuringSchedulingIgnoredDuringExecution"
 SEAT_LABEL, NODE_LABEL = "seat", "node"
 # What a pod that only runs once may write before its node evicts it, and what is more than that.
 ROOM, TOO_MUCH = "1Mi", 16 << 20
+# Seconds that an echo has to end, unless it lingers.
+SOON = 1
 ENDED = ("Succeeded", "Failed")
 
 
@@ -160,10 +162,15 @@ class Echo:
         self.api.delete("Pod", pod, self.namespace, grace=grace)
 
     def hurry(self) -> None:
-        """End its pods that linger, for which whoever removes the namespace would have to wait."""
+        """End its pods that linger, for which whoever removes the namespace would have to wait.
+
+        Those of a Deployment would only be followed by others, and their namespace ends them soon.
+        """
         for pod in self.api.find_all("Pod", self.namespace, **self.labels):
-            if "deletionTimestamp" in pod["metadata"]:
-                self.remove(pod["metadata"]["name"], grace=1)
+            where = pod["metadata"]
+            lingers = pod["spec"].get("terminationGracePeriodSeconds", SOON) > SOON
+            if "deletionTimestamp" in where or (lingers and "ownerReferences" not in where):
+                self.remove(where["name"], grace=SOON)
 
     def vantage(self, pod: str) -> PodVantage:
         """One of its pods as a caller."""
