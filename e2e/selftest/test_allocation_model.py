@@ -95,7 +95,7 @@ class Allocation(RuleBasedStateMachine):
         name = f"s{self.count}"
         spec = self._spec(kind, wanted)
         answer = judged("create", Where.api.submit(manifest(name, Where.home, None, spec)))
-        self._compare(name, kind, spec["ports"], answer)
+        self._compare(name, spec, answer, is_new=True)
         return name
 
     @rule(name=services, kind=types, wanted=wishes)
@@ -104,7 +104,7 @@ class Allocation(RuleBasedStateMachine):
             return
         spec = self._spec(kind, wanted)
         answer = Where.api.submit_change("Service", name, {"spec": spec}, Where.home)
-        self._compare(name, kind, spec["ports"], judged("change", answer))
+        self._compare(name, spec, judged("change", answer), is_new=False)
 
     @rule(name=consumes(services))
     def delete(self, name: str) -> None:
@@ -150,11 +150,16 @@ class Allocation(RuleBasedStateMachine):
         return {"type": kind, "ports": ports}
 
     def _compare(
-        self, name: str, kind: str, asked: list[dict[str, Any]], answer: dict[str, Any]
+        self, name: str, spec: dict[str, Any], answer: dict[str, Any], *, is_new: bool
     ) -> None:
+        asked = spec["ports"]
         named = [(p["protocol"], p["nodePort"]) for p in asked if "nodePort" in p]
-        others = {key for key, owner in self.taken.items() if owner != name}
-        clashes = others.intersection(named) or len(set(named)) < len(named)
+        numbers = [number for _, number in named]
+        others = {number for (_, number), owner in self.taken.items() if owner != name}
+        # A number is one Service's in all protocols. Two of its ports may come to share it by a
+        # change; a new Service is asked for each of them anew, as their `port` differs.
+        told_apart: list[Any] = numbers if is_new else named
+        clashes = others.intersection(numbers) or len(set(told_apart)) < len(told_apart)
         if clashes:
             assert answer["kind"] == "Status", f"{named} were granted beside {others}"
             assert answer["code"] == 422
@@ -165,7 +170,7 @@ class Allocation(RuleBasedStateMachine):
         self.taken = {key: owner for key, owner in self.taken.items() if owner != name}
         for port, stored in zip(asked, answer["spec"]["ports"], strict=True):
             number = stored.get("nodePort")
-            if kind not in ON_NODES:
+            if spec["type"] not in ON_NODES:
                 assert not number, "who is not on nodes has no node port"
                 continue
             assert number in Where.allowed
