@@ -90,7 +90,7 @@ def current_context(kubeconfig: Path) -> str:
     try:
         name = yaml.safe_load(kubeconfig.read_text()).get("current-context")
     except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{kubeconfig} is no kubeconfig: {_in_one_line(error)}") from error
+        raise UsageError(f"{kubeconfig} is no kubeconfig: {_why(error)}") from error
     if not name:
         raise UsageError(f"{kubeconfig} has no current context", "name one: --kube-context")
     return str(name)
@@ -118,7 +118,7 @@ def read_context(kubeconfig: Path, context: str) -> Context:
         ) from error
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError,
             AttributeError) as error:  # fmt: skip
-        raise UsageError(f"{kubeconfig} is no kubeconfig: {_in_one_line(error)}") from error
+        raise UsageError(f"{kubeconfig} is no kubeconfig: {_why(error)}") from error
     has = f"it has: {', '.join(sorted(map(str, contexts)))}"
     raise UsageError(f"no context {context} in {kubeconfig}", has)
 
@@ -191,5 +191,11 @@ def _named(entries: Any, key: str) -> dict[str, Any]:
     return {item["name"]: item[key] for item in entries}
 
 
-def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _why(error: Exception) -> str:
+    if isinstance(error, yaml.YAMLError):
+        return " ".join(str(error).split())
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text"
+    return "it is empty, or has something else where its entries should be"

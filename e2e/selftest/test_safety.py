@@ -255,6 +255,7 @@ def test_a_broken_kubeconfig_is_named_in_one_line(tmp_path, case):
         check_allowed(file, "mine", None)
 
     assert len(str(broken.value).splitlines()) == 1
+    assert "Error" not in str(broken.value)
 
 
 def test_a_missing_kubeconfig_is_named(tmp_path):
