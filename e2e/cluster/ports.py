@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e import timing
-from e2e.cluster.api import Api, Object
+from e2e.cluster.api import Api, Object, judged
 from e2e.errors import CannotRunError, ProbeBrokenError
 from e2e.provider.cache import only_one
 from e2e.wait import WaitedInVainError, wait_until
@@ -25,13 +25,14 @@ def find_range(api: Api, namespace: str) -> range:
     """The node ports of a cluster, as it says itself when it refuses one outside.
 
     Raises:
+        ApiRefusedError: permissions, quotas or somebody's admission rules do not let it be asked.
         ProbeBrokenError: it neither names them nor takes the first and the last of all ports.
     """
     for number in (ALL[0], ALL[-1]):
         spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": number}]}
         metadata = {"generateName": "range-", "namespace": namespace}
         body = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
-        answer = api.submit(body)
+        answer = judged("ask for the range of node ports", api.submit(body))
         if answer["kind"] == "Service":
             api.delete("Service", answer["metadata"]["name"], namespace)
         elif said := RANGE.search(answer["message"]):

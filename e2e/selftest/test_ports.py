@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from e2e import timing
+from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.ports import PortBroker, find_range, static_band
 from e2e.errors import CannotRunError, ProbeBrokenError
 
@@ -76,14 +77,31 @@ def test_a_cluster_is_asked_for_its_range(allowed):
     assert cluster.namespaces == {"home"}
 
 
-def test_a_range_that_cannot_be_found_is_a_broken_probe():
+DENIED = (
+    'services is forbidden: User "a" cannot create resource "services" in API group "" '
+    'in the namespace "home"'
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "said"),
+    [
+        ("etcdserver: leader changed", ProbeBrokenError, "leader changed"),
+        (
+            DENIED,
+            ApiRefusedError,
+            "this user may not create services in the namespace home: manifests/rbac/contract.yaml",
+        ),
+    ],
+)
+def test_a_range_that_cannot_be_found_is_a_broken_probe(message, error, said):
     """An API server that refuses for another reason has not told its range, and is quoted."""
 
     class Forbids(Cluster):
         def submit(self, manifest):
-            return {"kind": "Status", "code": 403, "message": "services is forbidden"}
+            return {"kind": "Status", "code": 403, "message": message}
 
-    with pytest.raises(ProbeBrokenError, match="services is forbidden"):
+    with pytest.raises(error, match=said):
         find_range(Forbids(), "home")
 
 
