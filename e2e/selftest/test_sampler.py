@@ -116,7 +116,10 @@ def watch_until(count: int, flows, **kept) -> Watch:
 
 
 def test_new_connections_are_new_and_kept_ones_are_kept():
-    """Every sample of one kind is a connection of its own, and of the other all are one."""
+    """Every sample of one kind is a connection of its own, and of the other all are one.
+
+    Those that begin before the first has its answer try to open it too.
+    """
     with serving(once) as new, serving(answer) as kept:
         watch = watch_until(30, [flow(new.port)], kept=[flow(kept.port)])
 
@@ -125,7 +128,9 @@ def test_new_connections_are_new_and_kept_ones_are_kept():
         ANSWERED
     }
     assert len(set(new.peers)) == len(of_new.samples)
-    assert len(set(kept.peers)) == 1
+    answered = min(sample.at + sample.reply.took for sample in of_kept.samples)
+    early = [sample for sample in of_kept.samples if sample.at <= answered]
+    assert len(set(kept.peers)) <= len(early)
     assert (of_new.kind, of_kept.kind) == (NEW, KEPT)
     assert of_new.samples == sorted(of_new.samples, key=lambda sample: sample.at)
 
