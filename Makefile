@@ -103,7 +103,7 @@ test: environment-dev ## all that needs no cluster: lint, types, arrows, selftes
 	$(RUN) document --check
 	@if command -v go >/dev/null; then echo actionlint && go run $(ACTIONLINT); \
 	else echo "actionlint: left out, it needs Go"; fi
-	$(VENV)/bin/python -m pytest -n 4 --dist loadgroup
+	$(VENV)/bin/python -m pytest -n 4 --dist loadfile
 
 .PHONY: docs
 docs: environment ## write what docs/ has from the code; SEEN=out/junit.xml keeps what held, FAULTS=out/faults.json what was noticed

@@ -76,8 +76,6 @@ from e2e.fixtures import selection
 selection._select = lambda config, items: None  # these are no clauses of the contract
 """
 
-pytestmark = pytest.mark.xdist_group("again")
-
 
 @pytest.fixture(scope="module", params=[0, 2], ids=["one process", "many"])
 def left(request, tmp_path_factory):

@@ -82,10 +82,6 @@ def test_broken():
 '''
 
 
-# What all of its tests share takes long, so that one process makes it for all.
-pytestmark = pytest.mark.xdist_group("results")
-
-
 @pytest.fixture(scope="module", params=[0, 2], ids=["one process", "many"])
 def left(request, tmp_path_factory):
     """What a run of those clauses left, as one process and as many that report to one."""

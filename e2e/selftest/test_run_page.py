@@ -20,10 +20,6 @@ SCHEMES = ("light", "dark")
 CLAUSES = len(contract())
 
 
-# What all of its tests share takes long, so that one process makes it for all.
-pytestmark = pytest.mark.xdist_group("run-page")
-
-
 @pytest.fixture(scope="module")
 def chromium():
     with browser() as found:
