@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from e2e.check.wrong import UNEVEN
+from e2e.check.wrong import HELD_UP, UNEVEN
 
 # What is known of kube-proxy on a node.
 WELL, ILL, DUMB = "well", "ill", "dumb"
@@ -101,7 +101,9 @@ class Facts:
     @property
     def is_lost(self) -> bool:
         """Whether an answer was wanted and none came."""
-        return self.wants_answer and self.answered_by is None and self.outcome != UNEVEN
+        return (
+            self.wants_answer and self.answered_by is None and self.outcome not in (UNEVEN, HELD_UP)
+        )
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,14 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"{f.node} leads small questions on and not {f.carried} bytes, which ended "
             f"{f.outcome}: packets that are large, or many of them, do not pass"
+        ),
+    ),
+    Rung(
+        "held-up",
+        lambda f: f.outcome == HELD_UP,
+        lambda f: (
+            f"first packets get lost on the way through {f.node} to "
+            + (f"{f.answered_by}, and to no other pod" if f.answered_by else "more than one pod")
         ),
     ),
     Rung(

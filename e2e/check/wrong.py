@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from e2e.probe import Flow, Reply
 
-UNEVEN = "uneven"
+UNEVEN, HELD_UP = "uneven", "held up"
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,9 @@ class Wrong:
 
     Attributes:
         flow: who called whom.
-        outcome: how most of its wrong attempts ended, or UNEVEN where each was right by itself.
-        echo: the pod that answered most of them, if one did.
+        outcome: how most of its wrong attempts ended; UNEVEN or HELD_UP where each was right by
+            itself.
+        echo: the pod that answered most of them, if one did; of those held up, all.
         wants_answer: whether an answer was wanted.
         seen_as: the address that this pod saw as the caller's, if it was asked.
         carried: bytes of each payload, if they were more than a question has.

@@ -1,11 +1,13 @@
 """Delays: which connections waited for a lost packet, and which were only slow."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 
 from e2e.check import assert_none_delayed, journal
 from e2e.check.delay import DelayedError, is_delayed
+from e2e.check.wrong import HELD_UP
 from e2e.probe import ANSWERED, SILENT, Reply
 from e2e.probe.wire import waited_for
 from e2e.selftest.servers import full_backlog, says, serving
@@ -43,6 +45,24 @@ def test_a_delay_marks_its_flow_and_no_other():
     assert other.startswith("x other: 3 connections")
     assert other.endswith("slowest 1020.0 ms, 1 with a second first packet; "
                           "1 waited for a lost first packet")  # fmt: skip
+
+
+def late(*counts: int) -> list[Reply]:
+    """So many late replies of each pod, and one of each that is in time."""
+    replies = [replace(LOST, echo=f"echo-{pod}") for pod, n in enumerate(counts) for _ in range(n)]
+    return replies + [replace(QUICK, echo=f"echo-{pod}") for pod, _ in enumerate(counts)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "echo"), [((7, 0), "echo-0"), ((6, 0), None), ((40, 1), None), ((9,), None)]
+)
+def test_the_pod_that_answered_all_that_was_late_is_named(counts, echo):
+    """Only where others answered in time, and often enough for chance not to have done it."""
+    with pytest.raises(DelayedError) as caught:
+        assert_none_delayed({"one": late(*counts)})
+
+    (wrong,) = caught.value.wrong
+    assert (wrong.outcome, wrong.echo) == (HELD_UP, echo)
 
 
 def test_who_was_not_answered_did_not_open_in_time_either():

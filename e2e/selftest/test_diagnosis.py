@@ -79,6 +79,10 @@ SCENES = {
     "ends-otherwise": ({"wants_answer": False}, "calls of port 30080 end silent"),
     "cluster-ip-too": (LOST, "the way into its rules is cut"),
     "large-lost": ({"carried": 1 << 20}, "leads small questions on and not 1048576 bytes"),
+    "held-up": (
+        {"outcome": "held up", "answered_by": "echo-a-0"},
+        "lost on the way through worker-2 to echo-a-0, and to no other pod",
+    ),
     "harmed": (
         {"outcome": "foreign", "answered_by": "echo-a-0", "carried": 8000},
         "of 8000 bytes that went through worker-2 others came back",
