@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from e2e import timing
 from e2e.check.journal import measured
 from e2e.check.wrong import HELD_UP, Wrong, WrongFlowsError
 from e2e.probe import ANSWERED, Flow, Reply
@@ -32,7 +31,7 @@ def assert_none_delayed(draws: Mapping[Flow, Sequence[Reply]]) -> None:
     wrong, lines = [], []
     for flow, replies in draws.items():
         failed = [reply for reply in replies if reply.outcome != ANSWERED]
-        late = [reply for reply in replies if reply.outcome == ANSWERED and is_delayed(reply)]
+        late = [reply for reply in replies if reply.is_delayed]
         again = sum(bool(reply.waited) for reply in replies)
         line = f"{flow}: {len(replies)} connections, open after {_times(replies)}"
         line += f", {again} with a second first packet" if again else ""
@@ -45,11 +44,6 @@ def assert_none_delayed(draws: Mapping[Flow, Sequence[Reply]]) -> None:
     if wrong:
         head = "want every connection to open at the first attempt"
         raise DelayedError("\n".join([head, *lines]), wrong)
-
-
-def is_delayed(reply: Reply) -> bool:
-    """Whether a connection that opened had lost its first packet."""
-    return (reply.opened if reply.waited is None else reply.waited) >= timing.SYN_AGAIN
 
 
 def _held_up(flow: Flow, late: Sequence[Reply], replies: Sequence[Reply]) -> Wrong:

@@ -12,7 +12,7 @@ from e2e.probe.connections import NewConnections
 from e2e.probe.flow import Flow
 from e2e.probe.outcome import FOREIGN, outcome_of
 from e2e.probe.pulse import Pulse
-from e2e.probe.reply import NO_ANSWERS_IN_A_ROW, Reply, is_enough, reply_from
+from e2e.probe.reply import LATELY, Reply, is_enough, reply_from
 from e2e.probe.wire import CLIENT_PATH, IDENTITY_PATH, IDENTITY_WORD, family_for, url
 
 OUTSIDE = "outside"
@@ -99,7 +99,8 @@ class Outside:
     def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
         """Ask `times` times over bare sockets: thousands of connections in seconds.
 
-        Ends after three in a row that brought no answer.
+        Ends after three in a row that brought no answer, and when half of a hundred did not or
+        had lost their first packet.
         """
         drawing = _Drawing()
         stale = self._stale.setdefault((address, port), {})
@@ -149,7 +150,7 @@ class _Drawing:
 
     @property
     def lately(self) -> list[Reply]:
-        return [reply for _, reply in self._drawn[-NO_ANSWERS_IN_A_ROW:]]
+        return [reply for _, reply in self._drawn[-LATELY:]]
 
     def replies(self) -> list[Reply]:
         """In the order in which they were asked for."""

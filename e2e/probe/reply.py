@@ -4,10 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from e2e import timing
 from e2e.probe.outcome import ANSWERED, FOREIGN, Outcome
 
-# After so many a draw ends.
+# After so many a draw ends, or when half of this many waited for nothing, or for too long.
 NO_ANSWERS_IN_A_ROW = 3
+LATELY = 100
 # An echo says `<pod name>`, or `<pod name>@<port>` where one pod listens on several ports.
 IDENTITY = re.compile(r"(?P<echo>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)(@(?P<port>\d+))?")
 
@@ -39,6 +41,12 @@ class Reply:
     waited: float | None = None
     carried: int = 0
 
+    @property
+    def is_delayed(self) -> bool:
+        """Whether it is a connection that opened and whose first packet had been lost."""
+        waited = self.opened if self.waited is None else self.waited
+        return self.outcome == ANSWERED and waited >= timing.SYN_AGAIN
+
     def __str__(self) -> str:
         by = f" by {self.echo}" if self.echo else ""
         at = f" on port {self.port}" if self.port else ""
@@ -48,8 +56,16 @@ class Reply:
 
 def is_enough(replies: Sequence[Reply]) -> bool:
     """Whether a target looks dead: one must not cost thousands of attempts that wait in vain."""
+    if not replies or not _is_vain(replies[-1]):
+        return False
     lately = replies[-NO_ANSWERS_IN_A_ROW:]
-    return len(lately) == NO_ANSWERS_IN_A_ROW and all(r.outcome != ANSWERED for r in lately)
+    if len(lately) == NO_ANSWERS_IN_A_ROW and all(r.outcome != ANSWERED for r in lately):
+        return True
+    return sum(map(_is_vain, replies[-LATELY:])) > LATELY // 2
+
+
+def _is_vain(reply: Reply) -> bool:
+    return reply.outcome != ANSWERED or reply.is_delayed
 
 
 def reply_from(body: str, took: float, client: str = "") -> Reply:

@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 
 from e2e.check import assert_none_delayed, journal
-from e2e.check.delay import DelayedError, is_delayed
+from e2e.check.delay import DelayedError
 from e2e.check.wrong import HELD_UP
 from e2e.probe import ANSWERED, SILENT, Reply
+from e2e.probe.reply import is_enough
 from e2e.probe.wire import waited_for
 from e2e.selftest.servers import full_backlog, says, serving
 
 QUICK = Reply(ANSWERED, 0.002, "echo-0", opened=0.001, waited=0.0)
+SILENCE = Reply(SILENT, 3.5)
 LOST = Reply(ANSWERED, 1.03, "echo-0", opened=1.02, waited=1.01)
 
 
@@ -31,7 +33,9 @@ LOST = Reply(ANSWERED, 1.03, "echo-0", opened=1.02, waited=1.01)
 )
 def test_a_delay_is_to_have_waited(opened, waited, delayed):
     """Late alone is a slow machine, and a packet that is sent again at once delays nobody."""
-    assert is_delayed(Reply(ANSWERED, opened, "echo-0", opened=opened, waited=waited)) is delayed
+    reply = Reply(ANSWERED, opened, "echo-0", opened=opened, waited=waited)
+
+    assert reply.is_delayed is delayed
 
 
 def test_a_delay_marks_its_flow_and_no_other():
@@ -101,3 +105,22 @@ def test_the_system_tells_what_it_sent_again():
         with pytest.raises(TimeoutError):
             it.connect((server.address, server.port))
         assert waited_for(it, 1.2) == 1.2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ends"),
+    [
+        ([QUICK] * 1000, False),
+        ([QUICK, LOST] * 50, False),
+        ([QUICK, LOST, LOST] * 34, True),
+        ([QUICK, LOST, SILENCE] * 34, True),
+        ([QUICK] * 50 + [LOST] * 50, False),
+        ([QUICK] * 1000 + [LOST] * 51, True),
+        ([LOST] * 50, False),
+        ([QUICK, SILENCE, SILENCE, SILENCE], True),
+        ([], False),
+    ],
+)
+def test_a_draw_does_not_wait_for_ever(pattern, ends):
+    """It ends where most of a hundred waited: thousands of them would take a quarter of an hour."""
+    assert is_enough(pattern) is ends
