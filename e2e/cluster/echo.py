@@ -2,7 +2,7 @@
 
 import secrets
 import string
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,7 +144,9 @@ class Echo:
             all_so,
             what=f"{count} {how} pods of {self.namespace}/{self.name}",
             within=timing.PODS_READY_WITHIN,
-            seen=lambda: "; ".join(map(describe, seen)) or self._why_none(),
+            seen=lambda: (
+                "; ".join([*map(describe, seen), *self._lost_nodes(seen)]) or self._why_none()
+            ),
         )
         self.pods = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in seen}
         self.addresses = {
@@ -153,6 +155,15 @@ class Echo:
             }
             for pod in seen
         }
+
+    def _lost_nodes(self, pods: Sequence[Object]) -> Iterator[str]:
+        """Why pods that are not Ready may wait for ever: what their nodes say."""
+        of_unready = {pod["spec"].get("nodeName", "") for pod in pods if not is_ready(pod)}
+        for name in sorted(of_unready - {""}):
+            found = self.api.find("Node", name)
+            for condition in found.get("status", {}).get("conditions", []):
+                if condition["type"] == "Ready" and condition["status"] != "True":
+                    yield f"{name} is not Ready: {condition.get('message', 'it does not say why')}"
 
     def _why_none(self) -> str:
         return "no pod at all"

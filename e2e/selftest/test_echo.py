@@ -1,6 +1,10 @@
-"""Echoes: which pods are hurried when nobody needs them any more."""
+"""Echoes: which pods are hurried when nobody needs them any more, and why some do not come."""
 
+import pytest
+
+from e2e import timing
 from e2e.cluster.echo import Echo
+from e2e.wait import WaitedInVainError
 
 OWNED = {"ownerReferences": [{"kind": "ReplicaSet"}]}
 
@@ -13,6 +17,12 @@ class Pods:
 
     def find_all(self, kind, namespace, **labels):
         return self.pods
+
+    def find(self, kind, name):
+        says = {"type": "Ready", "status": "True"}
+        if name == "lost":
+            says = {**says, "status": "Unknown", "message": "Kubelet stopped posting node status."}
+        return {"kind": kind, "metadata": {"name": name}, "status": {"conditions": [says]}}
 
     def delete(self, kind, name, namespace, *, grace):
         self.deleted[name] = grace
@@ -38,3 +48,19 @@ def test_who_lingers_is_hurried_unless_another_would_follow():
     Echo(api, "echo", "here", {}, {}).hurry()
 
     assert api.deleted == {"lingers": 1, "told-to-end": 1, "of-a-deployment-told-to-end": 1}
+
+
+def test_a_node_that_is_lost_is_named_beside_the_pod_that_waits_for_it(monkeypatch):
+    monkeypatch.setattr(timing, "PODS_READY_WITHIN", 0.1)
+    pending = [pod("echo-0", 1), pod("echo-1", 1)]
+    for each, node in zip(pending, ("lost", "well"), strict=True):
+        each["spec"]["nodeName"] = node
+        each["status"] = {"phase": "Pending"}
+
+    with pytest.raises(WaitedInVainError) as waited:
+        Echo(Pods(*pending), "echo", "here", {}).await_ready(2)
+
+    assert str(waited.value).endswith(
+        "last seen: echo-0 on lost: not Ready, Pending; echo-1 on well: not Ready, Pending; "
+        "lost is not Ready: Kubelet stopped posting node status."
+    )
