@@ -18,6 +18,7 @@ class Facts:
         node: the node that was called, or from which a ClusterIP was.
         port: the port that was called.
         outcome: how the wrong attempts ended.
+        name: the host name that was called, if it was no address.
         wants_answer: whether an answer was wanted.
         answered_by: the pod that answered, if one did.
         seen_as: the address that it saw as the caller's, if it was asked.
@@ -45,6 +46,7 @@ class Facts:
     node: str
     port: int
     outcome: str
+    name: str = ""
     wants_answer: bool = True
     answered_by: str | None = None
     seen_as: str | None = None
@@ -127,6 +129,14 @@ def _names(names: Sequence[str]) -> str:
 
 # From what is wrong everywhere to what is wrong in one place. The first that holds is the reason.
 LADDER: tuple[Rung, ...] = (
+    Rung(
+        "no-name",
+        lambda f: bool(f.name) and f.outcome == "no route",
+        lambda f: (
+            f"{f.caller} finds no address for the name {f.name}: the cluster's DNS does not answer "
+            "it, or does not know the name"
+        ),
+    ),
     Rung(
         "node-blocked",
         lambda f: f.reachable is False,

@@ -57,6 +57,8 @@ class Scene:
         if node is None:
             return {}
         found: dict[str, Any] = {"node": node.name}
+        if not flow.target.family:
+            return found | {"name": flow.target.address}
         at_node = flow.target.address in node.addresses.values()
         if at_node:
             ended = self.outside.call(flow.target.address, KUBELET).outcome

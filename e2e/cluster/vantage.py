@@ -1,6 +1,7 @@
 """Vantages inside the cluster: a pod on a node, or a pod on a node's own network."""
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ BY_WORDS: Sequence[tuple[str, Outcome]] = (
     ("connection reset by peer", CUT_OFF),
     ("EOF", CUT_OFF),
 )
+
+NAME_NOT_FOUND = re.compile(r"lookup \S+.*")
 
 # A command that only asks something ends at once; longer ones say so.
 RUN_WITHIN = 20
@@ -80,7 +83,9 @@ class PodVantage:
             said = self.api.ask_pod(self.pod, self.namespace, self.port, "/shell", query)
             result = json.loads(said)
         except (DynamicApiError, json.JSONDecodeError) as error:
-            raise ProbeBrokenError(f"{self.name} could not be asked to run: {error}") from error
+            raise ProbeBrokenError(
+                f"{self.name} could not be asked to run: {_said(error)}"
+            ) from error
         return str(result.get("output", ""))
 
     def call_closely(self, address: str, port: int) -> Reply:
@@ -105,7 +110,12 @@ class PodVantage:
             said = self.api.ask_pod(self.pod, self.namespace, self.port, "/dial", query)
             result = json.loads(said)
         except (DynamicApiError, json.JSONDecodeError) as error:
-            raise ProbeBrokenError(f"{self.name} could not be asked to call: {error}") from error
+            # The pod looks a name up before it calls.
+            if unknown := NAME_NOT_FOUND.search(_said(error)):
+                return [Reply(NO_ROUTE, detail=unknown[0])]
+            raise ProbeBrokenError(
+                f"{self.name} could not be asked to call: {_said(error)}"
+            ) from error
         # agnhost loses the error of a reply that ends in the middle.
         bodies = result.get("responses", [])
         answers = [reply_from(body, 0.0) if body else Reply(CUT_OFF) for body in bodies]
@@ -117,3 +127,11 @@ class PodVantage:
             if sign in words:
                 return outcome
         raise ProbeBrokenError(f"{self.name} ended its call in an unknown way: {words!r}")
+
+
+def _said(error: DynamicApiError | json.JSONDecodeError) -> str:
+    """The words of a pod that refused, or of who answered instead, without their headers."""
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
+    return " ".join(f"{error.status} {error.reason} {body or ''}".split())

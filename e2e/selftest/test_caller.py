@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass, field
 
 import pytest
-from kubernetes.dynamic.exceptions import NotFoundError
+from kubernetes.dynamic.exceptions import BadRequestError, NotFoundError
 
 from e2e import timing
 from e2e.cluster.caller import ADDRESSES_EACH, Caller, CallerVantage, answer_as, pick_block
@@ -306,14 +306,30 @@ def test_a_pod_that_could_not_call_is_a_broken_probe(said):
         call_from_pod(said)
 
 
+@dataclass
+class Refusal:
+    """An answer of the API server, or of a pod that it passes on."""
+
+    status: int
+    reason: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=lambda: {"Audit-Id": "7bff"})
+
+
 def test_a_pod_that_is_not_there_is_a_broken_probe():
     """If the API server knows no such pod, nothing was learnt of the target."""
+    says = "could not be asked to call: 404 Not Found no such pod$"
+    with pytest.raises(ProbeBrokenError, match=says):
+        call_from_pod(NotFoundError(Refusal(404, "Not Found", b"no such pod")))
 
-    class Gone:
-        status, reason, body, headers = 404, "Not Found", "", {}
 
-    with pytest.raises(ProbeBrokenError, match="could not be asked to call"):
-        call_from_pod(NotFoundError(Gone()))
+def test_a_name_that_leads_nowhere_is_no_route():
+    """Whether a Service's name leads to it is asked too, so that an unknown name is an answer."""
+    says = b"host and/or port param are invalid. lookup echo.home.svc on 10.96.0.10:53: refused\n"
+
+    reply = call_from_pod(BadRequestError(Refusal(400, "Bad Request", says)))
+
+    assert str(reply) == "no route (lookup echo.home.svc on 10.96.0.10:53: refused)"
 
 
 @dataclass

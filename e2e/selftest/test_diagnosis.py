@@ -28,6 +28,10 @@ SOUND = Facts(
 )
 LOST = {"cluster_ip": False, "itself": False, "neighbour": False}
 SCENES = {
+    "no-name": (
+        {"name": "echo.home.svc", "outcome": "no route"},
+        "outside finds no address for the name echo.home.svc: the cluster's DNS",
+    ),
     "node-blocked": (
         {"reachable": False} | LOST,
         "outside -> worker-2 is blocked on every port: not a NodePort matter",

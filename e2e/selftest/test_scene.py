@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -176,3 +177,13 @@ def test_an_address_of_no_node_has_no_scene(outside):
     flow = Flow(Outside(), Target("elsewhere", "192.0.2.1", 80, object()))
 
     assert Scene(FakeApi(), [ONE, TWO], {}, sees_rules=False).facts(flow) == {}
+
+
+def test_a_name_is_looked_into_on_the_node_of_who_called_it(outside):
+    """Only the name is known of it: no Service has such an address, which says nothing."""
+    caller = SimpleNamespace(name="pod on worker-2")
+    flow = Flow(caller, Target("echo.home.svc", "echo.home.svc", 80, object()))
+
+    found = Scene(FakeApi(), [ONE, TWO], {}, sees_rules=False).facts(flow)
+
+    assert found == {"node": "worker-2", "name": "echo.home.svc"}
