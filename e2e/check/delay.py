@@ -1,14 +1,10 @@
 """Was a connection held up? A first packet that is lost is sent again after a second."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from e2e.check.journal import measured
-from e2e.check.wrong import HELD_UP, Wrong, WrongFlowsError
+from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.probe import ANSWERED, Flow, Reply
-
-# Of three pods that lose as many, one answers so many in a row once in seven hundred times.
-TELLING = 7
 
 
 class DelayedError(WrongFlowsError):
@@ -39,19 +35,11 @@ def assert_none_delayed(draws: Mapping[Flow, Sequence[Reply]]) -> None:
         line += f"; {len(failed)} not answered" if failed else ""
         line += f"; {len(late)} waited for a lost first packet" if late else ""
         if failed or late:
-            wrong.append(Wrong.of(flow, failed) if failed else _held_up(flow, late, replies))
+            wrong.append(Wrong.of(flow, failed) if failed else Wrong.held_up(flow, replies))
         lines.append(f"{'x' if failed or late else ' '} {line}")
     if wrong:
         head = "want every connection to open at the first attempt"
         raise DelayedError("\n".join([head, *lines]), wrong)
-
-
-def _held_up(flow: Flow, late: Sequence[Reply], replies: Sequence[Reply]) -> Wrong:
-    """Name the pod that answered what was late, if others answered in time and none of it."""
-    ((pod, count),) = Counter(reply.echo for reply in late).most_common(1)
-    is_one_of_several = len({reply.echo for reply in replies}) > 1
-    is_alone = is_one_of_several and count == len(late) >= TELLING
-    return Wrong(flow, HELD_UP, echo=pod if is_alone else None)
 
 
 def _times(replies: Sequence[Reply]) -> str:

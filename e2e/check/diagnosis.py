@@ -307,6 +307,14 @@ LADDER: tuple[Rung, ...] = (
         ),
     ),
     Rung(
+        "foreign-host",
+        lambda f: f.outcome == "foreign" and f.answered_by is None and not f.carried,
+        lambda f: (
+            f"somebody who is no pod of any echo answers calls of {f.node}:{f.port}, or some of "
+            "them: they are led elsewhere on the way, or on the node"
+        ),
+    ),
+    Rung(
         "harmed",
         lambda f: f.outcome == "foreign" and f.carried > 0,
         lambda f: (

@@ -9,8 +9,9 @@ from typing import Any
 
 from e2e import timing
 from e2e.check import journal
-from e2e.check.wrong import UNEVEN, Wrong, WrongFlowsError
+from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.probe import ANSWERED, AT_ONCE, Flow, Reply, draw
+from e2e.probe.reply import LATELY
 from e2e.wait import settle
 
 # The whole run may raise a false alarm once in a million runs. It makes fewer than a thousand
@@ -140,7 +141,7 @@ def assert_spread_evenly(
     needed = connections_needed(len(pods), unevenness=unevenness, false_alarm=FALSE_ALARM)
     rows: list[Row] = []
     for flow, replies in draws.items():
-        problem = _not_answered(replies, pods)
+        problem = _not_answered(replies, pods) or _cut_short(replies, needed)
         counts = Counter(reply.echo for reply in replies if reply.outcome == ANSWERED)
         observed = [counts[pod] for pod in pods]
         if not problem:
@@ -160,7 +161,9 @@ def assert_spread_evenly(
             _keep(flow, pods, replies, even=even, random=random, problem=problem)
         rows.append((flow, ", ".join(f"{pod} {counts[pod]}" for pod in pods), problem))
     expected = len(next(iter(draws.values()))) / len(pods)
-    _demand_no_problem(f"want {expected:.0f} connections to each pod, give or take", rows)
+    _demand_no_problem(
+        f"want {expected:.0f} connections to each pod, give or take", rows, draws, over
+    )
 
 
 def assert_spread(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -176,7 +179,7 @@ def assert_spread(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str
     ]
     reached = {reply.echo for replies in draws.values() for reply in replies}
     head = f"want at least two of {len(over)} pods"
-    _demand_no_problem(head, rows, together=len(reached) >= 2)
+    _demand_no_problem(head, rows, draws, over, together=len(reached) >= 2)
 
 
 def assert_one_each(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -195,7 +198,7 @@ def assert_one_each(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[s
         if not problem and moved is not None:
             problem = f"left {first} after {moved} connections"
         rows.append((flow, _shares(replies), problem))
-    _demand_no_problem("want one pod for all connections of a flow", rows)
+    _demand_no_problem("want one pod for all connections of a flow", rows, draws, over)
 
 
 def assert_some_move(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -213,7 +216,7 @@ def assert_some_move(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[
     for flow, replies in draws.items():
         stuck = "" if moved[str(flow.target)] else "nobody left a pod here"
         rows.append((flow, _shares(replies), _not_answered(replies, over) or stuck))
-    _demand_no_problem("want somebody to leave the pod at each target", rows)
+    _demand_no_problem("want somebody to leave the pod at each target", rows, draws, over)
 
 
 def assert_all_met(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[str]) -> None:
@@ -227,13 +230,13 @@ def assert_all_met(draws: Mapping[Flow, Sequence[Reply]], *, over: Collection[st
     needed = connections_to_meet(len(over), false_alarm=FALSE_ALARM)
     rows: list[Row] = []
     for flow, replies in draws.items():
-        problem = _not_answered(replies, over)
+        problem = _not_answered(replies, over) or _cut_short(replies, needed)
         if not problem:
             _demand_enough(replies, needed)
             if missed := set(over) - {reply.echo for reply in replies}:
                 problem = f"never {' nor '.join(sorted(missed))}"
         rows.append((flow, _shares(replies), problem))
-    _demand_no_problem(f"want every one of {len(over)} pods", rows)
+    _demand_no_problem(f"want every one of {len(over)} pods", rows, draws, over)
 
 
 def assert_comes_to(
@@ -284,12 +287,27 @@ def _demand_something(
         raise ValueError("fewer than two pods leave no choice, so there is nothing to judge")
 
 
+def _cut_short(replies: Sequence[Reply], needed: int) -> str:
+    """Why there are too few, where a draw ended as it would have taken for ever."""
+    late = sum(reply.is_delayed for reply in replies)
+    if len(replies) >= needed or late <= LATELY // 2:
+        return ""
+    return f"{late} of {len(replies)} waited for a lost first packet, so no more were made"
+
+
 def _demand_enough(replies: Sequence[Reply], needed: int) -> None:
     if len(replies) < needed:
         raise ValueError(f"{len(replies)} connections are too few: {needed} are needed")
 
 
-def _demand_no_problem(head: str, rows: Sequence[Row], *, together: bool = True) -> None:
+def _demand_no_problem(
+    head: str,
+    rows: Sequence[Row],
+    draws: Mapping[Flow, Sequence[Reply]],
+    over: Collection[str],
+    *,
+    together: bool = True,
+) -> None:
     """Raise with every row, those with a problem marked, if there is one or they fail together."""
     if together and not any(problem for _, _, problem in rows):
         return
@@ -297,12 +315,22 @@ def _demand_no_problem(head: str, rows: Sequence[Row], *, together: bool = True)
         f"{'x' if problem else ' '} {flow}: {said}" + (f"; {problem}" if problem else "")
         for flow, said, problem in rows
     ]
-    wrong = [Wrong(flow, UNEVEN) for flow, _, problem in rows if problem]
+    wrong = [_wrong(flow, draws[flow], over) for flow, _, problem in rows if problem]
     raise UnevenError("\n".join([head, *lines]), wrong)
 
 
+def _wrong(flow: Flow, replies: Sequence[Reply], pods: Collection[str]) -> Wrong:
+    strange = _strange(replies, pods)
+    is_late = not strange and sum(reply.is_delayed for reply in replies) > LATELY // 2
+    return Wrong.held_up(flow, replies) if is_late else Wrong.of(flow, strange)
+
+
+def _strange(replies: Sequence[Reply], pods: Collection[str]) -> list[Reply]:
+    return [r for r in replies if r.outcome != ANSWERED or r.echo not in pods]
+
+
 def _not_answered(replies: Sequence[Reply], pods: Collection[str]) -> str:
-    wrong = [r for r in replies if r.outcome != ANSWERED or r.echo not in pods]
+    wrong = _strange(replies, pods)
     if not wrong:
         return ""
     kinds = Counter(str(reply) for reply in wrong).most_common(3)

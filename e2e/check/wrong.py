@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from e2e.probe import Flow, Reply
 
 UNEVEN, HELD_UP = "uneven", "held up"
+# Of three pods that lose as many, one answers so many in a row once in seven hundred times.
+TELLING = 7
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,17 @@ class Wrong:
             return cls(flow, UNEVEN, wants_answer=wants_answer)
         ((outcome, echo, seen_as, carried), _), *_ = ended.most_common(1)
         return cls(flow, outcome, echo, wants_answer, seen_as, carried)
+
+    @classmethod
+    def held_up(cls, flow: Flow, replies: Sequence[Reply]) -> "Wrong":
+        """Sum up replies some of which were late; names the pod that gave all of these.
+
+        Only if there are enough of them, and another pod answered in time.
+        """
+        late = Counter(reply.echo for reply in replies if reply.is_delayed)
+        ((pod, count), *others) = late.most_common()
+        is_choice = len({reply.echo for reply in replies}) > 1
+        return cls(flow, HELD_UP, pod if is_choice and not others and count >= TELLING else None)
 
 
 class WrongFlowsError(AssertionError):

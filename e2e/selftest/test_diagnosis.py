@@ -87,6 +87,10 @@ SCENES = {
         {"outcome": "held up", "answered_by": "echo-a-0"},
         "lost on the way through worker-2 to echo-a-0, and to no other pod",
     ),
+    "foreign-host": (
+        {"outcome": "foreign"},
+        "somebody who is no pod of any echo answers calls of worker-2:30080",
+    ),
     "harmed": (
         {"outcome": "foreign", "answered_by": "echo-a-0", "carried": 8000},
         "of 8000 bytes that went through worker-2 others came back",

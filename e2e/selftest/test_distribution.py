@@ -412,3 +412,29 @@ def test_somebody_moves_at_each_target():
         assert_some_move({stays: [a, a], moves: [a, b], alone: [b, b]}, over=names(2))
     with pytest.raises(UnevenError, match="1 silent"):
         assert_some_move({stays: [a, Reply(SILENT)], moves: [a, b]}, over=names(2))
+
+
+@pytest.mark.parametrize("judge", [assert_spread_evenly, assert_all_met])
+@pytest.mark.parametrize(
+    ("odd", "outcome", "said"),
+    [
+        ([Reply(FOREIGN)] * 3, "foreign", "3 of 1403 wrong: 3 foreign"),
+        ([Reply(SILENT, 3.5)], "silent", "1 of 1401 wrong: 1 silent"),
+    ],
+)
+def test_whoever_looks_for_the_reason_is_told_how_the_odd_ones_ended(judge, odd, outcome, said):
+    with pytest.raises(UnevenError, match=said) as caught:
+        judge({ONE: replies(PASSES) + odd}, over=names(2))
+
+    assert [wrong.outcome for wrong in caught.value.wrong] == [outcome]
+
+
+@pytest.mark.parametrize("judge", [assert_spread_evenly, assert_all_met])
+def test_a_draw_that_was_cut_short_is_no_lack_of_connections(judge):
+    """Where most wait for a lost first packet no more are made, and that is what is wrong."""
+    late = [Reply(ANSWERED, 1.1, f"echo-{n % 2}", opened=1.0, waited=1.0) for n in range(51)]
+
+    with pytest.raises(UnevenError, match="51 of 51 waited for a lost first packet, so") as caught:
+        judge({ONE: late}, over=names(9))
+
+    assert [wrong.outcome for wrong in caught.value.wrong] == ["held up"]
