@@ -15,6 +15,17 @@ from e2e.provider.engine import Engine
 
 KINDS = ("Pod", "Service", "EndpointSlice", "Event")
 LOG_LINES = 200
+# Of the node's own network and of each of its pods'.
+COUNTERS = """
+for net in "" $(ip netns | cut -d" " -f1); do
+    at=${net:+ip netns exec $net}
+    echo "== ${net:-the node}"
+    $at ip -o address show eth0 scope global
+    $at grep -hE "^Udp(6In|6Rcv|6NoP|:)" /proc/net/snmp /proc/net/snmp6
+    $at ip -s link show eth0
+    $at cat /proc/net/softnet_stat /proc/net/stat/nf_conntrack
+done
+"""
 STATE = {
     "iptables.txt": "iptables-save",
     "ip6tables.txt": "ip6tables-save",
@@ -23,6 +34,8 @@ STATE = {
     # that have ended well.
     "conntrack.txt": "sh -c 'conntrack -L | grep -v TIME_WAIT || true'",
     "routes.txt": "ip route show table all",
+    # Who lost a packet: a pod that did not read in time, a full queue, connection tracking.
+    "counters.txt": shlex.join(["sh", "-c", COUNTERS]),
 }
 
 
@@ -37,7 +50,8 @@ def save(
 ) -> None:
     """Save the table, the objects of a run, and what each node knows.
 
-    That is kube-proxy's log, the rules, the connections that are known, and the routes.
+    That is kube-proxy's log, the rules, the connections that are known, the routes, and what was
+    counted, lost packets too.
 
     Args:
         folder: where to; made if it is not there.
