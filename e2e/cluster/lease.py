@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,7 +110,17 @@ def held(
         fcntl.flock(users, fcntl.LOCK_SH)
         try:
             take(api, wait=wait, say=say)
+        except (StopError, ApiRefusedError):
+            _leave(api, users)
+            raise
         except BaseException:
+            # Who was interrupted does not know whether what was asked for will be there.
+            with suppress(WaitedInVainError, StopError, ApiRefusedError, DynamicApiError):
+                wait_until(
+                    lambda: api.find("Lease", NAME, NAMESPACE).get("kind") != "Status",
+                    what="the lease that was asked for",
+                    within=timing.ARRIVES_WITHIN,
+                )
             _leave(api, users)
             raise
         keeper = _Keeper(api, folder / f"{cluster}.renewed", say)
