@@ -28,7 +28,8 @@ BY_WORDS: Sequence[tuple[str, Outcome]] = (
     ("EOF", CUT_OFF),
 )
 
-NAME_NOT_FOUND = re.compile(r"lookup \S+.*")
+# What a pod says of a name that it was to call; the API server looks up names of nodes itself.
+NAME_NOT_FOUND = re.compile(r"param are invalid\. (lookup .*)")
 
 # A command that only asks something ends at once; longer ones say so.
 RUN_WITHIN = 20
@@ -112,7 +113,7 @@ class PodVantage:
         except (DynamicApiError, json.JSONDecodeError) as error:
             # The pod looks a name up before it calls.
             if unknown := NAME_NOT_FOUND.search(_said(error)):
-                return [Reply(NO_ROUTE, detail=unknown[0])]
+                return [Reply(NO_ROUTE, detail=unknown[1])]
             raise ProbeBrokenError(
                 f"{self.name} could not be asked to call: {_said(error)}"
             ) from error

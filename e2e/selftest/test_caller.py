@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass, field
 
 import pytest
-from kubernetes.dynamic.exceptions import BadRequestError, NotFoundError
+from kubernetes.dynamic.exceptions import BadRequestError, InternalServerError, NotFoundError
 
 from e2e import timing
 from e2e.cluster.caller import ADDRESSES_EACH, Caller, CallerVantage, answer_as, pick_block
@@ -330,6 +330,14 @@ def test_a_name_that_leads_nowhere_is_no_route():
     reply = call_from_pod(BadRequestError(Refusal(400, "Bad Request", says)))
 
     assert str(reply) == "no route (lookup echo.home.svc on 10.96.0.10:53: refused)"
+
+
+def test_a_name_that_the_api_server_does_not_know_is_a_broken_probe():
+    """It finds the node of the pod by name; nothing was learnt of the target."""
+    says = b"error dialing backend: dial tcp: lookup worker-1 on 10.0.0.2:53: no such host"
+
+    with pytest.raises(ProbeBrokenError, match="lookup worker-1"):
+        call_from_pod(InternalServerError(Refusal(500, "Internal Server Error", says)))
 
 
 @dataclass
