@@ -289,8 +289,8 @@ def _demand_something(
 
 def _cut_short(replies: Sequence[Reply], needed: int) -> str:
     """Why there are too few, where a draw ended as it would have taken for ever."""
-    late = sum(reply.is_delayed for reply in replies)
-    if len(replies) >= needed or late <= LATELY // 2:
+    late = _late(replies)
+    if len(replies) >= needed or not late:
         return ""
     return f"{late} of {len(replies)} waited for a lost first packet, so no more were made"
 
@@ -321,8 +321,14 @@ def _demand_no_problem(
 
 def _wrong(flow: Flow, replies: Sequence[Reply], pods: Collection[str]) -> Wrong:
     strange = _strange(replies, pods)
-    is_late = not strange and sum(reply.is_delayed for reply in replies) > LATELY // 2
+    is_late = not strange and _late(replies)
     return Wrong.held_up(flow, replies) if is_late else Wrong.of(flow, strange)
+
+
+def _late(replies: Sequence[Reply]) -> int:
+    """How many waited for a lost first packet, if they are so many that a draw may end for it."""
+    late = sum(reply.is_delayed for reply in replies)
+    return late if late > LATELY // 2 else 0
 
 
 def _strange(replies: Sequence[Reply], pods: Collection[str]) -> list[Reply]:

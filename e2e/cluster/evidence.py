@@ -23,8 +23,10 @@ for net in "" $(ip netns | cut -d" " -f1); do
     $at ip -o address show eth0 scope global
     $at grep -hE "^Udp(6In|6Rcv|6NoP|:)" /proc/net/snmp /proc/net/snmp6
     $at ip -s link show eth0
-    $at cat /proc/net/softnet_stat /proc/net/stat/nf_conntrack
+    $at cat /proc/net/stat/nf_conntrack
 done
+echo "== all networks of the machine"
+cat /proc/net/softnet_stat
 """
 STATE = {
     "iptables.txt": "iptables-save",

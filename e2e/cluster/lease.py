@@ -110,17 +110,9 @@ def held(
         fcntl.flock(users, fcntl.LOCK_SH)
         try:
             take(api, wait=wait, say=say)
-        except (StopError, ApiRefusedError):
-            _leave(api, users)
-            raise
-        except BaseException:
-            # Who was interrupted does not know whether what was asked for will be there.
-            with suppress(WaitedInVainError, StopError, ApiRefusedError, DynamicApiError):
-                wait_until(
-                    lambda: api.find("Lease", NAME, NAMESPACE).get("kind") != "Status",
-                    what="the lease that was asked for",
-                    within=timing.ARRIVES_WITHIN,
-                )
+        except BaseException as error:
+            if not isinstance(error, StopError | ApiRefusedError):
+                _await_asked_for(api)
             _leave(api, users)
             raise
         keeper = _Keeper(api, folder / f"{cluster}.renewed", say)
@@ -270,6 +262,16 @@ class _Keeper(threading.Thread):
             version = found["metadata"]["resourceVersion"]
             change = {"metadata": {"resourceVersion": version}, "spec": {"renewTime": _now()}}
             self._api.submit_change("Lease", NAME, change, NAMESPACE)
+
+
+def _await_asked_for(api: Api) -> None:
+    """Give a Lease time to come: who was interrupted does not know whether it will be there."""
+    with suppress(WaitedInVainError, StopError, ApiRefusedError, DynamicApiError):
+        wait_until(
+            lambda: api.find("Lease", NAME, NAMESPACE).get("kind") != "Status",
+            what="the lease that was asked for",
+            within=timing.ARRIVES_WITHIN,
+        )
 
 
 def _leave(api: Api, users: IO[str]) -> None:

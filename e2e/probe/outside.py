@@ -12,7 +12,7 @@ from e2e.probe.connections import NewConnections
 from e2e.probe.flow import Flow
 from e2e.probe.outcome import FOREIGN, outcome_of
 from e2e.probe.pulse import Pulse
-from e2e.probe.reply import LATELY, Reply, is_enough, reply_from
+from e2e.probe.reply import Reply, is_enough, reply_from
 from e2e.probe.wire import CLIENT_PATH, IDENTITY_PATH, IDENTITY_WORD, family_for, url
 
 OUTSIDE = "outside"
@@ -99,7 +99,7 @@ class Outside:
     def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
         """Ask `times` times over bare sockets: thousands of connections in seconds.
 
-        Ends after three in a row that brought no answer, and when half of a hundred did not or
+        Ends after three in a row that brought no answer, and when most of a hundred did not or
         had lost their first packet.
         """
         drawing = _Drawing()
@@ -117,7 +117,7 @@ class Outside:
                 while (
                     begun < times
                     and begun - drawing.count < at_once
-                    and not is_enough(drawing.lately)
+                    and not is_enough(drawing.ended_so_far)
                 ):
                     begun += 1
                     asker.beat()
@@ -142,22 +142,21 @@ class _Drawing:
     """Gathers what is drawn."""
 
     def __init__(self) -> None:
-        self._drawn: list[tuple[float, Reply]] = []
+        self.ended_so_far: list[Reply] = []
+        self._began: list[float] = []
 
     @property
     def count(self) -> int:
-        return len(self._drawn)
-
-    @property
-    def lately(self) -> list[Reply]:
-        return [reply for _, reply in self._drawn[-LATELY:]]
+        return len(self.ended_so_far)
 
     def replies(self) -> list[Reply]:
         """In the order in which they were asked for."""
-        return [reply for _, reply in sorted(self._drawn, key=lambda drawn: drawn[0])]
+        drawn = zip(self._began, self.ended_so_far, strict=True)
+        return [reply for _, reply in sorted(drawn, key=lambda each: each[0])]
 
     def ended(self, _: int, began: float, reply: Reply) -> None:
-        self._drawn.append((began, reply))
+        self._began.append(began)
+        self.ended_so_far.append(reply)
 
     def unasked(self, _: int, why: str) -> None:
         raise ProbeBrokenError(why)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from e2e import timing
 from e2e.probe.outcome import ANSWERED, FOREIGN, Outcome
 
-# After so many a draw ends, or when half of this many waited for nothing, or for too long.
+# After so many a draw ends, or when most of this many waited for nothing, or for too long.
 NO_ANSWERS_IN_A_ROW = 3
 LATELY = 100
 # An echo says `<pod name>`, or `<pod name>@<port>` where one pod listens on several ports.

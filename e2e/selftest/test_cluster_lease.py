@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 
@@ -281,3 +281,19 @@ def test_a_clock_that_is_years_off_makes_nobody_dead_or_alive(server, api, clock
     lease.take(api)
 
     assert time.monotonic() - began > 1.5
+
+
+def test_one_that_comes_after_an_interrupt_is_not_left(server, api, monkeypatch):
+    """The API server stores what was sent to it, though nobody waits for its answer any more."""
+    stores = Timer(0.5, lambda: api.submit(lease._lease()))
+
+    def interrupted(*_, **__):
+        stores.start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lease, "take", interrupted)
+    with pytest.raises(KeyboardInterrupt), lease.held(api, UID):
+        pass
+
+    stores.join()
+    assert KEY not in server.objects
