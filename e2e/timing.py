@@ -148,7 +148,7 @@ POLL_EVERY = 0.25
 # One request to the API server; a small control plane under load answers within a few seconds.
 API_REQUEST = 30.0
 # What was sent by somebody who then hung up is stored soon after, or never.
-ARRIVES_WITHIN = 3.0
+ARRIVES_WITHIN = 10.0
 # So many requests a second a process sends it on average: ten times what a client library of
 # Kubernetes sends by default, and a fifth of what a small control plane was seen to bear.
 API_RATE = 100.0

@@ -108,20 +108,18 @@ def held(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{cluster}.users").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
+        keeper = _Keeper(api, folder / f"{cluster}.renewed", say)
+        # All in one, as an interrupt between two of these would leave the Lease.
         try:
             take(api, wait=wait, say=say)
-        except BaseException as error:
-            if not isinstance(error, StopError | ApiRefusedError):
-                _await_asked_for(api)
-            _leave(api, users)
-            raise
-        keeper = _Keeper(api, folder / f"{cluster}.renewed", say)
-        keeper.start()
-        try:
+            keeper.start()
             yield
-        except KeyboardInterrupt:
-            if keeper.lost:
+        except (StopError, ApiRefusedError):
+            raise
+        except BaseException as error:
+            if keeper.lost and isinstance(error, KeyboardInterrupt):
                 raise CannotRunError(keeper.lost) from None
+            _await_asked_for(api)
             raise
         finally:
             keeper.stop()
@@ -240,7 +238,8 @@ class _Keeper(threading.Thread):
     def stop(self) -> None:
         """End, without waiting for an answer that does not come."""
         self._ended.set()
-        self.join(timing.LEASE_RENEWED_EVERY)
+        if self.is_alive():
+            self.join(timing.LEASE_RENEWED_EVERY)
 
     def _look(self, *, is_renewer: bool) -> None:
         found = self._api.find("Lease", NAME, NAMESPACE)

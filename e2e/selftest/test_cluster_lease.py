@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Timer
 
@@ -23,6 +25,7 @@ KEY = ("/apis/coordination.k8s.io/v1", "leases", lease.NAMESPACE, lease.NAME)
 # Another machine, or the same with other lock files: has the cluster until it is told to end.
 OTHER = """
 import sys
+import threading
 from pathlib import Path
 from e2e import timing
 timing.LEASE_LASTS, timing.LEASE_RENEWED_EVERY = 2.0, 0.3
@@ -297,3 +300,45 @@ def test_one_that_comes_after_an_interrupt_is_not_left(server, api, monkeypatch)
 
     stores.join()
     assert KEY not in server.objects
+
+
+STARTS = threading.Thread.start.__code__
+
+
+class Interrupting:
+    """Traces this thread, and interrupts it once at a line by its number.
+
+    Lines count from when the Lease is stored: those of its module, and where the keeper is
+    waited for. An interrupt at the end of a `with` would leave a lock of Python's own.
+    """
+
+    def __init__(self, server, number):
+        self.server, self.left = server, number
+
+    def __call__(self, frame, event, _):
+        is_start = frame.f_code is STARTS
+        if frame.f_code.co_filename != lease.__file__ and not is_start:
+            return None
+        is_wait = frame.f_lineno == max(line for *_, line in STARTS.co_lines() if line)
+        if event == "line" and stored(self.server) and (is_wait or not is_start):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self
+
+
+def test_an_interrupt_at_whichever_line_leaves_none(server, api):
+    """From the first line after it was stored to the last one before whoever asked goes on."""
+    before, number, has_begun = sys.gettrace(), 0, False
+    while not has_begun:
+        number += 1
+        try:
+            with suppress(KeyboardInterrupt):
+                sys.settrace(Interrupting(server, number))
+                with lease.held(api, UID):
+                    sys.settrace(before)
+                    has_begun = True
+        finally:
+            sys.settrace(before)
+        assert not stored(server), f"left by an interrupt at line {number}"
+    assert number > 4

@@ -70,11 +70,13 @@ def start(server: StoringServer, tmp_path: Path, processes: int = 0) -> "subproc
     )
 
 
-def is_clean(server: StoringServer, tmp_path: Path) -> bool:
-    """No namespace of a run, no Lease, no folder with keys."""
-    ours = [n for n in server.of("namespaces") if n["metadata"]["name"].startswith("nodeport-e2e")]
-    folders = list((tmp_path / "cache" / "runs").glob("*/kubeconfig"))
-    return not ours and not server.of("leases") and not folders
+def left(server: StoringServer, tmp_path: Path) -> list[str]:
+    """Namespaces of a run, Leases, and folders with keys."""
+    stored = [
+        n for n in server.of("namespaces") if n["metadata"]["name"].startswith("nodeport-e2e")
+    ]
+    folders = (tmp_path / "cache" / "runs").glob("*/kubeconfig")
+    return [*(str(item) for item in [*stored, *server.of("leases")]), *map(str, folders)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells pytest that it is orphaned")
@@ -97,7 +99,10 @@ def test_nothing_is_left(server, reached, tmp_path, phase, name):
         process.kill()
     assert process.returncode == (-9 if name == "KILL" else 2), said
     assert "Traceback" not in said, said
-    wait_until(lambda: is_clean(server, tmp_path), what="an end without traces", within=LONG)
+    wait_until(
+        lambda: not left(server, tmp_path), what="an end without traces", within=LONG,
+        seen=lambda: f"{left(server, tmp_path)}, and {said}",
+    )  # fmt: skip
 
 
 def test_two_runs_into_one_folder(server, reached, tmp_path):
@@ -117,7 +122,7 @@ def test_two_runs_into_one_folder(server, reached, tmp_path):
         said, _ = first.communicate(timeout=LONG)
         first.kill()
     assert (tmp_path / "out" / "junit.xml").exists(), said
-    assert is_clean(server, tmp_path)
+    assert not left(server, tmp_path)
 
 
 def test_two_runs_of_one_machine_share_the_cluster(server, reached, tmp_path):
@@ -138,7 +143,7 @@ def test_two_runs_of_one_machine_share_the_cluster(server, reached, tmp_path):
         may_go_on.set()
         first.communicate(timeout=LONG)
         first.kill()
-    assert is_clean(server, tmp_path)
+    assert not left(server, tmp_path)
 
 
 def second_folder_of(first: Path, folder: Path) -> Path:
