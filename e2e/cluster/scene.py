@@ -53,7 +53,7 @@ class Scene:
 
     def facts(self, flow: Flow) -> dict[str, Any]:
         """What was found; a step that could not be asked is left out."""
-        node = self._node(flow)
+        node = self.node_of(flow)
         if node is None:
             return {}
         found: dict[str, Any] = {"node": node.name}
@@ -76,7 +76,7 @@ class Scene:
         moments = {name: found.pop(name) for name in ("changed", "synced") if name in found}
         return found | {f"{name}_ago": (now - at).total_seconds() for name, at in moments.items()}
 
-    def _node(self, flow: Flow) -> Node | None:
+    def node_of(self, flow: Flow) -> Node | None:
         """The node that was called, or the one on which the caller of a ClusterIP stands."""
         for node in self.nodes:
             if flow.target.address in node.addresses.values():

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from e2e.check.diagnosis import Facts, reason
+from e2e.check.wrong import Wrong
 from e2e.cluster import scene as scenes
 from e2e.cluster.node import Node
 from e2e.cluster.scene import Scene
+from e2e.fixtures.reasons import reasons_of
 from e2e.probe import ANSWERED, REFUSED, SILENT, Flow, Outside, Reply, Target
 
 ONE = Node("worker-1", {"IPv4": "10.0.0.1"}, False)
@@ -187,3 +189,18 @@ def test_a_name_is_looked_into_on_the_node_of_who_called_it(outside):
     found = Scene(FakeApi(), [ONE, TWO], {}, sees_rules=False).facts(flow)
 
     assert found == {"node": "worker-2", "name": "echo.home.svc"}
+
+
+def test_each_node_is_looked_at_once(outside, monkeypatch):
+    """However many flows went wrong through it, as a look takes seconds."""
+    looked = []
+    facts = Scene.facts
+    monkeypatch.setattr(Scene, "facts", lambda self, flow: looked.append(1) or facts(self, flow))
+    scene = Scene(FakeApi(), [ONE, TWO], {}, sees_rules=False)
+    ways = [("worker-1", "10.0.0.1"), ("worker-2", "10.0.0.2")] * 50
+    flows = [Flow(Outside(), Target(*way, 30080, object())) for way in ways]
+    wrong = [Wrong(flow, SILENT) for flow in flows]
+
+    names, lines = reasons_of(scene, wrong)
+
+    assert len(looked) == len(names) == len(lines) == 2
