@@ -36,6 +36,7 @@ class Settled(Generic[T]):
         agreed: how many looks agreed.
         seen: what each look saw, from the first to the last.
         at: seconds from the start to each of them.
+        within: seconds that it had, which may be fewer than were asked for.
     """
 
     settled: bool
@@ -43,6 +44,7 @@ class Settled(Generic[T]):
     agreed: int
     seen: list[T]
     at: list[float] = field(default_factory=list)
+    within: float = timing.SETTLE_WITHIN
 
     @property
     def looks(self) -> int:
@@ -110,7 +112,7 @@ def settle(
     _show(lambda: "", began)
     settled = row >= times
     took = row_began if settled else time.monotonic() - began
-    return Settled(settled, took, agreed, seen, times_of)
+    return Settled(settled, took, agreed, seen, times_of, limit)
 
 
 def wait_until(

@@ -54,8 +54,9 @@ def assert_all_arrive(
             took[flow] = now - since
         return len(took)
 
-    if not settle(count_open, lambda seen: seen == count, within=within, times=1).settled:
-        head = f"{count - len(took)} of {count} flows were not served within {within:g} s"
+    looked = settle(count_open, lambda seen: seen == count, within=within, times=1)
+    if not looked.settled:
+        head = f"{count - len(took)} of {count} flows were not served within {looked.within:g} s"
         now = look([flow for flow, _ in missing.values()][:NAMED_AT_MOST])
         lines = [f"x {flow}: want an open port, saw {reply}" for flow, reply in now.items()]
         wrong = [Wrong.of(flow, [reply]) for flow, reply in now.items()]

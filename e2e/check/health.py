@@ -36,7 +36,7 @@ def assert_healths(wants: Wants, *, within: float = timing.SETTLE_WITHIN) -> Non
         if book := journal.current.get():
             book.settled.append((looked.took, len(wants), looked.looks))
         return
-    lines = [f"not settled in {within:g} s:"]
+    lines = [f"not settled in {looked.within:g} s:"]
     for port, want in wants.items():
         mark, saw = " " if allows(want, looked.last[port]) else "x", looked.last[port]
         lines.append(f"{mark} {port}: want {_words(want)}, saw {saw}")

@@ -21,4 +21,4 @@ def assert_becomes(look: Callable[[], T], want: T, *, within: float = timing.SET
     """
     looked = settle(look, lambda seen: seen == want, within=within)
     if not looked.settled:
-        raise NotBecomeError(f"not within {within:g} s: want {want!r}, saw {looked.last!r}")
+        raise NotBecomeError(f"not within {looked.within:g} s: want {want!r}, saw {looked.last!r}")

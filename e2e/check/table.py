@@ -8,7 +8,7 @@ from e2e import timing
 from e2e.check import journal
 from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.probe import ANSWERED, AT_ONCE, REFUSED, SILENT, Flow, Outcome, Reply, draw, look
-from e2e.wait import Settled, patience, settle
+from e2e.wait import Settled, settle
 
 # Of each flow that has settled. Where one connection of twenty goes wrong, three flows miss it
 # once in two thousand times.
@@ -210,7 +210,7 @@ def assert_settles(
             for flow, want in wants.items()
         ]
     raise NotSettledError(
-        _describe(result, wants, wrong, marked, within=within, times=times),
+        _describe(result, wants, wrong, marked, times=times),
         [
             Wrong.of(
                 flow,
@@ -262,13 +262,11 @@ def _describe(
     wrong: Mapping[Flow, Counter[str]],
     marked: Set[Flow],
     *,
-    within: float,
     times: int,
 ) -> str:
-    within = min(within, patience.get())
     lines = [
         (
-            f"not settled in {within:g} s: {result.agreed} of {result.looks} looks agreed, "
+            f"not settled in {result.within:g} s: {result.agreed} of {result.looks} looks agreed, "
             f"never {times} in a row"
         )
     ]

@@ -102,7 +102,7 @@ def assert_follows(
 
     looked = settle(rows, agrees, within=within, times=1, every=timing.LOOK_EVERY)
     if not looked.settled:
-        raise _left_behind(looked.last, want, began, within)
+        raise _left_behind(looked.last, want, began, looked.within)
     took = {track: samples[-1].at - began for track, samples in looked.last.items()}
     if book := journal.current.get():
         book.converged += [(str(track), seconds) for track, seconds in took.items()]

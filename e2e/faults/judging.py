@@ -69,7 +69,10 @@ def nodes_of(clause: ClauseResult, nodes: Sequence[str]) -> set[str]:
     wrong |= {each.node for each in clause.outages if each.spans}
     if wrong - {""}:
         return wrong - {""}
-    return {node for node in nodes if re.search(rf"(?<![\w-]){node}(?![\w-])", clause.said)}
+    lines = clause.said.splitlines()
+    # Of a table those that are wrong, if they are marked.
+    text = "\n".join([line for line in lines if line.startswith("x ")] or lines)
+    return {node for node in nodes if re.search(rf"(?<![\w-]){node}(?![\w-])", text)}
 
 
 def _ended(found: Mapping[str, ClauseResult], clause: str) -> Ending:

@@ -1,6 +1,7 @@
 """Distributions: what is called uneven or not random, how surely, and how seldom by mistake."""
 
 from dataclasses import dataclass
+from threading import Event
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from e2e.check import (
 )
 from e2e.check.distribution import FALSE_ALARM, POWER, UNEVENNESS, UnevenError
 from e2e.probe import ANSWERED, CUT_OFF, FOREIGN, SILENT, Flow, Reply, Target
+from e2e.wait import pause
 
 SEED = 30008
 # How often a simulation may contradict a true claim; as the seed is fixed, always or never.
@@ -351,6 +353,27 @@ def test_what_does_not_come_true_says_what_was_seen_last():
         "not within 0.1 s: want every one of 2 pods",
         "x outside -> worker-1:1: echo-0 31; never echo-1",
     ]
+
+
+class Early(Switched):
+    """A caller whose first draw begins with silence, and takes longer than there is time."""
+
+    def draw(self, address, port, times, at_once):
+        drawn = super().draw(address, port, times, at_once)
+        if self.draws > 1:
+            return drawn
+        pause(Event(), 0.2)
+        return [Reply(SILENT), *drawn[1:]]
+
+
+def test_a_draw_that_began_too_early_is_made_again():
+    """Silence before a flow was served is not what it comes to."""
+    caller = Early(draws_before=0)
+    flow = Flow(caller, Target("worker-1", "192.0.2.1", 1, Anybody()))
+
+    assert_comes_to(assert_all_met, [flow], over=names(2), within=0.1)
+
+    assert caller.draws == 2
 
 
 def test_one_each_lets_flows_differ():

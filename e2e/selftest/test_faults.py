@@ -342,6 +342,15 @@ def test_nodes_are_taken_from_words_where_there_are_no_flows():
     assert not names_only("kind-worker", [ClauseResult(clause="a", ended="failed")], NODES)
 
 
+def test_of_a_table_in_words_the_nodes_of_marked_lines_are_named():
+    """Others stand in it that are as they should be."""
+    table = "not settled in 30 s:\n  health of kind-worker: 200\nx health of kind-worker2: refused"
+
+    said = ClauseResult(clause="a.one", ended="failed", said=table)
+
+    assert nodes_of(said, NODES) == {"kind-worker2"}
+
+
 def test_the_exit_code_is_that_of_the_worst():
     """An error is no verdict, and no fault at all proves nothing."""
 
