@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any
 
 from e2e.cluster.api import Api, ApiRefusedError, Object
@@ -63,11 +64,12 @@ class Scene:
         if at_node:
             ended = self.outside.call(flow.target.address, KUBELET).outcome
             found["reachable"] = ended not in (SILENT, NO_ROUTE)
+        is_node_port = at_node or ip_address(flow.target.address).is_loopback
         try:
-            service = self._service(flow, is_node_port=at_node)
+            service = self._service(flow, is_node_port=is_node_port)
             found["exists"] = service is not None
             if service:
-                found |= self._of_service(service, flow, node, is_node_port=at_node)
+                found |= self._of_service(service, flow, node, is_node_port=is_node_port)
             found |= self._of_proxy(node, service, flow.target.port)
         except (ApiRefusedError, StopError, ProbeBrokenError):
             pass  # what is known is told all the same
@@ -87,7 +89,8 @@ class Scene:
         key = "nodePort" if is_node_port else "port"
         for service in self.api.find_all("Service"):
             spec = service["spec"]
-            if not is_node_port and flow.target.address not in spec.get("clusterIPs", []):
+            addresses = [*spec.get("clusterIPs", []), *spec.get("externalIPs", [])]
+            if not is_node_port and flow.target.address not in addresses:
                 continue
             if any(_is_port(entry, key, flow) for entry in spec.get("ports", [])):
                 return service
@@ -151,6 +154,9 @@ class Scene:
             if (":" in address) == (family == 6):
                 ask(node.name, "cluster-ip", address, entry["port"])
         other = next((n for n in self.nodes if n.name != node.name), None)
+        if ip_address(flow.target.address).is_loopback:
+            # Nobody else calls this node by it.
+            other = None
         if is_node_port:
             ask(node.name, "itself", flow.target.address, flow.target.port)
             if other:

@@ -64,13 +64,14 @@ def test_a_burst_of_services_is_right_on_every_node(standing, expose, nodes, out
 @pytest.mark.needs("kube-proxy")
 def test_it_says_that_it_is_well_and_which_mode_it_has(kube_proxy, implementation, nodes):
     """On every node kube-proxy calls itself healthy and alive, and names the mode it is set to."""
+    modes = {str(node): kube_proxy.mode(node) for node in nodes}
+    assert modes == dict.fromkeys(modes, implementation.proxy)
     for node in nodes:
         for path in ("/healthz", "/livez"):
             said = kube_proxy.says(node, path)
             assert said.status == 200, f"{node}{path}: {said}"
             assert "lastUpdated" in said.facts
         assert kube_proxy.says(node, "/healthz").facts.get("nodeEligible", True) is True
-        assert kube_proxy.mode(node) == implementation.proxy
 
 
 @pytest.mark.clause("proxy.no-failed-sync", covers=["KP-06"])

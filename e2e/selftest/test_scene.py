@@ -191,6 +191,26 @@ def test_a_name_is_looked_into_on_the_node_of_who_called_it(outside):
     assert found == {"node": "worker-2", "name": "echo.home.svc"}
 
 
+def test_localhost_is_a_node_port_of_nobody_else(outside):
+    """What is called there has a Service, and no other node calls it so."""
+    asked = []
+
+    def shell(command):
+        asked.append(command)
+        return node_that()(command)
+
+    caller = Outside()
+    caller.name = "host network of worker-2"
+    flow = Flow(caller, Target("localhost", "127.0.0.1", 30080, object()))
+    shells = {"worker-1": shell, "worker-2": node_that()}
+
+    found = Scene(FakeApi(), [ONE, TWO], shells, sees_rules=True).facts(flow)
+
+    assert (found["node"], found["exists"], found["itself"]) == ("worker-2", True, True)
+    assert found["neighbour"] is None
+    assert not any("127.0.0.1" in command for command in asked)
+
+
 def test_each_node_is_looked_at_once(outside, monkeypatch):
     """However many flows went wrong through it, as a look takes seconds."""
     looked = []
