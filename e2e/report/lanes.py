@@ -14,17 +14,23 @@ HEAD = """\
 
 
 def record(junit: Path) -> str:
-    """Keep which clauses a run saw hold on its lane, and how long they took; gives the lane."""
-    lane, held = "", {}
+    """Keep which clauses a run saw hold on its lane, and how long they took; gives the lane.
+
+    What is known of clauses that it did not ask stays known.
+    """
+    lane, held, asked = "", {}, set()
     # A run wrote this file a moment ago.
     for case in ET.parse(junit).iter("testcase"):  # noqa: S314
         noted = {p.get("name", ""): p.get("value", "") for p in case.iter("property")}
         lane = noted.get("lane", lane)
+        asked.add(noted.get("clause", ""))
         if not any(case.find(tag) is not None for tag in ("failure", "error", "skipped")):
             held[noted["clause"]] = round(float(case.get("time", "0")), 1)
     lane = lane.removeprefix(LANE)
     lines = []
-    for name, clauses in sorted({**seen(), lane: sorted(held)}.items()):
+    kept = seen()
+    kept[lane] = sorted({*held, *kept.get(lane, [])} - (asked - held.keys()))
+    for name, clauses in sorted(kept.items()):
         lines += [f'"{name}" = [', *(f'  "{clause}",' for clause in clauses), "]"]
     lines += ["", f"[{SECONDS}]"]
     lines += [f'"{clause}" = {took}' for clause, took in sorted({**seconds(), **held}.items())]

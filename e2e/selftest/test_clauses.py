@@ -271,6 +271,19 @@ def test_what_held_on_a_lane_is_kept(tmp_path, monkeypatch):
     assert lanes.seconds() == {"object.created": 1.5, "reach.every-node": 12.3}
 
 
+def test_a_run_of_a_part_of_the_contract_forgets_nothing_else(tmp_path, monkeypatch):
+    """What it did not ask held as before; what it asked and did not hold holds no longer."""
+    file = tmp_path / "lanes.toml"
+    monkeypatch.setattr(lanes, "LANES", file)
+    file.write_text('"v1 nftables" = ["object.created", "object.goes"]\n')
+    junit = tmp_path / "junit.xml"
+    junit.write_text(JUNIT)
+
+    lanes.record(junit)
+
+    assert lanes.seen() == {"v1 nftables": ["object.goes", "reach.every-node"]}
+
+
 def test_a_behaviour_needs_a_clause_or_a_reason(contract):
     """Once reasons are given, a behaviour needs one or a clause, and never has both."""
     for reasons, said in (
