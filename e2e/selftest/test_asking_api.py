@@ -161,7 +161,7 @@ def test_an_api_server_that_starts_again_is_waited_for(tmp_path):
 
 def test_one_that_stays_away_is_waited_for_once(tmp_path, monkeypatch):
     """A run that ends without its API server asks for many things; only the first one waits."""
-    monkeypatch.setattr(timing, "API_BACK_WITHIN", 1.0)
+    monkeypatch.setattr(timing, "API_BACK_WITHIN", 2.0)
     with storing_server(tmp_path / "gone") as server:
         api = Api(server.kubeconfig, CONTEXT)
         api.find_all("Node")
@@ -172,8 +172,8 @@ def test_one_that_stays_away_is_waited_for_once(tmp_path, monkeypatch):
             api.find_all("Node")
         took.append(time.monotonic() - began)
 
-    assert took[0] > 0.5
-    assert max(took[1:]) < 0.5
+    assert took[0] > 1.0
+    assert max(took[1:]) < 1.0
 
 
 def test_whether_it_is_ready_is_not_asked_twice(tmp_path):
@@ -188,18 +188,18 @@ def test_whether_it_is_ready_is_not_asked_twice(tmp_path):
 
 def test_requests_keep_a_pace():
     """So many at once, and then so many a second, whoever asks."""
-    pace = Pace(rate=50, burst=10)
+    pace = Pace(rate=10, burst=10)
     began = time.monotonic()
     for _ in range(10):
         pace.keep()
-    assert time.monotonic() - began < 0.15
+    assert time.monotonic() - began < 0.9
     threads = [threading.Thread(target=pace.keep) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert 0.3 < time.monotonic() - began < 3
+    assert 1.5 < time.monotonic() - began < 60
 
 
 # --- how much ------------------------------------------------------------------------------------

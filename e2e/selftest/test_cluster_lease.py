@@ -96,7 +96,7 @@ def test_it_is_there_for_as_long_as_the_run(server, api):
         wait_until(
             lambda: stored(server)["spec"]["renewTime"] > first["spec"]["renewTime"],
             what="it to be renewed",
-            within=10,
+            within=60,
         )
         assert stored(server)["spec"]["acquireTime"] == first["spec"]["acquireTime"]
 
@@ -111,7 +111,7 @@ def test_another_machine_is_refused_and_told_who(server, api, other):
     with pytest.raises(CannotRunError, match="a run of another machine has this cluster") as said:
         lease.take(api)
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * timing.LEASE_LASTS
     assert f"process {process.pid}" in said.value.what
     assert "since 20" in said.value.what
     assert "E2E_WAIT" in said.value.do
@@ -140,7 +140,7 @@ def test_a_machine_that_was_killed_is_forgotten_soon(server, api, other):
 
     lease.take(api)
 
-    assert 1.5 < time.monotonic() - began < 10
+    assert 1.5 < time.monotonic() - began < 60
     assert stored(server)["spec"]["holderIdentity"] == lease.holder()
     assert stored(server)["spec"]["leaseTransitions"] == 1
 
@@ -220,14 +220,14 @@ def test_an_api_server_that_is_away_does_not_cost_it(server, api, monkeypatch):
         before = stored(server)["spec"]["renewTime"]
         server.before = lambda *_: None
         wait_until(
-            lambda: stored(server)["spec"]["renewTime"] > before, what="a renewal", within=10
+            lambda: stored(server)["spec"]["renewTime"] > before, what="a renewal", within=60
         )
 
 
 def test_one_that_was_removed_by_hand_comes_back(server, api):
     with lease.held(api, UID):
         del server.objects[KEY]
-        wait_until(lambda: stored(server), what="it", within=10)
+        wait_until(lambda: stored(server), what="it", within=60)
 
 
 def test_of_two_who_take_it_at_once_one_has_it(server, api):

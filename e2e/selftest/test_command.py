@@ -14,6 +14,8 @@ from e2e.errors import CannotRunError
 from e2e.provider.command import CommandFailedError, run
 from e2e.wait import wait_until
 
+# Seconds on a busy machine; a family lives for longer if nobody ends it.
+LONG = 30
 # A program with two children in its process group: one ends when it is asked, and one ignores
 # that. Both hold the pipe `$1` open, so the pipe's reader knows when the last of them has gone.
 FAMILY = """
@@ -163,9 +165,9 @@ def test_a_timeout_ends_the_whole_family(family, tmp_path):
     with pytest.raises(CommandFailedError):
         run(["sh", "-c", FAMILY, "sh", str(tmp_path / "family")], timeout=1)
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < LONG
     assert family.both_live()
-    wait_until(family.is_gone, what="the family to end", within=2, every=0.01)
+    wait_until(family.is_gone, what="the family to end", within=LONG, every=0.01)
 
 
 def test_an_interrupt_ends_the_whole_family(family, tmp_path):
@@ -184,12 +186,12 @@ def test_an_interrupt_ends_the_whole_family(family, tmp_path):
     argv = [sys.executable, "-c", script, FAMILY, str(tmp_path / "family")]
 
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-        wait_until(family.both_live, what="the family to live", within=10, every=0.01)
+        wait_until(family.both_live, what="the family to live", within=LONG, every=0.01)
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=LONG)
 
     assert (said, process.returncode) == ("interrupted\n", 0)
-    wait_until(family.is_gone, what="the family to end", within=2, every=0.01)
+    wait_until(family.is_gone, what="the family to end", within=LONG, every=0.01)
 
 
 def test_a_ctrl_c_of_the_terminal_does_not_reach_the_program():

@@ -37,7 +37,7 @@ def test_one_look_settles_when_one_is_enough():
 
     assert ended.settled
     assert ended.looks == ended.agreed == 1
-    assert ended.took < 1
+    assert ended.took < 20
 
 
 @pytest.mark.parametrize("times", [0, -1])
@@ -161,7 +161,7 @@ def test_nothing_is_waited_for_when_it_is_there():
     began = time.monotonic()
 
     assert wait_until(replay(["there"]), what="it", within=60, every=30) == "there"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
 
 
 def test_waiting_in_vain_says_for_what_how_long_and_what_was_seen():
