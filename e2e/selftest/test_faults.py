@@ -379,8 +379,8 @@ def test_what_was_found_is_kept_and_told(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert proofs.proved() == {must: [name]}
     assert re.search(rf"  faults    {name}  seen to be noticed\n", explain(must))
-    (may,) = [each.also[0] for each in faults() if each.name == "syn-lost-1-percent"]
-    assert "syn-lost-1-percent  may be noticed" in explain(may)
+    (may,) = [each.also[0] for each in faults() if each.name == "foreign-answers"]
+    assert "foreign-answers  may be noticed" in explain(may)
     said = faults_document.text()
     assert "## one\n\n1 faults, 1 detected;" in said
     assert f"Not tried so far: {faults()[1].name}" in said
