@@ -72,12 +72,12 @@ def test_the_matrix_has_what_was_asked_in_the_order_of_the_contract():
     """One row a clause, one cell a fault; what had to fail is told from what might."""
     found = rows(PAGES["whole"].trials)
     order = [clause.id for clause in contract()]
-    column = [each.name for each in EVERY].index("syn-lost-1-percent")
+    column = [each.name for each in EVERY].index("no-forwarding")
     by_clause = {row.clause: row.cells[column] for row in found}
 
     assert [row.clause for row in found] == [i for i in order if i in by_clause]
-    assert by_clause["balance.uniform-and-random"] == ("failed", True)
-    assert by_clause["path.many-short-connections"] == ("held", False)
+    assert by_clause["reach.pods-on-one-node"] == ("failed", True)
+    assert by_clause["range.ends-serve"] == ("held", False)
     assert by_clause["udp.every-node"] is None
     assert sum(row.failed for row in found) == sum(len(t.proved) for t in PAGES["whole"].trials)
 
