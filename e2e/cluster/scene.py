@@ -67,7 +67,8 @@ class Scene:
         is_node_port = at_node or ip_address(flow.target.address).is_loopback
         try:
             service = self._service(flow, is_node_port=is_node_port)
-            found["exists"] = service is not None
+            if service or is_node_port or not self._is_pod(flow.target.address):
+                found["exists"] = service is not None
             if service:
                 found |= self._of_service(service, flow, node, is_node_port=is_node_port)
             found |= self._of_proxy(node, service, flow.target.port)
@@ -95,6 +96,11 @@ class Scene:
             if any(_is_port(entry, key, flow) for entry in spec.get("ports", [])):
                 return service
         return None
+
+    def _is_pod(self, address: str) -> bool:
+        """Whether a pod is called itself, which is no matter of Services."""
+        pods = self.api.find_all("Pod", where=f"status.podIP={address}")
+        return any(ip["ip"] == address for pod in pods for ip in pod["status"].get("podIPs", []))
 
     def _of_service(
         self, service: Object, flow: Flow, node: Node, *, is_node_port: bool

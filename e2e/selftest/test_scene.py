@@ -211,6 +211,18 @@ def test_localhost_is_a_node_port_of_nobody_else(outside):
     assert not any("127.0.0.1" in command for command in asked)
 
 
+def test_a_pod_that_is_called_itself_has_no_service(outside):
+    """Nothing is said of a Service where its pod's own address is called."""
+    caller = Outside()
+    caller.name = "pod on worker-2"
+    flow = Flow(caller, Target("echo-a-0", "10.244.1.5", 8080, object()))
+    gone = Flow(caller, Target("svc", "10.96.0.77", 8080, object()))
+    scene = Scene(FakeApi(), [ONE, TWO], {}, sees_rules=False)
+
+    assert "exists" not in scene.facts(flow)
+    assert scene.facts(gone)["exists"] is False
+
+
 def test_each_node_is_looked_at_once(outside, monkeypatch):
     """However many flows went wrong through it, as a look takes seconds."""
     looked = []
