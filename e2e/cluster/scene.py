@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import Any
 
 from e2e.cluster.api import Api, ApiRefusedError, Object
@@ -13,6 +12,7 @@ from e2e.cluster.endpoints import SERVICE_LABEL
 from e2e.cluster.node import KUBELET, Node, is_ready
 from e2e.errors import ProbeBrokenError, StopError
 from e2e.probe import ANSWERED, NO_ROUTE, SILENT, TCP, UDP, Flow, Outside, Vantage
+from e2e.provider.existing import LOOPBACK
 
 HEALTH, METRICS = 10256, 10249
 LAST_SYNC = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
@@ -64,7 +64,7 @@ class Scene:
         if at_node:
             ended = self.outside.call(flow.target.address, KUBELET).outcome
             found["reachable"] = ended not in (SILENT, NO_ROUTE)
-        is_node_port = at_node or ip_address(flow.target.address).is_loopback
+        is_node_port = at_node or flow.target.address in LOOPBACK
         try:
             service = self._service(flow, is_node_port=is_node_port)
             if service or is_node_port or not self._is_pod(flow.target.address):
@@ -159,10 +159,9 @@ class Scene:
         for address in spec.get("clusterIPs", []):
             if (":" in address) == (family == 6):
                 ask(node.name, "cluster-ip", address, entry["port"])
-        other = next((n for n in self.nodes if n.name != node.name), None)
-        if ip_address(flow.target.address).is_loopback:
-            # Nobody else calls this node by it.
-            other = None
+        # By its loopback address nobody else calls a node.
+        alone = flow.target.address in LOOPBACK
+        other = None if alone else next((n for n in self.nodes if n.name != node.name), None)
         if is_node_port:
             ask(node.name, "itself", flow.target.address, flow.target.port)
             if other:

@@ -255,15 +255,25 @@ JUNIT = """\
 """
 
 
-def test_what_held_on_a_lane_is_kept(tmp_path, monkeypatch):
-    """A run's file of results adds what held there and how long it took; other lanes stay."""
-    file = tmp_path / "lanes.toml"
-    monkeypatch.setattr(lanes, "LANES", file)
-    file.write_text('"v0 iptables" = ["object.created"]\n[seconds]\n"object.created" = 1.5\n')
-    junit = tmp_path / "junit.xml"
-    junit.write_text(JUNIT)
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """Keep what the run of JUNIT saw, beside what was known; gives its lane."""
 
-    assert lanes.record(junit) == "v1 nftables"
+    def keep(known: str) -> str:
+        file, junit = tmp_path / "lanes.toml", tmp_path / "junit.xml"
+        monkeypatch.setattr(lanes, "LANES", file)
+        file.write_text(known)
+        junit.write_text(JUNIT)
+        return lanes.record(junit)
+
+    return keep
+
+
+def test_what_held_on_a_lane_is_kept(record):
+    """A run's file of results adds what held there and how long it took; other lanes stay."""
+    known = '"v0 iptables" = ["object.created"]\n[seconds]\n"object.created" = 1.5\n'
+
+    assert record(known) == "v1 nftables"
     assert lanes.seen() == {
         "v0 iptables": ["object.created"],
         "v1 nftables": ["reach.every-node"],
@@ -271,15 +281,9 @@ def test_what_held_on_a_lane_is_kept(tmp_path, monkeypatch):
     assert lanes.seconds() == {"object.created": 1.5, "reach.every-node": 12.3}
 
 
-def test_a_run_of_a_part_of_the_contract_forgets_nothing_else(tmp_path, monkeypatch):
+def test_a_run_of_a_part_of_the_contract_forgets_nothing_else(record):
     """What it did not ask held as before; what it asked and did not hold holds no longer."""
-    file = tmp_path / "lanes.toml"
-    monkeypatch.setattr(lanes, "LANES", file)
-    file.write_text('"v1 nftables" = ["object.created", "object.goes"]\n')
-    junit = tmp_path / "junit.xml"
-    junit.write_text(JUNIT)
-
-    lanes.record(junit)
+    record('"v1 nftables" = ["object.created", "object.goes"]\n')
 
     assert lanes.seen() == {"v1 nftables": ["object.goes", "reach.every-node"]}
 
