@@ -47,7 +47,15 @@ class ProbeBrokenError(Exception):
     """The attempt itself went wrong, so it says nothing about the cluster."""
 
 
-class BusyError(ProbeBrokenError):
+class PutOffError(ProbeBrokenError):
+    """Nothing can be said now, and perhaps later: who asked is to ask again."""
+
+
+class NodeAwayError(PutOffError):
+    """A node was away, which no clause is about."""
+
+
+class BusyError(PutOffError):
     """This machine had so little time for the attempts that they say nothing."""
 
     def __init__(self, what: str) -> None:

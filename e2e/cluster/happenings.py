@@ -14,7 +14,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 
 from e2e import timing
 from e2e.cluster.api import Api, ApiRefusedError, Object
-from e2e.cluster.node import addresses_of, is_ready
+from e2e.cluster.node import OF_NODES, addresses_of, is_ready
 from e2e.errors import StopError, UsageError
 from e2e.wait import pause
 
@@ -58,7 +58,6 @@ AWAY = (StopError, ApiRefusedError, DynamicApiError, KeyError, TypeError, ValueE
 NOT_AS_USUAL = {"node-not-ready", "cordoned"}
 LEADERS = ("kube-controller-manager", "kube-scheduler")
 PROXY_CONFIG = "metadata.name=kube-proxy"
-OF_NODES = "involvedObject.kind=Node"
 SYSTEM = "kube-system"
 
 

@@ -12,6 +12,8 @@ CORDONED_BY = "nodeport-e2e/cordoned-by"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 # Its port on every node.
 KUBELET = 10250
+# Which events are about nodes.
+OF_NODES = "involvedObject.kind=Node"
 
 
 def family_of(address: str) -> str:

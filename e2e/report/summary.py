@@ -114,8 +114,12 @@ def summary(
         reasons.setdefault(ending.said, []).append(ending)
     tail += [f"- skipped: {_names(who)}: {why}" for why, who in reasons.items()]
     tail += [f"- {e.clause} pins a bug of Kubernetes: {e.known_bug}" for e in held if e.known_bug]
-    if again := [ending for ending in endings if ending.again]:
-        tail.append(f"- asked again alone, as this machine was too busy: {_names(again)}")
+    whys: dict[str, list[Ending]] = {}
+    for ending in endings:
+        if ending.again:
+            # What there was too little of differs from clause to clause, and is in the report.
+            whys.setdefault(ending.again.rpartition("; ")[2], []).append(ending)
+    tail += [f"- asked again alone: {_names(who)}: {why}" for why, who in whys.items()]
     if times := sorted(took for ending in held for took in ending.converged):
         tail.append(_percentiles(times))
     if held:

@@ -1,4 +1,4 @@
-"""What a busy machine could not judge is asked once more, alone, and nothing else is."""
+"""What could not be judged for the time being is asked once more, alone, and nothing else is."""
 
 import pytest
 
@@ -109,7 +109,8 @@ def test_what_was_asked_again_is_told_and_counted_once(left):
 
     assert "2 clauses held, 2 did not, 2 could not be judged; " in screen
     (line,) = (each for each in screen.splitlines() if each.startswith("- asked again"))
-    assert line.startswith("- asked again alone, as this machine was too busy: a.")
+    assert line.startswith("- asked again alone: a.")
+    assert line.endswith(": this machine is too busy")
     assert "only 1 attempts" not in screen
 
 
@@ -124,3 +125,128 @@ def test_only_that_is_made_anew_which_belongs_to_the_clause(left):
     for what in ("shared", "left"):
         processes = [words[-1] for words in notes if words[0] == what]
         assert len(processes) == len(set(processes))
+
+
+AWAY = """
+import time
+from pathlib import Path
+import pytest
+from e2e.errors import ProbeBrokenError
+
+def asked(name):
+    with Path("asked").open("a") as file:
+        file.write(name + "\\n")
+    return Path("asked").read_text().split().count(name)
+
+def away(words, back=True):
+    Path("away").write_text(words)
+    Path("back").write_text("yes" if back else "")
+
+@pytest.mark.clause("a.1-sees-silence", covers=["N-01"])
+def test_sees_silence():
+    if asked("sees-silence") == 1:
+        away("worker is not Ready")
+        raise AssertionError("silent")
+
+@pytest.mark.clause("a.2-is-wrong-then", covers=["N-01"])
+def test_is_wrong_then():
+    if asked("is-wrong-then") == 1:
+        away("worker is not Ready")
+    assert not asked("x"), "silent"
+
+@pytest.mark.clause("a.3-breaks-itself", covers=["N-01"])
+@pytest.mark.family("disruptive")
+def test_breaks_itself():
+    away("worker is not Ready")
+    assert asked("breaks-itself") == 2, "it was me"
+
+@pytest.mark.clause("a.4-stays-away", covers=["N-01"])
+def test_stays_away():
+    away("worker2 is gone", back=False)
+    assert asked("stays-away") == 0, "silent"
+
+@pytest.mark.clause("a.5-comes-after", covers=["N-01"])
+def test_comes_after():
+    asked("comes-after")
+
+@pytest.mark.clause("a.6-comes-when-it-is-back", covers=["N-01"])
+def test_comes_when_it_is_back():
+    asked("comes-when-it-is-back")
+"""
+AWAY_CONFTEST = (
+    CONFTEST
+    + """
+import json
+from pathlib import Path
+import pytest
+from e2e import timing
+from e2e.errors import NodeAwayError
+from e2e.fixtures import again, verdict
+from e2e.fixtures.settings import SETTINGS
+
+timing.NODES_BACK_WITHIN = 0.5
+home = {"nodes": "worker worker2", "uid": "u", "cluster": "", "stands_on": "", "outside": ""}
+again.read_home = lambda settings: home
+verdict._save = lambda *_: "kept"
+selection.deal = lambda others, alone, processes: sorted(
+    [*others, *alone], key=lambda item: item.get_closest_marker("clause").args[0])
+
+def went_away(api, nodes, since):
+    assert nodes == ("worker", "worker2")
+    file = Path("away")
+    words = file.read_text() if file.exists() else ""
+    file.unlink(missing_ok=True)
+    return [words] if words else []
+
+def await_back(api, nodes, within):
+    with Path("asked").open("a") as file:
+        file.write(f"waited-{within > 0}\\n")
+    if "6-comes" in os.environ.get("PYTEST_CURRENT_TEST", ""):
+        return
+    if not Path("back").read_text():
+        import time
+        time.sleep(within)
+        raise NodeAwayError("worker2 is not Ready: waited in vain")
+
+import os
+again.went_away, again.await_back = went_away, await_back
+
+@pytest.fixture(scope="session")
+def api():
+    return None
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def without_a_node(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("away")
+    ended = ask(folder, AWAY, AWAY_CONFTEST.replace("6-comes", "comes_when"), "--numprocesses=0")
+    return folder, ended
+
+
+def test_without_a_node_nothing_is_judged(without_a_node):
+    """What failed meanwhile is asked again when it is back, and ends as it does then."""
+    result = Result.load(without_a_node[0] / "out" / "result.json")
+    said = {each.clause: (each.ended, each.said.partition("\n")[0]) for each in result.clauses}
+
+    assert said == {
+        "a.1-sees-silence": ("held", ""),
+        "a.2-is-wrong-then": ("failed", "AssertionError: silent"),
+        "a.3-breaks-itself": ("failed", "AssertionError: it was me"),
+        "a.4-stays-away": ("broken", "worker2 is not Ready: waited in vain"),
+        "a.5-comes-after": ("broken", "worker2 is not Ready: waited in vain"),
+        "a.6-comes-when-it-is-back": ("held", ""),
+    }
+    assert "- asked again alone: a.1-sees-silence" in without_a_node[1].stdout
+
+
+def test_a_node_is_waited_for_once(without_a_node):
+    """Who finds it away still, says so at once; and waits for nothing when it is back."""
+    notes = (without_a_node[0] / "asked").read_text().split()
+    after = notes[notes.index("stays-away") :]
+
+    assert notes[:3] == ["sees-silence", "waited-True", "sees-silence"]
+    assert after == [
+        *("stays-away", "waited-True", "waited-False", "waited-False", "comes-when-it-is-back"),
+    ]

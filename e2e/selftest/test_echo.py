@@ -4,6 +4,7 @@ import pytest
 
 from e2e import timing
 from e2e.cluster.echo import Echo
+from e2e.errors import ProbeBrokenError
 from e2e.wait import WaitedInVainError
 
 OWNED = {"ownerReferences": [{"kind": "ReplicaSet"}]}
@@ -64,3 +65,17 @@ def test_a_node_that_is_lost_is_named_beside_the_pod_that_waits_for_it(monkeypat
         "last seen: echo-0 on lost: not Ready, Pending; echo-1 on well: not Ready, Pending; "
         "lost is not Ready: Kubelet stopped posting node status."
     )
+
+
+def test_a_pod_that_ends_may_owe_its_answer(monkeypatch):
+    """On a busy machine it is gone before it has said that it will go."""
+    asked = []
+
+    def run(self, command):
+        asked.append(command)
+        raise ProbeBrokenError("error trying to reach service: EOF")
+
+    monkeypatch.setattr("e2e.cluster.vantage.PodVantage.run", run)
+    Echo(Pods(), "echo", "here", {}, {"a": "worker"}).exit("a", 3)
+
+    assert ["code=3" in each for each in asked] == [True]
