@@ -143,6 +143,24 @@ def test_a_log_gets_plain_lines(tmp_path, processes):
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
+def test_who_stops_it_is_not_told_where_it_was(tmp_path, processes):
+    """Ctrl-C is no error, and there is no trace of it to look at."""
+    command = argv(tmp_path, "--progress=plain", f"--numprocesses={processes}", "-rN")
+    interrupts = "raise KeyboardInterrupt"
+    if processes != "0":  # where whoever has the screen is interrupted
+        interrupts = "import os, signal; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
+    (tmp_path / "test_it.py").write_text(f"import time\ndef test_it():\n    {interrupts}\n")
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env(tmp_path), capture_output=True, text=True, check=False,
+        timeout=300,
+    )  # fmt: skip
+
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
+    assert "!! stopped by you !!" in done.stdout
+    assert "KeyboardInterrupt" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
 def test_a_terminal_shows_what_is_waited_for(tmp_path, processes):
     """On a terminal one line at its end changes, and NO_COLOR takes the colours from it."""
     ours, theirs = pty.openpty()
