@@ -1,5 +1,7 @@
 """The known ways in which a run cannot go on. Each says what happened and what to do."""
 
+BUSY = "this machine is too busy"
+
 
 class StopError(Exception):
     """A known situation that ends the run; shown as one message, never as a stack trace.
@@ -59,4 +61,4 @@ class BusyError(PutOffError):
     """This machine had so little time for the attempts that they say nothing."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; this machine is too busy")
+        super().__init__(f"{what}; {BUSY}")

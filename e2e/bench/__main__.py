@@ -76,7 +76,7 @@ def bench(
                 figures = page.SECTIONS[name].measure(here)
             seen = page.section(figures, str(lane), where, times)
             kept = page.keep(folder / "bench.json", name, seen)
-            page.DOCUMENT.write_text(page.written(kept))
+            page.DOCUMENT.write_text(page.written(kept, page.DOCUMENT.read_text()))
             steps.console.print(
                 page.SECTIONS[name].written(figures),
                 markup=False,

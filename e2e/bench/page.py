@@ -57,17 +57,29 @@ def keep(file: Path, name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def written(kept: Mapping[str, Any]) -> str:
-    """All figures as a page."""
-    parts = [HEAD]
+def written(kept: Mapping[str, Any], before: str = "") -> str:
+    """All figures as a page.
+
+    Args:
+        kept: what was measured here.
+        before: the page so far, of which the sections stay that were not.
+    """
+    parts, known = [HEAD], _sections(before)
     for name, what in SECTIONS.items():
         command = f'`make bench ARGS="--only {name}"`'
         parts.append(f"\n## {what.TITLE}\n")
         if name not in kept:
-            parts.append(f"Not measured yet: {command}.\n")
+            parts.append(known.get(what.TITLE, f"Not measured yet: {command}.\n"))
             continue
         figures = kept[name]
         seen = figures["seen"]
         parts.append(f"{command}, seen on {seen['day']} on {seen['lane']}; {seen['machine']}.\n")
         parts.append(what.written(figures) + "\n")
     return "\n".join(parts)
+
+
+def _sections(document: str) -> dict[str, str]:
+    """What a page says under each of its titles."""
+    _, *sections = document.split("\n## ")
+    parted = (section.partition("\n") for section in sections)
+    return {title: text.strip("\n") + "\n" for title, _, text in parted}

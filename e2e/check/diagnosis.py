@@ -7,6 +7,7 @@ from e2e.check.wrong import HELD_UP, UNEVEN
 
 # What is known of kube-proxy on a node.
 WELL, ILL, DUMB = "well", "ill", "dumb"
+LOST = ("silent", "no route")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Facts:
         seen_as: the address that it saw as the caller's, if it was asked.
         carried: bytes of payload in each wrong attempt, if they were more than a question has.
         exists: whether a Service has this port now.
-        reachable: whether the node says anything at another port.
+        reachable: whether the node says anything at another port, at which other nodes do.
         ready: the Service's pods that are Ready, by name.
         dead: those of them that do not answer at their own address from their own node.
         unreached: those that do, and do not from the node that was called.
@@ -139,7 +140,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "node-blocked",
-        lambda f: f.reachable is False,
+        lambda f: f.reachable is False and f.outcome in LOST and f.again is not True,
         lambda f: f"{f.caller} -> {f.node} is blocked on every port: not a NodePort matter",
     ),
     Rung(
@@ -340,7 +341,7 @@ def reason(facts: Facts) -> tuple[str, str]:
     for rung in LADDER:
         if rung.holds(facts):
             return rung.name, rung.says(facts)
-    steps = (facts.reachable, facts.cluster_ip, facts.itself, facts.neighbour, facts.again)
+    steps = (facts.cluster_ip, facts.itself, facts.neighbour, facts.again)
     if facts.is_lost and all(step is not False for step in steps) and any(steps):
         return "right-now", f"{facts.caller} -> {facts.node}:{facts.port}: {RIGHT_NOW}"
     return "unexplained", f"{facts.caller} -> {facts.node}:{facts.port}: {UNEXPLAINED}"

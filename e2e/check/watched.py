@@ -10,12 +10,12 @@ from e2e.check.table import Want
 from e2e.check.wrong import Wrong, WrongFlowsError
 from e2e.errors import BusyError
 from e2e.probe import ANSWERED, SILENT, Flow, Sample, Track, Watch
-from e2e.probe.sampler import CALLS, KEPT, NEW, RATES
+from e2e.probe.sampler import CALLS, DATAGRAMS, KEPT, NEW, RATES
 from e2e.wait import settle
 
 # The part of the wanted rate below which nothing is called unbroken: 100 new connections a second
-# through every node.
-ENOUGH = {NEW: 100 / RATES[NEW], KEPT: 0.5}
+# through every node. Callers in pods ask as fast as they can, and have none.
+ENOUGH = {NEW: 100 / RATES[NEW], KEPT: 0.5, DATAGRAMS: 0.5}
 # Attempts in a row that a track needs to have come to something: half a second of datagrams.
 FOLLOWED = 10
 # Of a track, times without an answer that a picture can still tell apart.
@@ -203,7 +203,8 @@ def _describe(track: Track, seconds: float) -> str:
     said = f"{track}: {count} in {seconds:.1f} s, {count / seconds:.0f} a second, "
     if not bad:
         slowest = max(sample.reply.took for sample in track.samples)
-        return said + f"none failed, slowest {slowest * 1000:.0f} ms"
+        apart = f"at most {_blind(track, seconds):.1f} s apart"
+        return said + f"none failed, slowest {slowest * 1000:.0f} ms, {apart}"
     kinds = Counter(str(sample.reply) for sample in bad).most_common(3)
     times = sorted(sample.at for sample in bad)
     return (
@@ -222,11 +223,14 @@ def _demand_rate(track: Track, seconds: float) -> None:
             raise BusyError(
                 f"{track}: only {int(rate)} attempts a second, and {wanted:.0f} are needed"
             )
-    blind = max(
-        b.at - a.at for a, b in pairwise([*track.samples, Sample(seconds, track.samples[-1].reply)])
-    )
-    if blind > timing.BLIND_FOR_AT_MOST:
+    if (blind := _blind(track, seconds)) > timing.BLIND_FOR_AT_MOST:
         raise BusyError(f"{track}: nobody asked for {blind:.1f} s")
+
+
+def _blind(track: Track, seconds: float) -> float:
+    """The longest time, in seconds, in which nobody asked."""
+    times = [*(sample.at for sample in track.samples), seconds]
+    return max(later - earlier for earlier, later in pairwise(times))
 
 
 def spans_of(samples: Sequence[Sample], until: float) -> list[tuple[float, float, str, int]]:

@@ -1,7 +1,8 @@
 """Nodes that went away while something was asked of a cluster: no clause is about that."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ GONE_OR_BACK = ("NodeNotReady", "Rebooted", "Starting")
 # Kubelets renew a Lease each as long as they live.
 LEASES = "kube-node-lease"
 SYSTEM = "kube-system"
+UNKNOWN = (ApiRefusedError, StopError)
 
 
 def went_away(api: Api, nodes: Iterable[str], since: float) -> list[str]:
@@ -30,14 +32,20 @@ def went_away(api: Api, nodes: Iterable[str], since: float) -> list[str]:
         nodes: the names of those that were there.
         since: seconds, as time.time() has them.
     """
-    try:
-        stored = {item["metadata"]["name"]: item for item in api.find_all("Node")}
-        found = {name: f"{name} is gone" for name in nodes if name not in stored}
-        found |= dict(_unready(stored, since))
-        found |= dict(_said(api.find_all("Event", "default", where=OF_NODES), since))
-        return [*found.values()] or list(_unheard(api, stored))
-    except (ApiRefusedError, StopError):
-        return []
+    names = set(nodes)
+    found: dict[str, str] = {}
+    # Each is asked though another may not be.
+    with suppress(*UNKNOWN):
+        stored = {each["metadata"]["name"]: each for each in api.find_all("Node")}
+        found |= {name: f"{name} is gone" for name in sorted(names - stored.keys())}
+        found |= dict(_unready([stored[name] for name in stored if name in names], since))
+    with suppress(*UNKNOWN):
+        told = dict(_said(api.find_all("Event", "default", where=OF_NODES), since))
+        found |= {name: told[name] for name in told if name in names - found.keys()}
+    if not found:
+        with suppress(*UNKNOWN):
+            return list(_unheard(api, names))
+    return [*found.values()]
 
 
 def await_back(api: Api, nodes: Iterable[str], within: float) -> None:
@@ -54,10 +62,11 @@ def await_back(api: Api, nodes: Iterable[str], within: float) -> None:
     names = set(nodes)
 
     def missing() -> list[str]:
-        stored = {item["metadata"]["name"]: item for item in api.find_all("Node")}
-        away = [name for name in names if name not in stored or not is_ready(stored[name])]
-        if away:
-            return [f"{name} is not Ready" for name in sorted(away)]
+        stored = {each["metadata"]["name"]: each for each in api.find_all("Node")}
+        gone = [f"{name} is gone" for name in names if name not in stored]
+        unready = [name for name in names & stored.keys() if not is_ready(stored[name])]
+        if gone or unready:
+            return sorted([*gone, *(f"{name} is not Ready" for name in unready)])
         return sorted(
             f"{pod['metadata']['name']} on {pod['spec']['nodeName']} is not Ready"
             for pod in api.find_all("Pod", SYSTEM)
@@ -80,8 +89,9 @@ def await_back(api: Api, nodes: Iterable[str], within: float) -> None:
         raise NodeAwayError(f"{', '.join(looked.last)}: waited {looked.took:.0f} s for it")
 
 
-def _unready(nodes: Mapping[str, Object], since: float) -> Iterator[tuple[str, str]]:
-    for name, node in nodes.items():
+def _unready(nodes: Iterable[Object], since: float) -> Iterator[tuple[str, str]]:
+    for node in nodes:
+        name = str(node["metadata"]["name"])
         for each in node["status"].get("conditions", []):
             if each["type"] != "Ready":
                 continue
@@ -101,27 +111,25 @@ def _said(events: Sequence[Object], since: float) -> Iterator[tuple[str, str]]:
             yield name, f"{name} was away: {event['reason']} at {at}"
 
 
-def _unheard(api: Api, nodes: Mapping[str, Object]) -> Iterator[str]:
+def _unheard(api: Api, nodes: Set[str]) -> Iterator[str]:
     """Each node whose kubelet renews nothing from now on."""
-    before = _renewed(api)
-    began = time.monotonic()
+
+    def renewed() -> dict[str, Any]:
+        leases = {each["metadata"]["name"]: each for each in api.find_all("Lease", LEASES)}
+        return {name: leases[name]["spec"].get("renewTime") for name in nodes & leases.keys()}
+
+    before, began = renewed(), time.monotonic()
     try:
         wait_until(
-            lambda: all(_renewed(api).get(name) != was for name, was in before.items()),
+            lambda: not before.items() & renewed().items(),
             what="a sign of life of every kubelet",
             within=timing.HEARD_WITHIN,
             every=timing.HEARD_EVERY,
         )
     except WaitedInVainError:
-        now, took = _renewed(api), time.monotonic() - began
-        for name, was in before.items():
-            if name in nodes and now.get(name) == was:
-                yield f"{name} is away: its kubelet has been silent for {took:.0f} s"
-
-
-def _renewed(api: Api) -> dict[str, Any]:
-    leases = api.find_all("Lease", LEASES)
-    return {each["metadata"]["name"]: each["spec"].get("renewTime") for each in leases}
+        took = time.monotonic() - began
+        for name, _ in sorted(before.items() & renewed().items()):
+            yield f"{name} is away: its kubelet has been silent for {took:.0f} s"
 
 
 def _moment(said: str | None) -> float:

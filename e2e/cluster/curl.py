@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from e2e import timing
 from e2e.errors import ProbeBrokenError
@@ -12,7 +12,7 @@ from e2e.probe.reply import reply_from
 # What follows each answer that curl prints.
 MARK = "<- "
 END = " ->\n"
-WRITE_OUT = f"{MARK}%{{exitcode}} %{{http_code}} %{{time_total}}{END}"
+WRITE_OUT = f"{MARK}%{{exitcode}} %{{http_code}} %{{time_total}} %{{time_connect}}{END}"
 LOG = "@@@ log"
 NO_CONNECTION = "7"
 BY_CODE = {28: SILENT, 52: CUT_OFF, 55: CUT_OFF, 56: CUT_OFF, 18: CUT_OFF, 1: FOREIGN}
@@ -27,13 +27,17 @@ BY_WORDS = {
 
 @dataclass(frozen=True)
 class Said:
-    """What curl said of one request: the body, how it ended and why it got no connection."""
+    """What curl said of one request: the body, how it ended and why it got no connection.
+
+    Seconds until it had a connection, or 0 over one that was there.
+    """
 
     body: str
     code: str
     status: str
     took: float
     reason: str
+    opened: float
 
 
 def command(
@@ -73,9 +77,9 @@ def read(name: str, output: str) -> list[Said]:
     *answers, _ = said.split(END)
     for answer in answers:
         body, _, figures = answer.rpartition(MARK)
-        code, status, took = figures.split()
+        code, status, took, opened = figures.split()
         reason = next(reasons, "") if code == NO_CONNECTION else ""
-        found.append(Said(body, code, status, float(took), reason))
+        found.append(Said(body, code, status, float(took), reason, float(opened)))
     if not found:
         raise ProbeBrokenError(f"{name}: curl ended with {(said + log)[-300:]!r}")
     return found
@@ -90,7 +94,7 @@ def reply(name: str, said: Said, client: str = "") -> Reply:
     if said.code == "0":
         if said.status != "200":
             return Reply(FOREIGN, said.took, detail=f"HTTP status {said.status}")
-        return reply_from(said.body, said.took, client)
+        return replace(reply_from(said.body, said.took, client), opened=said.opened)
     for words, outcome in BY_WORDS.items():
         if words in said.reason:
             return Reply(outcome, said.took)

@@ -16,8 +16,8 @@ from e2e.provider.existing import LOOPBACK
 
 HEALTH, METRICS = 10256, 10249
 LAST_SYNC = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
-# Seconds that one step may take, and endpoints of a Service that are asked.
-STEP, ENDPOINTS = 2, 6
+# Seconds that one step may take, and endpoints of a Service and other nodes that are asked.
+STEP, ENDPOINTS, OTHERS = 2, 6, 3
 RULES = "iptables-save; ip6tables-save; nft list table ip kube-proxy; nft list table ip6 kube-proxy"
 
 Shell = Callable[[str], str]
@@ -61,9 +61,8 @@ class Scene:
         if not flow.target.family:
             return found | {"name": flow.target.address}
         at_node = flow.target.address in node.addresses.values()
-        if at_node:
-            ended = self.outside.call(flow.target.address, KUBELET).outcome
-            found["reachable"] = ended not in (SILENT, NO_ROUTE)
+        if at_node and flow.caller.name == self.outside.name:
+            found |= self._of_reach(node, flow)
         is_node_port = at_node or flow.target.address in LOOPBACK
         try:
             service = self._service(flow, is_node_port=is_node_port)
@@ -85,6 +84,17 @@ class Scene:
             if flow.target.address in node.addresses.values():
                 return node
         return next((n for n in self.nodes if flow.caller.name.endswith(f" {n}")), None)
+
+    def _of_reach(self, node: Node, flow: Flow) -> dict[str, bool]:
+        """Whether the node is heard at its kubelet's port; unknown where no node is."""
+        if self._hears(flow.target.address):
+            return {"reachable": True}
+        # Whole clusters hide that port, and it says nothing of node ports then.
+        others = [n.addresses.get(flow.target.family, "") for n in self.nodes if n is not node]
+        return {"reachable": False} if any(self._hears(at) for at in others[:OTHERS] if at) else {}
+
+    def _hears(self, address: str) -> bool:
+        return self.outside.call(address, KUBELET).outcome not in (SILENT, NO_ROUTE)
 
     def _service(self, flow: Flow, *, is_node_port: bool) -> Object | None:
         key = "nodePort" if is_node_port else "port"
@@ -222,6 +232,8 @@ class Scene:
             f"curl -s -m {STEP} -o /dev/null -w '%{{http_code}}\\n' localhost:{HEALTH}/healthz; "
             f"date +%s; curl -s -m {STEP} localhost:{METRICS}/metrics | grep ^{LAST_SYNC}; true"
         ).splitlines()
+        if len(said) < 2:  # the shell was ended before it had said all
+            return {}
         code, now, *stamps = said
         found: dict[str, Any] = {"proxy": {"200": "well", "000": "dumb"}.get(code, "ill")}
         if stamps:
@@ -231,7 +243,10 @@ class Scene:
             where = service["metadata"] if service else None
             words = f"{where['namespace']}/{where['name']}" if where else f"dport {port}"
             command = f"({RULES}) 2>/dev/null | grep -cF {shlex.quote(words)}; true"
-            counts = {name: int(shell(command)) for name, shell in self.shells.items()}
+            told = {name: shell(command).strip() for name, shell in self.shells.items()}
+            counts = {name: int(count) for name, count in told.items() if count.isdecimal()}
+            if node.name not in counts:
+                return found
             found["rules"] = counts.pop(node.name)
             # With a policy Local nodes have different rules, as they have different pods.
             if service and service["spec"].get("externalTrafficPolicy") != "Local":

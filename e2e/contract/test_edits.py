@@ -132,7 +132,7 @@ def test_a_port_is_renamed(standing, expose, later, ports, nodes, outside):
     assert_serves(after | dict.fromkeys(flows, CLOSED))
 
 
-@pytest.mark.clause("edits.given-up-numbers", covers=["ALC-09", "LIF-02", "LIF-03", "LIF-07"])
+@pytest.mark.clause("edits.given-up-numbers", covers=["ALC-09"])
 def test_a_given_up_number_serves_who_takes_it_at_once(standing, expose, ports, nodes, outside):
     """A node port that a Service gives up is free at once, and leads to who takes it alone.
 

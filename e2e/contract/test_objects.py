@@ -88,6 +88,7 @@ def test_apply_on_the_server_knows_protocols(apply):
 
 
 @pytest.mark.clause("objects.applied-by-the-client", covers=["API-23"])
+@pytest.mark.family("extended")
 @pytest.mark.known_bug("https://github.com/kubernetes/kubernetes/issues/105610")
 def test_apply_by_the_client_loses_a_protocol(submit, apply_by_client, replace):
     """Applied by the client, which knows ports by number alone, the second protocol replaces one.

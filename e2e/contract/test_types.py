@@ -97,8 +97,7 @@ def test_a_node_port_service_becomes_an_alias(
 def test_what_an_alias_may_have(standing, expose, change, ports, nodes, outside):
     """A change to ExternalName that sets a ClusterIP is refused; one that sets a node port is not.
 
-    The number stays in the object, is reserved for nobody, and serves another Service that asks
-    for it.
+    The number stays in the object, may be that of another Service, and leads to that one alone.
     """
     blue, green, number = standing.seat(0), standing.seat(1), ports.free()
     chosen = [{"port": 80, "targetPort": 8080, "nodePort": number}]
@@ -110,8 +109,8 @@ def test_what_an_alias_may_have(standing, expose, change, ports, nodes, outside)
     assert_refused(refused, code=422, reason="Invalid", field="spec.clusterIPs")
     assert_serves(table)
 
+    other = expose(green, ports=chosen)
     service.change(**alias, ports=chosen)
-    other = expose(green, ports=chosen, at_once=True)
     assert service.node_port == other.node_port == number
     assert_serves(dict.fromkeys(other.flows(outside, via=nodes), answered_by(*green.pods)))
 
@@ -123,15 +122,15 @@ def test_what_an_alias_may_have(standing, expose, change, ports, nodes, outside)
     "pkg/registry/core/service/storage/alloc.go#L820"
 )
 def test_an_alias_takes_a_number_of_another(standing, expose, change, ports, nodes, outside):
-    """An alias with a node port becomes a NodePort Service though the number is another's by then.
+    """An alias may name a node port that is another's, and becomes a NodePort Service with it.
 
     Both have the number, and a caller of it reaches a pod of one or of the other.
     """
     blue, green, number = standing.seat(0), standing.seat(1), ports.free()
     chosen = [{"port": 80, "targetPort": 8080, "nodePort": number}]
+    other = expose(blue | green, selector=green.labels, ports=chosen)
     service = expose(blue)
     service.change(type="ExternalName", externalName="example.com", ports=chosen)
-    other = expose(blue | green, selector=green.labels, ports=chosen)
     flows = other.flows(outside, via=nodes)
     assert_settles(dict.fromkeys(flows, answered_by(*green.pods)))
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from e2e.errors import BUSY
+
 # What a terminal shows that nobody has made larger.
 SCREEN = 24
 # So many failures are told of, and so many names are given in a line; junit.xml has them all.
@@ -118,7 +120,8 @@ def summary(
     for ending in endings:
         if ending.again:
             # What there was too little of differs from clause to clause, and is in the report.
-            whys.setdefault(ending.again.rpartition("; ")[2], []).append(ending)
+            why = BUSY if ending.again.endswith(BUSY) else ending.again
+            whys.setdefault(why, []).append(ending)
     tail += [f"- asked again alone: {_names(who)}: {why}" for why, who in whys.items()]
     if times := sorted(took for ending in held for took in ending.converged):
         tail.append(_percentiles(times))

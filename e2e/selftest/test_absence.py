@@ -156,5 +156,5 @@ def test_nodes_are_waited_for_with_their_pods():
 
 def test_a_node_that_is_gone_is_not_back():
     """Though all that are there are well."""
-    with pytest.raises(NodeAwayError, match=r"^worker2 is not Ready"):
+    with pytest.raises(NodeAwayError, match=r"^worker2 is gone"):
         await_back(Told(nodes=[node("control-plane"), node("worker")]), NODES, 0.0)

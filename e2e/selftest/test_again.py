@@ -71,7 +71,8 @@ def test_last(times):
 """
 CONFTEST = """
 pytest_plugins = [f"e2e.fixtures.{name}" for name in
-                  ("settings", "cluster", "results", "again", "verdict", "progress", "selection")]
+                  ("settings", "cluster", "results", "actors", "again", "verdict", "progress",
+                   "selection")]
 from e2e.fixtures import selection
 selection._select = lambda config, items: None  # these are no clauses of the contract
 """
@@ -176,7 +177,7 @@ def test_comes_when_it_is_back():
 AWAY_CONFTEST = (
     CONFTEST
     + """
-import json
+import json, os, time
 from pathlib import Path
 import pytest
 from e2e import timing
@@ -184,14 +185,17 @@ from e2e.errors import NodeAwayError
 from e2e.fixtures import again, verdict
 from e2e.fixtures.settings import SETTINGS
 
-timing.NODES_BACK_WITHIN = 0.5
-home = {"nodes": "worker worker2", "uid": "u", "cluster": "", "stands_on": "", "outside": ""}
+timing.NODES_BACK_WITHIN, timing.NODE_BACK_WITHIN = 0.5, 0.0
+home = {"nodes": "worker worker2", "began": "0"}
 again.read_home = lambda settings: home
 verdict._save = lambda *_: "kept"
 selection.deal = lambda others, alone, processes: sorted(
     [*others, *alone], key=lambda item: item.get_closest_marker("clause").args[0])
 
 def went_away(api, nodes, since):
+    # What came back while it was waited for is no news.
+    assert not Path("waited").exists() or since > float(Path("waited").read_text())
+    Path("waited").unlink(missing_ok=True)
     assert nodes == ("worker", "worker2")
     file = Path("away")
     words = file.read_text() if file.exists() else ""
@@ -201,14 +205,13 @@ def went_away(api, nodes, since):
 def await_back(api, nodes, within):
     with Path("asked").open("a") as file:
         file.write(f"waited-{within > 0}\\n")
-    if "6-comes" in os.environ.get("PYTEST_CURRENT_TEST", ""):
+    Path("waited").write_text(str(time.time()))
+    if "comes_when" in os.environ.get("PYTEST_CURRENT_TEST", ""):
         return
     if not Path("back").read_text():
-        import time
         time.sleep(within)
         raise NodeAwayError("worker2 is not Ready: waited in vain")
 
-import os
 again.went_away, again.await_back = went_away, await_back
 
 @pytest.fixture(scope="session")
@@ -221,7 +224,7 @@ def api():
 @pytest.fixture(scope="module")
 def without_a_node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("away")
-    ended = ask(folder, AWAY, AWAY_CONFTEST.replace("6-comes", "comes_when"), "--numprocesses=0")
+    ended = ask(folder, AWAY, AWAY_CONFTEST, "--numprocesses=0")
     return folder, ended
 
 
@@ -250,3 +253,38 @@ def test_a_node_is_waited_for_once(without_a_node):
     assert after == [
         *("stays-away", "waited-True", "waited-False", "waited-False", "comes-when-it-is-back"),
     ]
+
+
+PINS = """
+import pytest
+
+@pytest.mark.clause("a.mended", covers=["N-01"])
+@pytest.mark.known_bug("https://example.test/1")
+def test_mended():
+    assert not "both", "by replace there are both"
+
+@pytest.mark.clause("a.there", covers=["N-01"])
+@pytest.mark.known_bug("https://example.test/2")
+def test_there():
+    pass
+
+@pytest.mark.clause("a.unasked", covers=["N-01"])
+@pytest.mark.known_bug("https://example.test/3")
+def test_unasked():
+    raise RuntimeError("nobody knows")
+"""
+
+
+def test_a_bug_that_is_mended_is_no_failure(tmp_path):
+    """It is said, by the clause that pins it; what could not be asked says nothing of it."""
+    ended = ask(tmp_path, PINS, CONFTEST, "--numprocesses=0")
+    result = Result.load(tmp_path / "out" / "result.json")
+
+    assert [(each.clause, each.ended) for each in result.clauses] == [
+        ("a.mended", "skipped"),
+        ("a.there", "held"),
+        ("a.unasked", "broken"),
+    ]
+    assert result.clauses[0].said.startswith("the bug of Kubernetes that it pins was not seen: ")
+    assert "- skipped: a.mended: the bug of Kubernetes that it pins was not seen" in ended.stdout
+    assert ended.returncode == 2

@@ -393,3 +393,15 @@ def test_the_page_tells_what_was_not_measured_and_how_to() -> None:
     text = page.written({"contract": page.section(CONTRACT, "v1 iptables", "2 cores", 3)})
     assert "on v1 iptables; 2 cores." in text
     assert 'Not measured yet: `make bench ARGS="--only growth"`.' in text
+
+
+def test_what_was_measured_before_stays_on_the_page() -> None:
+    """One measurement alone takes nothing away; what stands there twice is written once."""
+    before = page.written({"contract": page.section(CONTRACT, "v1 iptables", "2 cores", 3)})
+    sizes = [{"nodes": 2, "seconds": [40, 20, 22], "held": 30, "failed": []}]
+    figures = {"sizes": sizes, "left_out": [], "not_on_all": []}
+    after = page.written({"growth": page.section(figures, "v2 nftables", "4 cores", 1)}, before)
+
+    assert "on v1 iptables; 2 cores." in after
+    assert "on v2 nftables; 4 cores." in after
+    assert page.written({}, after) == after

@@ -129,9 +129,27 @@ def test_a_node_without_rules_is_told_with_its_last_sync(outside, outcome):
 
 def test_a_node_that_says_nothing_at_all(outside):
     """A node that is silent at its kubelet's port too is no matter of node ports."""
-    outside["10.0.0.2", scenes.KUBELET] = SILENT
+    outside |= dict.fromkeys([("10.0.0.2", scenes.KUBELET), ("10.0.0.2", 30080)], SILENT)
 
     assert why()[0] == "node-blocked"
+
+
+def test_nodes_that_hide_what_is_no_node_port_are_not_called_blocked(outside):
+    """Where no node is heard at its kubelet's port, that says nothing, and the ladder goes on."""
+    outside |= {(at, scenes.KUBELET): SILENT for at in ("10.0.0.1", "10.0.0.2")}
+    assert why(two=node_that(dead="10.96.0.9|10.0.0.2", rules=0))[0] == "lacks-rules"
+
+    outside["10.0.0.1", scenes.KUBELET] = ANSWERED
+    assert why()[0] == "right-now"
+
+
+def test_a_shell_that_is_ended_early_says_nothing(outside):
+    """A busy pod may end what it was asked to run, and the rest is told all the same."""
+
+    def hasty(command: str) -> str:
+        return "" if "healthz" in command or "iptables-save" in command else node_that()(command)
+
+    assert why(two=hasty, one=hasty)[0] == "right-now"
 
 
 def test_a_pod_that_is_dead_and_a_network_that_is_broken(outside):

@@ -16,11 +16,11 @@ GREEN, RED = Ended(0, 150), Ended(1, 149, ("a.one",))
 
 
 def test_what_failed_is_told_with_how_often_it_would_by_chance():
-    """Fifty runs make 3,650 verdicts, each of which is wrong once in a thousand million times."""
+    """Fifty runs make 4,350 verdicts, each of which is wrong once in a thousand million times."""
     said = told([GREEN] * 49 + [RED], 1)
 
     assert said.startswith("1 of 50 runs failed: a.one\n")
-    assert "once in 273,973 times as many (73 verdicts a run" in said
+    assert "once in 229,886 times as many (87 verdicts a run" in said
     assert "at most 9.1% of such runs fail" in said
 
 
