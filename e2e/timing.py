@@ -57,6 +57,8 @@ NODE_BACK_WITHIN = 120.0
 HEARD_WITHIN, HEARD_EVERY = 20.0, 1.0
 # Who starts a node again by hand, or has it repaired by a cloud, takes minutes.
 NODES_BACK_WITHIN, NODES_BACK_EVERY = 300.0, 2.0
+# Long enough for a node to be missed, if anybody could tell the others.
+API_AWAY_FOR = 60.0
 # Of an outage the share of attempts that failed is told for every so many seconds.
 OUTAGE_STEP = 5.0
 
