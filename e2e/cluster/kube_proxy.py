@@ -107,7 +107,7 @@ class KubeProxy:
         self._undo = undo
 
     def says(
-        self, node: Node, path: str, *, port: int = HEALTH, address: str = "127.0.0.1"
+        self, node: Node, path: str, *, port: int = HEALTH, address: str = "localhost"
     ) -> Said:
         """Ask the one on a node, from that node."""
         host = f"[{address}]" if ":" in address else address

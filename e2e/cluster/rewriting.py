@@ -14,7 +14,7 @@ from e2e.wait import wait_until
 # A change of it lets kube-proxy write all rules anew (OnTopologyChange), without a restart.
 LABEL = "topology.kubernetes.io/zone"
 SYNCS = (
-    f"curl -s -m 2 http://127.0.0.1:{METRICS}/metrics"
+    f"curl -s -m 2 http://localhost:{METRICS}/metrics"
     " | awk '/^kubeproxy_sync_full_proxy_rules_duration_seconds_count/ { n += $2 } END { print n }'"
 )
 # kube-proxy's own programs, in the file system of its container as its node sees it.

@@ -116,7 +116,7 @@ def test_localhost_answers_where_the_mode_covers_it(standing, expose, in_hosts, 
 
 
 @pytest.mark.clause("addresses.loopback-stays-inside", covers=["ADR-06", "SEC-03"])
-@pytest.mark.needs("kube-proxy", "outside-caller", "own-cluster")
+@pytest.mark.needs("ipv4", "kube-proxy", "outside-caller", "own-cluster")
 def test_a_neighbour_does_not_get_into_the_loopback(standing, expose, nodes, caller, in_hosts):
     """A neighbour that sends a node packets for 127.0.0.1 reaches nothing that listens only there.
 
