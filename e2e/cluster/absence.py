@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 from e2e import timing
 from e2e.cluster.api import Api, ApiRefusedError, Object
@@ -112,24 +111,27 @@ def _said(events: Sequence[Object], since: float) -> Iterator[tuple[str, str]]:
 
 
 def _unheard(api: Api, nodes: Set[str]) -> Iterator[str]:
-    """Each node whose kubelet renews nothing from now on."""
+    """Each node whose kubelet renews nothing from now on, or had not for long when it did."""
 
-    def renewed() -> dict[str, Any]:
-        leases = {each["metadata"]["name"]: each for each in api.find_all("Lease", LEASES)}
-        return {name: leases[name]["spec"].get("renewTime") for name in nodes & leases.keys()}
+    def renewed() -> dict[str, float]:
+        leases = {each["metadata"]["name"]: each["spec"] for each in api.find_all("Lease", LEASES)}
+        return {name: _moment(leases[name].get("renewTime")) for name in nodes & leases.keys()}
 
     before, began = renewed(), time.monotonic()
-    try:
+    with suppress(WaitedInVainError):
         wait_until(
             lambda: not before.items() & renewed().items(),
             what="a sign of life of every kubelet",
             within=timing.HEARD_WITHIN,
             every=timing.HEARD_EVERY,
         )
-    except WaitedInVainError:
-        took = time.monotonic() - began
-        for name, _ in sorted(before.items() & renewed().items()):
+    took, now = time.monotonic() - began, renewed()
+    for name in sorted(before.keys() & now.keys()):
+        gap = now[name] - before[name]
+        if not gap:
             yield f"{name} is away: its kubelet has been silent for {took:.0f} s"
+        elif gap > timing.HEARD_WITHIN:
+            yield f"{name} was away: its kubelet was silent for {gap:.0f} s"
 
 
 def _moment(said: str | None) -> float:

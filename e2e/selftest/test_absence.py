@@ -45,10 +45,10 @@ def pod(name: str, *, ready: str = "True", phase: str = "Running", **metadata: s
 class Told:
     """An API server that knows these objects; kubelets of `silent` nodes renew nothing."""
 
-    def __init__(self, *, nodes=None, events=(), silent=(), pods=(), refuses=()):
+    def __init__(self, *, nodes=None, events=(), silent=(), late=(), pods=(), refuses=()):
         self.nodes = [node(name) for name in NODES] if nodes is None else nodes
         self.events, self.silent, self.pods, self.refuses = events, silent, pods, refuses
-        self.asked = 0
+        self.late, self.asked = late, 0
 
     def find_all(self, kind, namespace=None, *, where=""):
         if kind in self.refuses:
@@ -56,7 +56,8 @@ class Told:
         if kind == "Lease":
             self.asked += 1
             names = [each["metadata"]["name"] for each in self.nodes]
-            renewed = {n: at(0 if n in self.silent else self.asked) for n in names}
+            renewed = {n: at(0 if n in self.silent else self.asked * 0.001) for n in names}
+            renewed |= {n: at(0 if self.asked < 4 else 54) for n in self.late}
             return [{"metadata": {"name": n}, "spec": {"renewTime": t}} for n, t in renewed.items()]
         if kind == "Event":
             assert where == absence.OF_NODES
