@@ -32,19 +32,13 @@ def went_away(api: Api, nodes: Iterable[str], since: float) -> list[str]:
         since: seconds, as time.time() has them.
     """
     names = set(nodes)
-    found: dict[str, str] = {}
-    # Each is asked though another may not be.
+    if found := _told(api, names, since):
+        return found
     with suppress(*UNKNOWN):
-        stored = {each["metadata"]["name"]: each for each in api.find_all("Node")}
-        found |= {name: f"{name} is gone" for name in sorted(names - stored.keys())}
-        found |= dict(_unready([stored[name] for name in stored if name in names], since))
-    with suppress(*UNKNOWN):
-        told = dict(_said(api.find_all("Event", "default", where=OF_NODES), since))
-        found |= {name: told[name] for name in told if name in names - found.keys()}
-    if not found:
-        with suppress(*UNKNOWN):
-            return list(_unheard(api, names))
-    return [*found.values()]
+        if unheard := list(_unheard(api, names)):
+            return unheard
+    # One that came back meanwhile has said so since.
+    return _told(api, names, since)
 
 
 def await_back(api: Api, nodes: Iterable[str], within: float) -> None:
@@ -86,6 +80,19 @@ def await_back(api: Api, nodes: Iterable[str], within: float) -> None:
     )
     if not looked.settled:
         raise NodeAwayError(f"{', '.join(looked.last)}: waited {looked.took:.0f} s for it")
+
+
+def _told(api: Api, names: Set[str], since: float) -> list[str]:
+    """What the API server knows; each is asked though another may not be."""
+    found: dict[str, str] = {}
+    with suppress(*UNKNOWN):
+        stored = {each["metadata"]["name"]: each for each in api.find_all("Node")}
+        found |= {name: f"{name} is gone" for name in sorted(names - stored.keys())}
+        found |= dict(_unready([stored[name] for name in stored if name in names], since))
+    with suppress(*UNKNOWN):
+        said = dict(_said(api.find_all("Event", "default", where=OF_NODES), since))
+        found |= {name: said[name] for name in said if name in names - found.keys()}
+    return [*found.values()]
 
 
 def _unready(nodes: Iterable[Object], since: float) -> Iterator[tuple[str, str]]:
@@ -130,7 +137,7 @@ def _unheard(api: Api, nodes: Set[str]) -> Iterator[str]:
         gap = now[name] - before[name]
         if not gap:
             yield f"{name} is away: its kubelet has been silent for {took:.0f} s"
-        elif gap > timing.HEARD_WITHIN:
+        elif gap > timing.NODE_MISSED_AFTER:
             yield f"{name} was away: its kubelet was silent for {gap:.0f} s"
 
 

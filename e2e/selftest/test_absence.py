@@ -45,10 +45,10 @@ def pod(name: str, *, ready: str = "True", phase: str = "Running", **metadata: s
 class Told:
     """An API server that knows these objects; kubelets of `silent` nodes renew nothing."""
 
-    def __init__(self, *, nodes=None, events=(), silent=(), late=(), pods=(), refuses=()):
+    def __init__(self, *, nodes=None, events=(), silent=(), late=(), soon=(), pods=(), refuses=()):
         self.nodes = [node(name) for name in NODES] if nodes is None else nodes
         self.events, self.silent, self.pods, self.refuses = events, silent, pods, refuses
-        self.late, self.asked = late, 0
+        self.late, self.soon, self.asked = late, soon, 0
 
     def find_all(self, kind, namespace=None, *, where=""):
         if kind in self.refuses:
@@ -61,7 +61,8 @@ class Told:
             return [{"metadata": {"name": n}, "spec": {"renewTime": t}} for n, t in renewed.items()]
         if kind == "Event":
             assert where == absence.OF_NODES
-        return {"Node": self.nodes, "Event": self.events, "Pod": self.pods}[kind]
+            return [*self.events, *(self.soon if self.asked else ())]
+        return {"Node": self.nodes, "Pod": self.pods}[kind]
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +114,27 @@ SILENT = node("worker", ready="Unknown", changed=20, says="Kubelet stopped posti
             ["worker2 is away: its kubelet has been silent for 0 s"],
             id="dead, and not missed yet",
         ),
-        pytest.param(Told(silent=["gone-long-ago"], nodes=others()), [], id="the Lease of nobody"),
+        pytest.param(
+            Told(late=["worker2"]),
+            ["worker2 was away: its kubelet was silent for 54 s"],
+            id="dead, not missed, and back meanwhile",
+        ),
+        pytest.param(
+            Told(soon=[event("Starting", 3)]),
+            [f"worker was away: Starting at {at(3)}"],
+            id="a kubelet that started meanwhile",
+        ),
+        pytest.param(
+            Told(silent=["new"], nodes=others(node("new", changed=9))), [], id="one that joined"
+        ),
+        pytest.param(
+            Told(events=[event("Starting", 3, name="new")]), [], id="the kubelet of one that joined"
+        ),
+        pytest.param(
+            Told(nodes=others(SILENT), refuses=["Event"]),
+            ["worker is not Ready: Kubelet stopped posting node status."],
+            id="events that are secret",
+        ),
         pytest.param(Told(silent=["worker"], refuses=["Lease"]), [], id="Leases that are secret"),
         pytest.param(Told(refuses=["Node"]), [], id="an API server that says nothing"),
     ],
