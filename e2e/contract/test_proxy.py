@@ -43,9 +43,9 @@ def test_all_nodes_agree(standing, expose, nodes, outside):
 @pytest.mark.clause("proxy.burst", covers=["KP-10"])
 @pytest.mark.needs("wide-range")
 def test_a_burst_of_services_is_right_on_every_node(standing, expose, nodes, outside):
-    """Of a hundred Services created in one go each leads to its own pods on every node.
+    """Of a hundred Services created one right after another each leads to its own pods everywhere.
 
-    So does each of those that replace twenty of them, with the same numbers, at once.
+    So does each of those that replace twenty of them, with the same numbers.
     """
     seats = [standing.seat(number) for number in range(len(standing.pods))]
     services = [expose(seats[n % len(seats)]) for n in range(SERVICES)]
