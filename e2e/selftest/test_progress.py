@@ -150,9 +150,11 @@ def test_who_stops_it_is_not_told_where_it_was(tmp_path, processes):
     if processes != "0":  # where whoever has the screen is interrupted
         interrupts = "import os, signal; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
     (tmp_path / "test_it.py").write_text(f"import time\ndef test_it():\n    {interrupts}\n")
+    # What scripts start in the background would not hear it.
+    heeds = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL)"
     done = subprocess.run(
-        command, cwd=tmp_path, env=env(tmp_path), capture_output=True, text=True, check=False,
-        timeout=300,
+        [sys.executable, "-c", f"{heeds}; os.execv(sys.argv[1], sys.argv[1:])", *command],
+        cwd=tmp_path, env=env(tmp_path), capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
 
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
