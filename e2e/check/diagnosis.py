@@ -308,6 +308,14 @@ LADDER: tuple[Rung, ...] = (
         ),
     ),
     Rung(
+        "picks-wrongly",
+        lambda f: f.outcome == UNEVEN,
+        lambda f: (
+            f"{f.node} leads each connection alone to a pod that may have it; what is wrong is "
+            f"which one it picks: {f.sync}"
+        ),
+    ),
+    Rung(
         "foreign-host",
         lambda f: f.outcome == "foreign" and f.answered_by is None and not f.carried,
         lambda f: (

@@ -83,6 +83,10 @@ SCENES = {
     "ends-otherwise": ({"wants_answer": False}, "calls of port 30080 end silent"),
     "cluster-ip-too": (LOST, "the way into its rules is cut"),
     "large-lost": ({"carried": 1 << 20}, "leads small questions on and not 1048576 bytes"),
+    "picks-wrongly": (
+        {"outcome": UNEVEN},
+        "worker-2 leads each connection alone to a pod that may have it; what is wrong is which",
+    ),
     "held-up": (
         {"outcome": "held up", "answered_by": "echo-a-0"},
         "lost on the way through worker-2 to echo-a-0, and to no other pod",
