@@ -51,13 +51,22 @@ class Shard:
 
         Each name is in exactly one part, and parts differ by one name at most; so a part is empty
         only where there are more parts than names. What costs much is dealt first, one to each
-        part and back again, so that parts cost alike; what is not known costs most.
+        part, and what costs most to the part that costs least so far, so that parts cost alike;
+        what is not known costs most.
         """
         ranked = by_hash(names)
-        if costs is not None:
-            ranked.sort(key=lambda name: costs.get(name, math.inf), reverse=True)
-        turn = [*range(1, self.of + 1), *range(self.of, 0, -1)]
-        return [name for n, name in enumerate(ranked) if turn[n % len(turn)] == self.number]
+        if costs is None:
+            costs = {name: float(n) for n, name in enumerate(reversed(ranked))}
+        ranked.sort(key=lambda name: costs.get(name, math.inf), reverse=True)
+        most = max(costs.values(), default=0.0)
+        spent, mine = dict.fromkeys(range(1, self.of + 1), 0.0), []
+        for n in range(0, len(ranked), self.of):
+            cheapest = sorted(spent, key=spent.__getitem__)
+            for part, name in zip(cheapest, ranked[n : n + self.of], strict=False):
+                spent[part] += costs.get(name, most)
+                if part == self.number:
+                    mine.append(name)
+        return mine
 
 
 def by_hash(names: Iterable[str]) -> list[str]:

@@ -396,8 +396,7 @@ def test_the_contract_is_parted_whole():
     assert sorted(c.id for part in parts for c in part) == sorted(c.id for c in every)
     longest = max(seconds().values())
     took = [sum(seconds().get(clause.id, longest) for clause in part) for part in parts]
-    # As alike as a few long clauses among many let them be.
-    assert max(took) < 1.25 * min(took), took
+    assert max(took) < 1.1 * min(took), took
 
 
 def test_a_shard_of_nodes_asks_what_calls():
