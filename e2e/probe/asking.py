@@ -14,7 +14,7 @@ from e2e.probe.wire import family_for
 
 # Of a reply, so much at once.
 LARGEST = 4096
-# Ports from which something was lost, and until when each is avoided, the earliest first.
+# Ports from which something was lost, and until when each is avoided.
 Stale = dict[int, float]
 
 
@@ -126,23 +126,18 @@ class Asker:
                 raise ProbeBrokenError(f"no socket: {error.strerror}") from error
             if not self._stale:
                 return new
-            now = clock()
-            while self._stale and next(iter(self._stale.values())) < now:
-                del self._stale[next(iter(self._stale))]
             try:
                 new.bind(("", 0))
             except OSError as error:
                 new.close()
                 raise ProbeBrokenError(f"no port to call from: {error.strerror}") from error
-            if new.getsockname()[1] not in self._stale:
+            if self._stale.get(new.getsockname()[1], 0.0) < clock():
                 return new
             new.close()
 
     def avoid(self, used: socket.socket) -> None:
         """Do not call from this socket's port again until nodes have forgotten it."""
-        port = used.getsockname()[1]
-        self._stale.pop(port, None)
-        self._stale[port] = clock() + timing.NODES_FORGET_CALLER
+        self._stale[used.getsockname()[1]] = clock() + timing.NODES_FORGET_CALLER
 
 
 class Beat:

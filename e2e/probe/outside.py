@@ -16,6 +16,9 @@ from e2e.probe.reply import Reply, is_enough, reply_from
 from e2e.probe.wire import CLIENT_PATH, IDENTITY_PATH, IDENTITY_WORD, family_for, url
 
 OUTSIDE = "outside"
+# Stands for ports that are not known: one that a connect() was given. Who avoids any port binds
+# first, and Linux keeps every other port for those who do (inet_csk_find_open_port).
+SOME_PORT = 0
 
 
 class Outside:
@@ -57,6 +60,7 @@ class Outside:
                     )
                 except requests.RequestException as error:
                     outcome = outcome_of(error)
+                    self.stale_towards(address, port)[SOME_PORT] = 0.0
                     return Reply(outcome, time.monotonic() - began, detail=_why(error, outcome))
                 if response.status_code != requests.codes.ok:
                     took = time.monotonic() - began
@@ -96,6 +100,10 @@ class Outside:
             asking.connect((address, 9))
             return str(asking.getsockname()[0])
 
+    def stale_towards(self, address: str, port: int) -> Stale:
+        """The ports from which something was lost on the way there, to add to and to avoid."""
+        return self._stale.setdefault((address, port), {})
+
     def draw(self, address: str, port: int, times: int, at_once: int = 1) -> list[Reply]:
         """Ask `times` times over bare sockets: thousands of connections in seconds.
 
@@ -103,14 +111,13 @@ class Outside:
         had lost their first packet.
         """
         drawing = _Drawing()
-        stale = self._stale.setdefault((address, port), {})
         with Pulse(self.patience) as pulse:
             asker = NewConnections(
                 *(0, (address, port), pulse, drawing),
                 patience=self.patience,
                 for_reply=self.patience,
                 hears_late=False,
-                stale=stale,
+                stale=self.stale_towards(address, port),
             )
             begun = 0
             while drawing.count < times:

@@ -269,11 +269,15 @@ class _Sampler:
 
 
 def _asker(key: int, track: Track, pulse: Pulse, heard: "_Heard") -> Asker:
-    way = WAYS[track.kind]
     address = track.flow.target.address, track.flow.target.port
-    patience = timing.ATTEMPT if track.kind == NEW else timing.ATTEMPT + timing.REPLY
-    reply = timing.REPLY
-    return way(key, address, pulse, heard, patience=patience, for_reply=reply, hears_late=False)
+    return WAYS[track.kind](
+        *(key, address, pulse, heard),
+        patience=timing.ATTEMPT if track.kind == NEW else timing.ATTEMPT + timing.REPLY,
+        for_reply=timing.REPLY,
+        hears_late=False,
+        # Whoever calls there after the watch must be no caller whom it lost.
+        stale=own_caller(track.flow).stale_towards(*address),
+    )
 
 
 def _spread(turns: Iterable[tuple[Beaten, int]]) -> Sequence[Beaten]:

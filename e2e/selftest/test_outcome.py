@@ -5,6 +5,7 @@ import http.client
 import os
 import resource
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -214,6 +215,25 @@ def test_a_source_port_without_an_answer_is_not_used_again():
             outside.draw(at.address, at.port, 1)
     assert len(at.peers) == 200
     assert half.isdisjoint(port for _, port in at.peers)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the rule is Linux's")
+def test_a_draw_uses_no_source_port_of_a_lost_look():
+    """A single call does not know its port, but draws that follow a lost one use others."""
+    outside = Outside(patience=LONG)
+    answering = threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        (says(http_reply("echo-a")) if answering.is_set() else resets())(connection)
+
+    with serving(behave) as at:
+        for _ in range(20):
+            outside.call(at.address, at.port)
+        answering.set()
+        outside.draw(at.address, at.port, 200)
+
+    assert {port % 2 for _, port in at.peers[:20]} == {0}
+    assert {port % 2 for _, port in at.peers[20:]} == {1}
 
 
 def test_a_draw_keeps_the_order_of_its_connections():

@@ -5,6 +5,7 @@ import sys
 import threading
 import uuid
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ from e2e.probe import (
 from e2e.probe.pulse import Pulse, clock
 from e2e.probe.sampler import DATAGRAMS, KEPT, NEW
 from e2e.probe.wire import END_OF_HEAD
-from e2e.selftest.servers import serving
+from e2e.selftest.servers import full_backlog, serving
 from e2e.wait import wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -385,6 +386,18 @@ def test_a_kept_connection_is_given_up_as_silent(monkeypatch):
 
     assert {sample.reply.outcome for sample in watch.tracks[0].samples} == {ANSWERED, SILENT}
     assert len(set(server.peers)) > 1
+
+
+def test_who_calls_after_a_watch_is_no_caller_whom_it_lost(monkeypatch):
+    """A port from which the sampler had no answer is spent for the caller's own draws too."""
+    monkeypatch.setattr(timing, "ATTEMPT", 0.5)
+    outside = Outside(patience=LONG)
+    with full_backlog() as at:
+        watch = watch_until(10, [replace(flow(at.port), caller=outside)])
+
+    lost = outside.stale_towards(at.address, at.port)
+    assert len(lost) == len(watch.tracks[0].samples) >= 10
+    assert all(until > clock() + 100 for until in lost.values())
 
 
 def test_beats_that_were_due_are_made_up_for():
