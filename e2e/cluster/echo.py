@@ -10,7 +10,7 @@ from typing import Any
 from e2e import timing
 from e2e.cluster.api import STRATEGIC, Api, Object
 from e2e.cluster.manifest import load
-from e2e.cluster.node import Node, family_of, is_ready
+from e2e.cluster.node import Node, conditions, family_of, is_ready
 from e2e.cluster.vantage import PodVantage
 from e2e.errors import ProbeBrokenError
 from e2e.probe import Flow, Target, Vantage
@@ -162,8 +162,7 @@ class Echo:
         """Why pods that are not Ready may wait for ever: what their nodes say."""
         of_unready = {pod["spec"].get("nodeName", "") for pod in pods if not is_ready(pod)}
         for name in sorted(of_unready - {""}):
-            found = self.api.find("Node", name)
-            for condition in found.get("status", {}).get("conditions", []):
+            for condition in conditions(self.api.find("Node", name)):
                 if condition["type"] == "Ready" and condition["status"] != "True":
                     yield f"{name} is not Ready: {condition.get('message', 'it does not say why')}"
 
@@ -256,10 +255,9 @@ class ScaledEcho(Echo):
 
     def _why_none(self) -> str:
         """What the cluster says of why it makes none, such as a quota or an admission rule."""
-        found = self.api.find("Deployment", self.name, self.namespace)
         said = [
             str(each.get("message"))
-            for each in found.get("status", {}).get("conditions", [])
+            for each in conditions(self.api.find("Deployment", self.name, self.namespace))
             if each["type"] == "ReplicaFailure" and each["status"] == "True"
         ]
         return ": ".join(["no pod at all", *said])

@@ -9,9 +9,11 @@ from e2e.cluster import namespace
 from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.manifest import load
 from e2e.cluster.namespace import RUN_LABEL
-from e2e.cluster.node import CONTROL_PLANE
+from e2e.cluster.node import CONTROL_PLANE, conditions
 from e2e.wait import WaitedInVainError, wait_until
 
+# The reason of an event about a pod that was refused.
+NOT_MADE = "FailedCreate"
 INDEX = "batch.kubernetes.io/job-completion-index"
 SUCCEEDED, FAILED = "Succeeded", "Failed"
 # Who calls from a node does not call through it; so many workers are enough to be one less.
@@ -124,14 +126,25 @@ class Job:
         return sorted(pods, key=lambda pod: pod.number)
 
     def ended(self) -> str:
-        """How the Job ended, in Kubernetes' words; nothing while it goes on."""
+        """How the Job ended, in Kubernetes' words; nothing while it goes on.
+
+        Raises:
+            ApiRefusedError: the API server does not say.
+        """
         found = self.api.find("Job", namespace.JOB, self.namespace)
         if found.get("code") == 404:
             return "gone: somebody removed it"
-        for each in found.get("status", {}).get("conditions", []):
+        if found.get("kind") == "Status":
+            raise ApiRefusedError(f"read Job {namespace.JOB}", found)
+        for each in conditions(found):
             if each["type"] in ("Complete", "Failed") and each["status"] == "True":
                 return f"{each['type']} {each.get('reason', '')}: {each.get('message', '')}"
         return ""
+
+    def why_no_pods(self) -> str:
+        """What the cluster says of pods that it does not make, such as a quota; else nothing."""
+        events = self.api.find_all("Event", self.namespace, where=f"reason={NOT_MADE}")
+        return str(events[-1].get("message", "")) if events else ""
 
     def log(self, pod: str, *, lines: int = 0) -> str:
         """What a pod has written, or only its last lines; nothing if that cannot be had."""

@@ -109,10 +109,14 @@ def describe(api: Api, nodes: Sequence[Node]) -> dict[str, str]:
     return {**found, "cluster": ", ".join(words)}
 
 
+def conditions(item: Object) -> list[Object]:
+    """What an object says of itself; nothing if it is the Status that says why there is none."""
+    return [] if item.get("kind") == "Status" else item.get("status", {}).get("conditions") or []
+
+
 def is_ready(item: Object) -> bool:
     """Whether a Node or a Pod says Ready of itself."""
-    conditions = {c["type"]: c["status"] for c in item.get("status", {}).get("conditions", [])}
-    return conditions.get("Ready") == "True"
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions(item))
 
 
 def addresses_of(item: Object, kind: str = "InternalIP") -> dict[str, str]:

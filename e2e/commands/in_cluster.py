@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from e2e.report import outputs
 from e2e.report.clauses import choose, part_of
 from e2e.report.framed import unpack
 from e2e.report.merge import find
-from e2e.report.result import RESULT
+from e2e.report.result import RESULT, Result
 from e2e.report.shard import Shard
 from e2e.wait import WaitedInVainError, wait_until
 
@@ -48,7 +49,7 @@ SHARDS = "shards"
 
 
 class HinderedError(CannotRunError):
-    """No pod of the Job can begin."""
+    """No pod of the Job can begin, or what they bring cannot be kept."""
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Watched:
 
         Raises:
             RefusedError, UsageError: the pods refuse.
-            HinderedError: none can begin.
+            HinderedError: none can begin, or what they bring cannot be kept.
         """
         # Before the pods, so that what it says of them is not older than it.
         ended = self.job.ended()
@@ -94,26 +95,39 @@ class Watched:
                     ended = ""
                     continue
                 self.brought.add(pod.name)
-        self._demand_some(pods)
+        if self._is_stuck(pods) and not ended:
+            ended = "Given up"
         gone = set(self.said) - {pod.name for pod in pods} - self.brought
         for name in sorted(gone):
             self.brought.add(name)
             self._lose(f"{name} is gone, and its results with it")
         return ended
 
-    def _demand_some(self, pods: Sequence[ShardPod]) -> None:
-        """Go on unless nothing has begun, and something hinders all pods for a while."""
+    def _is_stuck(self, pods: Sequence[ShardPod]) -> bool:
+        """Whether nothing goes on: every pod has ended or is hindered for a while, or is not made.
+
+        Raises:
+            HinderedError: and nothing was brought by any.
+        """
         now = time.monotonic()
-        stuck = {pod.name: pod for pod in pods if pod.hindered and pod.phase == "Pending"}
-        self.hindered = {name: self.hindered.get(name, now) for name in stuck}
-        if not pods or len(stuck) < len(pods) or self.brought:
-            return
-        if all(now - since > timing.JOB_HINDERED_FOR for since in self.hindered.values()):
-            pod = next(iter(stuck.values()))
+        going = [pod for pod in pods if pod.phase not in (SUCCEEDED, FAILED)]
+        stuck = [pod for pod in going if pod.hindered and pod.phase == "Pending"]
+        # Where none is left, the next one is not made.
+        waiting = [pod.name for pod in stuck] or ["none"] if stuck == going else []
+        self.hindered = {name: self.hindered.get(name, now) for name in waiting}
+        waited = [now - since for since in self.hindered.values()]
+        if not waiting or min(waited) <= timing.JOB_HINDERED_FOR:
+            return False
+        why = [f"{self._name(pod)}: {pod.hindered}" for pod in stuck]
+        why = why or [f"no pod is made: {self.job.why_no_pods() or 'the cluster does not say why'}"]
+        if not self.brought:
             raise HinderedError(
-                f"no pod can begin: {self._name(pod)}: {pod.hindered}",
+                f"no pod can begin: {why[0]}",
                 "see whether the nodes can pull the image of --image, and have room for pods",
             )
+        for each in why:
+            self._lose(f"{each}; nobody waits for it any longer")
+        return True
 
     def _tell(self, pod: ShardPod) -> None:
         what = "is asked to end" if pod.going else pod.phase.lower()
@@ -126,13 +140,10 @@ class Watched:
     def _take(self, pod: ShardPod) -> bool:
         """Take what a pod brought; False if it has to be asked for again."""
         text = self.job.log(pod.name)
-        folder = self.folder / f"{pod.number}"
         try:
-            # Of a shard that nobody asked to its end, what is known of it is better than nothing.
-            if pod.phase == SUCCEEDED:
-                shutil.rmtree(folder, ignore_errors=True)
-            if pod.phase == SUCCEEDED or not (folder / RESULT).exists():
-                unpack(text, folder)
+            self._keep(text, self.folder / f"{pod.number}", whole=pod.phase == SUCCEEDED)
+        except CannotRunError as error:
+            raise HinderedError(error.what, error.do) from error
         except UsageError:
             self.asked[pod.name] += 1
             if pod.phase == SUCCEEDED and self.asked[pod.name] < LOG_TIMES:
@@ -151,6 +162,25 @@ class Watched:
         else:
             self._lose(f"{self._name(pod)} was ended before it had asked all of its shard")
         return True
+
+    @staticmethod
+    def _keep(text: str, folder: Path, *, whole: bool) -> None:
+        """Keep the results in a log, but for parts of a shard of which more is known already.
+
+        Raises:
+            UsageError: there are none in it.
+            CannotRunError: they cannot be written.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            new = unpack(text, Path(scratch) / folder.name)
+            known = folder / RESULT
+            if known.exists() and not whole:
+                results = (Result.load(file) for file in (new / RESULT, known))
+                asked, before = (len(result.clauses) for result in results)
+                if asked < before:
+                    return
+            shutil.rmtree(folder, ignore_errors=True)
+            unpack(text, folder)
 
     @staticmethod
     def _name(pod: ShardPod) -> str:

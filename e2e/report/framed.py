@@ -1,13 +1,14 @@
 """Results as text between two lines, so that they pass through the log of a pod."""
 
 import base64
+import errno
 import hashlib
 import io
 import re
 import tarfile
 from pathlib import Path
 
-from e2e.errors import UsageError
+from e2e.errors import CannotRunError, UsageError
 from e2e.report.outputs import EVIDENCE
 from e2e.report.result import RESULT
 
@@ -22,6 +23,7 @@ FRAME = re.compile(
 MOST = 4 << 20
 # What a container runtime does not cut into pieces.
 LINE = 4096
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 # What is unpacked again, of an archive that says otherwise.
 UNPACKED = 1 << 30
 
@@ -57,6 +59,7 @@ def unpack(text: str, folder: Path) -> Path:
 
     Raises:
         UsageError: there are none, or not as they were sent.
+        CannotRunError: the folder cannot be written to.
     """
     every = list(FRAME.finditer(text))
     if not every:
@@ -65,14 +68,19 @@ def unpack(text: str, folder: Path) -> Path:
     data = base64.b64decode(found["text"])
     if hashlib.sha256(data).hexdigest() != found["sha256"] or len(data) != int(found["size"]):
         raise UsageError("the results in it are not as they were sent")
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
             members = archive.getmembers()
             if sum(member.size for member in members) > UNPACKED:
                 raise UsageError("the results in it are larger than any could be")
             archive.extractall(folder, members, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise CannotRunError(
+                f"{folder} cannot be written to: {error.strerror}",
+                "make room, or name another --out",
+            ) from error
         raise UsageError(f"the results in it cannot be unpacked: {error}") from error
     return folder
 

@@ -107,6 +107,10 @@ def merge(given: Sequence[Given], lost: Sequence[str], contract: Sequence[Clause
     told = list(lost)
     if twice := len(given) - len(once):
         told.append(f"given twice, and counted once: {twice} of {len(given)} results")
+    asked = {_whole_shard(each.result) for each in once if each.result.whole} - {None}
+    parts = [e for e in once if not e.result.whole and _whole_shard(e.result) in asked]
+    once = [each for each in once if each not in parts]
+    told += [f"not counted, as all of it was asked again: a part of {_name(e)}" for e in parts]
     results = [each.result for each in once]
     told += _demand_one(results)
     clauses, said = _clauses(once)
@@ -145,6 +149,11 @@ def merge(given: Sequence[Given], lost: Sequence[str], contract: Sequence[Clause
         environment=_environment(results),
         reproduce=_command(results, wanted),
     )
+
+
+def _whole_shard(result: Result) -> tuple[str, tuple[str, ...]] | None:
+    """What a result is a part of, or all: a shard of what was asked for; None if of no shard."""
+    return (result.shard, result.whole_of) if result.shard else None
 
 
 def _order(shard: str) -> Shard:

@@ -1,5 +1,6 @@
 """The Job that asks the contract from within: its manifests, its pods, and what they bring back."""
 
+import errno
 import io
 import subprocess
 import sys
@@ -404,6 +405,9 @@ class FakeJob:
     def log(self, name):
         return self.logs.get(name, "")
 
+    def why_no_pods(self):
+        return "exceeded quota: few"
+
 
 @pytest.fixture
 def watched(tmp_path):
@@ -508,6 +512,73 @@ def test_pods_that_cannot_begin_are_not_waited_for_for_ever(watched, monkeypatch
 
     with pytest.raises(HinderedError, match="shard 1 by pod-1 on worker-1: ErrImagePull"):
         watched.look()
+
+
+def test_pods_that_are_not_made_are_not_waited_for_for_ever(watched, monkeypatch):
+    """Of a quota or an admission rule the Job's events tell."""
+    watched.job.there = []
+    watched.look()
+    monkeypatch.setattr("e2e.timing.JOB_HINDERED_FOR", -1.0)
+
+    with pytest.raises(HinderedError, match="no pod is made: exceeded quota: few"):
+        watched.look()
+
+
+def test_what_others_brought_is_told_of_a_job_that_gets_stuck(watched, log, monkeypatch):
+    """A pod that cannot begin is lost, once nothing else is waited for."""
+    monkeypatch.setattr("e2e.timing.JOB_HINDERED_FOR", -1.0)
+    waits = {"phase": "Pending", "exit_code": None, "hindered": "no node takes it: too full"}
+    running = pod(2, phase="Running", exit_code=None)
+    watched.job.there = [pod(1, **waits), running]
+    watched.job.logs = {"pod-2": log(2, held("a.b"))}
+    assert watched.look() == ""
+    watched.job.there = [pod(1, **waits), pod(2)]
+
+    assert watched.look() == "Given up"
+    assert watched.done == {2}
+    assert "no node takes it: too full" in watched.lost[0]
+
+
+def test_the_larger_part_of_a_shard_is_kept(watched, log):
+    """Whichever pod brought it, if no other one brings all of it."""
+    brought = (held("a.b"),), (held("a.b"), held("c.d")), (held("a.b"),)
+    parts = [log(1, *clauses, asked=("a.b", "c.d", "e.f"), whole=False) for clauses in brought]
+    for name, part in zip(("first", "second", "third"), parts, strict=True):
+        watched.job.there.append(pod(1, name, phase="Failed", exit_code=2))
+        watched.job.logs[name] = part
+    watched.look()
+
+    kept = Result.load(watched.folder / "1/result.json")
+    assert [clause.clause for clause in kept.clauses] == ["a.b", "c.d"]
+
+
+def test_what_is_known_stays_until_more_is_there(watched, log):
+    """The pod that asked all of it may never tell."""
+    part = log(1, held("a.b"), asked=("a.b", "c.d"), whole=False)
+    watched.job.there = [pod(1, "first", phase="Failed", exit_code=2), pod(1, "second")]
+    watched.job.logs = {"first": part}
+    watched.look()
+
+    assert (watched.folder / "1/result.json").exists()
+
+
+def test_results_that_cannot_be_kept_end_the_run(watched, log, monkeypatch):
+    """And nobody asks for them again for two hours."""
+    watched.job.there = [pod(1)]
+    watched.job.logs = {"pod-1": log(1, held("a.b"))}
+    monkeypatch.setattr(
+        "e2e.report.framed.Path.mkdir", raising(OSError(errno.ENOSPC, "No space left on device"))
+    )
+
+    with pytest.raises(HinderedError, match="cannot be written to: No space left on device"):
+        watched.look()
+
+
+def raising(error):
+    def raise_it(*_, **__):
+        raise error
+
+    return raise_it
 
 
 class Stubborn:

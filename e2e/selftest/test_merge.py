@@ -120,6 +120,19 @@ def test_what_was_asked_twice_and_ended_alike_is_counted_once():
     assert result.told == ("asked more than once, and ended alike: c.d",)
 
 
+@pytest.mark.parametrize("by", ["", "nodes:"])
+def test_a_part_that_was_asked_again_as_a_whole_is_not_counted(by):
+    """A pod was lost with its node, and the Job let another one ask all of its shard."""
+    broken = held("a.b").model_copy(update={"ended": "broken"})
+    part = shard(f"{by}1/2", broken, asked=WHOLE, whole=False, run="lost")
+    others = (shard(f"{by}{n}/2", *map(held, WHOLE)) for n in (1, 2))
+
+    result = merged(part, *others)
+
+    assert (result.counts.broken, result.exit_code, result.whole) == (0, 0, True)
+    assert f"not counted, as all of it was asked again: a part of shard {by}1/2" in result.told
+
+
 def test_one_result_that_is_given_twice_is_counted_once():
     result = merged(ONE, TWO, ONE)
 
