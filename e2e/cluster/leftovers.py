@@ -15,7 +15,7 @@ from pathlib import Path
 from e2e.cluster import namespace, node
 from e2e.cluster.api import Api
 from e2e.cluster.caller import LABEL
-from e2e.cluster.undo import undo_left
+from e2e.cluster.undo import is_left, undo_left
 from e2e.provider.cache import cache_folder
 from e2e.provider.engine import Engine
 from e2e.provider.interrupts import shielded
@@ -54,7 +54,10 @@ def _folders() -> Path:
 
 @contextmanager
 def alive(run: str) -> Iterator[Path]:
-    """Be seen as alive by other runs on this machine, and remove the run's folder at the end."""
+    """Be seen as alive by other runs on this machine, and remove the run's folder at the end.
+
+    Notes of what was changed on nodes, and could not be changed back, stay there.
+    """
     folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ALIVE).open("w") as file:
@@ -62,7 +65,11 @@ def alive(run: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            for each in folder.iterdir() if is_left(folder) else []:
+                if each.is_file() and each.name != ALIVE:
+                    each.unlink()  # a kubeconfig is among them
+            if not is_left(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_alive(run: str) -> bool:
@@ -102,14 +109,19 @@ def undo_on_nodes(engine: Engine) -> int:
 def remove_folders(engine: Engine | None = None) -> list[str]:
     """Remove the folders of runs that are no longer alive; returns their ids.
 
-    What such a run had changed on nodes that are containers of the engine is changed back before.
+    What such a run had changed on nodes that are containers of the engine is changed back before;
+    without an engine folders that say how stay.
     """
-    dead = _dead_runs()
-    for run in dead:
+    gone = []
+    for run in _dead_runs():
+        folder = folder_of(run)
         if engine:
-            undo_left(engine, folder_of(run))
-        shutil.rmtree(folder_of(run), ignore_errors=True)
-    return dead
+            undo_left(engine, folder)
+        elif is_left(folder):
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        gone.append(run)
+    return gone
 
 
 def _dead_runs() -> list[str]:

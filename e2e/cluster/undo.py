@@ -11,6 +11,8 @@ from e2e.provider.command import CommandFailedError
 from e2e.provider.engine import Engine
 
 FOLDER = "undo"
+# What docker and podman say, in lower case.
+NO_NODE = "no such container"
 
 
 class Undo:
@@ -39,7 +41,7 @@ class Undo:
             argv: such as `start` and the name of a container that is about to be stopped.
 
         Raises:
-            CommandFailedError: it failed.
+            CommandFailedError: it failed, and stays noted.
         """
         file = self._note(argv)
         try:
@@ -51,7 +53,7 @@ class Undo:
         """Run every command that was noted for a node, the last first.
 
         Raises:
-            CommandFailedError: one of them failed; the others were run all the same.
+            CommandFailedError: one of them failed, and stays noted; the others were run.
         """
         _run(self.engine, list(reversed(self._noted)))
 
@@ -63,10 +65,15 @@ class Undo:
         return file
 
 
+def is_left(shared: Path) -> bool:
+    """Whether a run has noted in its folder what was not undone."""
+    return any((shared / FOLDER).glob("*.json"))
+
+
 def undo_left(engine: Engine, shared: Path) -> int:
     """Run what a run that is dead noted in its folder; returns how many commands that were."""
     files = sorted((shared / FOLDER).glob("*.json"), key=lambda file: -file.stat().st_mtime_ns)
-    # The node may be gone, or all may have been undone already.
+    # It may have been undone already.
     with suppress(CommandFailedError):
         _run(engine, files)
     return len(files)
@@ -78,7 +85,10 @@ def _run(engine: Engine, files: list[Path]) -> None:
         try:
             engine.run(*json.loads(file.read_text()))
         except CommandFailedError as error:
-            failed = error
+            # A node that is gone has taken with it what was changed on it.
+            if NO_NODE not in error.said.lower():
+                failed = error
+                continue
         except FileNotFoundError:
             continue  # another process has run it
         file.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from e2e.errors import RefusedError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.specs import Specs
-from e2e.faults.trying import BASELINE, NotWellError, Trials
+from e2e.faults.trying import BASELINE, NotWellError, Trials, not_repaired
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
 from e2e.provider import kind
 from e2e.provider.cache import ensure_room
@@ -125,16 +125,18 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
     done: list[Trial] = []
     for number, fault in enumerate(chosen, 1):
         with steps.step("fault", f"{number} of {len(chosen)}, {fault.name}") as step:
+            broken: NotWellError | None = None
             try:
                 trial = trials.try_out(fault, healthy, passed)
-            except NotWellError:
-                step.done("the cluster is not well afterwards")
-                raise
+            except NotWellError as error:
+                broken, trial = error, not_repaired(fault, trials.asking.lane, error)
             step.done(told(trial))
         done.append(trial)
         matrix = Matrix(began=moment, seconds=time.monotonic() - began, trials=tuple(done))
         matrix.save(trials.out)
         (trials.out / PAGE).write_text(faults_page(matrix))
+        if broken:
+            raise broken
     return matrix
 
 

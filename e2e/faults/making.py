@@ -18,6 +18,7 @@ from e2e.faults import policies
 from e2e.faults.between import between
 from e2e.fixtures.actors import placed_before
 from e2e.provider.command import CommandFailedError
+from e2e.provider.interrupts import shielded
 from e2e.report.faults import Fault, Way
 from e2e.wait import WaitedInVainError, wait_until
 
@@ -95,6 +96,18 @@ class Here:
             within=timing.FAULT_IN_FORCE_WITHIN,
         )
 
+    def await_gone(self, script: str, node: Node, *, on: Node) -> None:
+        """Wait until a script that tells whether a fault is in force says no.
+
+        Raises:
+            WaitedInVainError: it never did.
+        """
+        wait_until(
+            lambda: not self.holds(script, node, on=on),
+            what=f"the end of what was done to {node}",
+            within=timing.FAULT_IN_FORCE_WITHIN,
+        )
+
     def known(self, node: Node) -> str:
         """What scripts find in their environment.
 
@@ -130,29 +143,37 @@ class Made:
     through: Path | None = None
 
 
+def signs(fault: Fault, way: Way, here: Here) -> Iterator[tuple[str, Node, Node]]:
+    """What tells whether a fault is in force: a script, the node it is about, and where it runs."""
+    for node in here.of(fault.where) if way.in_force else []:
+        yield way.in_force, node, _place(way, here, node)
+    if policy := way.refuses or way.changes:
+        yield policies.IN_FORCE[type(policy)], here.nodes[0], here.nodes[0]
+
+
 @contextmanager
-def made(fault: Fault, way: Way, here: Here) -> Iterator[Made]:
+def made(fault: Fault, way: Way, here: Here, say: Callable[[str], None]) -> Iterator[Made]:
     """Let a fault be there while the context lasts.
 
     Raises:
         FaultNotMadeError: it could not be made, or is not in force.
     """
     nodes = here.of(fault.where)
-    with ExitStack() as repaired:
+    with _in_one_piece(say) as repaired:
         try:
             repaired.enter_context(_told(way, here, nodes))
             repaired.enter_context(_admitted(way, here))
             counts = repaired.enter_context(_rewritten(way, here, nodes))
             repaired.enter_context(_done(way, here, nodes))
             through, altered = repaired.enter_context(_altered(way, here))
-            for node in nodes if way.in_force else []:
-                here.await_holds(way.in_force, node, on=_place(way, here, node))
+            for script, node, place in signs(fault, way, here):
+                here.await_holds(script, node, on=place)
         except (CommandFailedError, WaitedInVainError) as error:
             raise FaultNotMadeError(f"it could not be made: {error}") from error
 
         def demand() -> None:
-            for node in nodes if way.in_force else []:
-                if not here.holds(way.in_force, node, on=_place(way, here, node)):
+            for script, node, place in signs(fault, way, here):
+                if not here.holds(script, node, on=place):
                     raise FaultNotMadeError(f"it was no longer in force on {node} in the end")
             if unchanged := [str(node) for node, count in counts.items() if not count()]:
                 raise FaultNotMadeError(
@@ -162,6 +183,17 @@ def made(fault: Fault, way: Way, here: Here) -> Iterator[Made]:
                 raise FaultNotMadeError("nothing was said that it alters")
 
         yield Made(demand, through)
+
+
+@contextmanager
+def _in_one_piece(say: Callable[[str], None]) -> Iterator[ExitStack]:
+    """Take what repairs a fault, and let no signal come between."""
+    repaired = ExitStack()
+    try:
+        yield repaired
+    finally:
+        with shielded(say):
+            repaired.close()
 
 
 @contextmanager
@@ -185,7 +217,6 @@ def _admitted(way: Way, here: Here) -> Iterator[None]:
     remove = f"{here.known(first)}\n{policies.REMOVE}"
     with here.undo.afterwards("exec", first.name, "sh", "-c", remove):
         here.run(APPLY, first, on=first, given=policies.manifests(policy))
-        here.await_holds(policies.IN_FORCE[type(policy)], first, on=first)
         yield
 
 

@@ -20,7 +20,7 @@ IS_SHOWN = "request.resource.resource == 'configmaps'"
 SHOWN = "[JSONPatch{op: 'add', path: '/data', value: {'is': 'in force'}}]"
 CREATE = f"kubectl create configmap {NAME} --namespace=$NAMESPACE --dry-run=server -o name"
 IN_FORCE = {
-    Refusal: f"! {CREATE}",
+    Refusal: f"{CREATE} 2>&1 | grep -q \"ValidatingAdmissionPolicy '{NAME}'\"",
     Change: f"{CREATE.removesuffix('name')}yaml | grep -q 'in force'",
 }
 REMOVE = "; ".join(

@@ -13,14 +13,15 @@ from e2e.cluster.service import Service, manifest
 from e2e.errors import CannotRunError, StopError
 from e2e.faults.asking import Asking
 from e2e.faults.judging import trial_of
-from e2e.faults.making import FaultNotMadeError, Here, made
+from e2e.faults.making import FaultNotMadeError, Here, made, signs
 from e2e.faults.specs import Specs, can_notice
 from e2e.fixtures.actors import await_shared
 from e2e.probe import Outside
 from e2e.provider import kind
 from e2e.provider.interrupts import shielded
+from e2e.provider.lane import Lane
 from e2e.report.clauses import contract
-from e2e.report.faults import OF_API, OF_TRAFFIC, Fault
+from e2e.report.faults import OF_API, OF_TRAFFIC, Fault, Way
 from e2e.report.matrix import SpecEnding, Trial
 from e2e.report.result import ClauseResult
 from e2e.wait import WaitedInVainError
@@ -75,7 +76,7 @@ class Trials:
         way = fault.way(self.asking.lane.proxy)
         assert way
         node = self.here.of(fault.where)[0].name if fault.is_local else ""
-        spared = spared_by(fault)
+        spared = [c for c in spared_by(fault) if c in self.holding(healthy)]
         nodes = [each.name for each in self.here.nodes]
         not_held = [c for c in fault.clauses if c not in self.holding(healthy)]
         if not_held:
@@ -84,7 +85,7 @@ class Trials:
             )
         of_specs: Mapping[str, SpecEnding] = {}
         try:
-            with self._noted(fault), made(fault, way, self.here) as it:
+            with self._noted(fault, way), made(fault, way, self.here, self.say) as it:
                 asked = (*fault.clauses, *self.also_of(fault, healthy), *spared)
                 within = timing.SETTLE_BROKEN_WITHIN
                 ended = self.asking.ask(asked, folder, within=within, through=it.through)
@@ -133,23 +134,25 @@ class Trials:
         return [] if self.quick else [c for c in fault.also if c in hold]
 
     @contextmanager
-    def _noted(self, fault: Fault) -> Iterator[None]:
+    def _noted(self, fault: Fault, way: Way) -> Iterator[None]:
         """Let nobody take the cluster for one that is well until it is, after the fault."""
         kind.note_change(self.cluster.name, f"the fault {fault.name}")
         try:
             yield
         finally:
             with shielded(self.say):
-                self.demand_health(fault)
+                self.demand_health(fault, way)
 
-    def demand_health(self, fault: Fault) -> None:
-        """Go on only if the cluster is well, and serves a new Service through every node.
+    def demand_health(self, fault: Fault, way: Way) -> None:
+        """Go on only if the fault is gone, the cluster well, and each node serves a new Service.
 
         Raises:
             NotWellError: it does not.
         """
         try:
             self.cluster.wait_until_well(timing.CLUSTER_RECOVER_WITHIN, self.say)
+            for script, node, place in signs(fault, way, self.here):
+                self.here.await_gone(script, node, on=place)
             await_shared(self.here.api, self.shared)
             self._demand_service()
         except (WaitedInVainError, AssertionError) as error:
@@ -179,6 +182,11 @@ def spared_by(fault: Fault) -> Sequence[str]:
     """The clauses that must not notice a fault: its own, else those of the other side."""
     usual = OF_TRAFFIC if fault.where == "cluster" else OF_API
     return fault.spares or [clause for clause in usual if clause not in fault.clauses]
+
+
+def not_repaired(fault: Fault, lane: Lane, error: NotWellError) -> Trial:
+    """What is told of a fault after which the cluster is not well."""
+    return _error(fault, str(lane), f"it was not repaired: {error.what}", time.monotonic())
 
 
 def _error(fault: Fault, lane: str, said: str, began: float) -> Trial:

@@ -468,7 +468,7 @@ def test_a_fault_is_made_seen_seen_again_and_repaired(here):
     """Where it was meant to be, and with what its scripts may know."""
     way = Way(inject="break it", repair="mend it", in_force="see it")
 
-    with making.made(fault(), way, here) as it:
+    with making.made(fault(), way, here, print) as it:
         it.demand()
 
     assert it.through is None
@@ -491,7 +491,7 @@ def test_what_is_not_in_force_is_an_error_and_repaired(here, inject, in_force):
 
     with (
         pytest.raises(making.FaultNotMadeError, match="could not be made"),
-        making.made(fault(), way, here),
+        making.made(fault(), way, here, print),
     ):
         pytest.fail("nothing may be asked")
 
@@ -501,7 +501,7 @@ def test_what_is_not_in_force_is_an_error_and_repaired(here, inject, in_force):
 def test_it_is_repaired_when_somebody_stops_the_run(here):
     way = Way(inject="break it", repair="mend it", in_force="see it")
 
-    with pytest.raises(KeyboardInterrupt), making.made(fault(where="every-node"), way, here):
+    with pytest.raises(KeyboardInterrupt), making.made(fault(where="every-node"), way, here, print):
         raise KeyboardInterrupt
 
     mended = [node for node, line in last_lines(here) if line == "mend it"]
@@ -512,7 +512,7 @@ def test_scripts_can_run_on_a_control_plane_for_a_node(here):
     """As what only kubectl can do to it."""
     way = Way(on="control-plane", inject="break it", repair="mend it", in_force="see it")
 
-    with making.made(fault(), way, here):
+    with making.made(fault(), way, here, print):
         pass
 
     assert {node for node, _ in last_lines(here)} == {"kind-control-plane"}

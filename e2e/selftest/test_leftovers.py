@@ -19,6 +19,7 @@ from e2e.cluster.leftovers import (
     remove_callers,
     remove_folders,
 )
+from e2e.cluster.undo import Undo
 from e2e.provider.engine import Engine
 from e2e.selftest.programs import CHECKOUT, only_path, put
 
@@ -59,6 +60,31 @@ def another_process(run: str) -> Iterator["subprocess.Popen[str]"]:
         finally:
             process.kill()
             os.kill(child, signal.SIGKILL)
+
+
+def test_what_could_not_be_changed_back_stays_noted_without_an_engine():
+    """And nothing else of the run does; a later one with an engine changes it back."""
+    run = f"{host()}-{2**22 + 1}-abcdef"
+    with alive(run) as folder:
+        (folder / "kubeconfig").write_text("secret")
+        Undo(None, folder).note("worker", "pkill -CONT kube-proxy")
+
+    assert remove_folders() == []
+    assert {each.name for each in folder.iterdir()} == {"alive", "undo"}
+    engine = Engines()
+    assert remove_folders(engine) == [run]
+    assert engine.ran == [("exec", "worker", "pkill", "-CONT", "kube-proxy")]
+    assert not folder.exists()
+
+
+class Engines:
+    """An engine that notes what it is asked to run."""
+
+    def __init__(self):
+        self.ran = []
+
+    def run(self, *argv):
+        self.ran.append(argv)
 
 
 def test_a_run_is_alive_as_long_as_it_lasts():

@@ -2,21 +2,21 @@
 
 import pytest
 
-from e2e.cluster.undo import FOLDER, Undo, undo_left
+from e2e.cluster.undo import FOLDER, Undo, is_left, undo_left
 from e2e.provider.command import CommandFailedError
 
 
 class FakeEngine:
     """Notes what it is asked to run; fails where a word is among it."""
 
-    def __init__(self, failing: str = "") -> None:
+    def __init__(self, failing: str = "", said: str = "no such rule") -> None:
         self.ran: list[tuple[str, ...]] = []
-        self._failing = failing
+        self._failing, self._said = failing, said
 
     def run(self, *argv: str) -> str:
         self.ran.append(argv)
         if self._failing and self._failing in argv:
-            raise CommandFailedError(list(argv), 1, "no such node")
+            raise CommandFailedError(list(argv), 1, self._said)
         return ""
 
 
@@ -58,11 +58,23 @@ def test_a_failure_does_not_keep_the_others(tmp_path):
 def test_a_killed_run_is_undone_by_a_later_one(tmp_path):
     """Notes of a run that was killed are found in its folder; a node that is gone is no error."""
     noted(FakeEngine(), tmp_path)
-    engine = FakeEngine(failing="worker-1")
+    engine = FakeEngine(failing="worker-1", said="Error: No such container: worker-1")
 
     assert undo_left(engine, tmp_path) == 2
     assert sorted(engine.ran) == sorted(LAST_FIRST)
     assert undo_left(engine, tmp_path) == 0
+
+
+def test_what_could_not_be_undone_is_undone_later(tmp_path):
+    """A note stays until its command has been run with success."""
+    with pytest.raises(CommandFailedError):
+        noted(FakeEngine(failing="worker-2"), tmp_path).all()
+    assert is_left(tmp_path)
+    engine = FakeEngine()
+
+    assert undo_left(engine, tmp_path) == 1
+    assert engine.ran == LAST_FIRST[:1]
+    assert not is_left(tmp_path)
 
 
 def test_what_is_undone_afterwards_is_undone_once(tmp_path):
