@@ -8,7 +8,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ ALIVE = "alive"
 # The framework of Kubernetes' own specs puts it on every namespace that it makes.
 LABEL_OF_SPECS = "e2e-run"
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+MACHINE_ID = re.compile("[0-9a-f]{32}")
 RUN = re.compile(r"[0-9a-f]{8}-(\d+)-[0-9a-f]{6}")
 
 
@@ -35,12 +36,26 @@ def new_run() -> str:
 def host() -> str:
     """What stands for this machine at the beginning of its runs' ids; host names alone repeat.
 
-    Pods in a node's own network have its name, and know of none but their own processes.
+    A container without an id of its own is as many machines as it has caches. Pods in a node's own
+    network have its name, and know of none but their own processes.
     """
     if pod := os.environ.get("E2E_POD"):
         return hashlib.sha256(pod.encode()).hexdigest()[:8]
-    known = [file.read_text() for file in MACHINE_IDS if file.exists()][:1]
-    return hashlib.sha256("\n".join([*known, socket.gethostname()]).encode()).hexdigest()[:8]
+    ids = (file.read_text() for file in MACHINE_IDS if file.exists())
+    known = next((each for each in ids if MACHINE_ID.fullmatch(each.strip())), None) or _own_id()
+    return hashlib.sha256(f"{known}\n{socket.gethostname()}".encode()).hexdigest()[:8]
+
+
+def _own_id() -> str:
+    file = cache_folder() / "machine-id"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(secrets.token_hex(16))
+        with suppress(FileExistsError):
+            file.hardlink_to(draft)
+        draft.unlink()
+    return file.read_text()
 
 
 def folder_of(run: str) -> Path:

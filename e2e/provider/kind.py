@@ -15,7 +15,7 @@ import pykube
 from pytest_kind import KindCluster
 
 from e2e import timing
-from e2e.errors import CannotRunError, StopError, UsageError
+from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
 from e2e.provider.cache import cache_folder, holder_of, only_one
 from e2e.provider.command import CommandFailedError, run
 from e2e.provider.engine import Engine
@@ -284,6 +284,7 @@ def hold(name: str, steps: Steps) -> Iterator[IO[str]]:
             if alone:
                 _seen_well(name).unlink(missing_ok=True)
             if alone and record and not (record.keep and record.complete):
+                _demand_unmarked(name, record)
                 with steps.step("clean-up", "an interrupted run had left it") as step:
                     _remove(name, record)
                     step.done(f"removed the cluster {name}")
@@ -380,6 +381,7 @@ def _enter(
             return
         if _seen_well(name).exists():
             raise CannotRunError(f"the cluster {name} is in use by others, and {problem}")
+        _demand_unmarked(name, record)
         step.progress(f"removing {name}, which {problem}")
         _remove(name, record)
         keep, instead = keep or record.keep, f", in place of one that {problem}"
@@ -476,8 +478,24 @@ def _leave(name: str, users: IO[str], steps: Steps) -> None:
     if record is None or not last or (record.keep and record.complete):
         return
     with steps.step("clean-up", "nobody asked to keep it") as step:
+        if is_forbidden(name, Engine(record.engine, "")):
+            step.skip(f"{name} carries the mark {FORBIDDEN}, and stays")
+            return
         _remove(name, record)
         step.done(f"removed the cluster {name}")
+
+
+def _demand_unmarked(name: str, record: Record) -> None:
+    """Go on only if the cluster may be removed, as far as it can be asked.
+
+    Raises:
+        RefusedError: it says that it may not be written to.
+    """
+    if is_forbidden(name, Engine(record.engine, "")):
+        raise RefusedError(
+            f"the cluster {name} carries the mark {FORBIDDEN}, and stays",
+            "choose another --cluster-name; whoever put the mark there may take it away",
+        )
 
 
 def _remove(name: str, record: Record) -> None:

@@ -15,11 +15,12 @@ import pytest
 import yaml
 
 from e2e import timing
-from e2e.errors import CannotRunError, UsageError
+from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.provider import kind
 from e2e.provider.engine import Engine
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
+from e2e.provider.wellness import FORBIDDEN
 from e2e.selftest.programs import CHECKOUT, only_path, put
 from e2e.wait import wait_until
 
@@ -100,6 +101,9 @@ case "$*" in
         exit
       fi
     done ;;
+  "exec $(ls $state/clusters)-control-plane kubectl "*" get namespace kube-system --output=json")
+    if [ -e $state/forbids ]; then labels='"e2e.nodeport/forbidden": "yes"'; fi
+    echo '{"metadata": {"labels": {'"$labels"'}}}' ;;
   "exec $(ls $state/clusters)-"*" sh -ec ip -"*" route replace unreachable "*) ;;
   *) echo "what is $*?" >&2; exit 1 ;;
 esac
@@ -395,6 +399,25 @@ def test_a_kept_cluster_that_was_changed_is_made_anew(machine):
         pass
 
     assert len(machine.asked("kind create")) == 2
+
+
+def test_a_cluster_that_forbids_it_is_never_removed(machine):
+    """Neither for being no longer as it was made, nor as one that nobody keeps, nor by a sweep."""
+    with machine.lease():
+        machine.let("forbids")
+    assert machine.clusters == [NAME]
+    with pytest.raises(RefusedError, match=FORBIDDEN):
+        machine.lease().__enter__()
+    kind.sweep(Steps(quiet=True))
+    machine.let("forbids", be=False)
+    with machine.lease(keep=True):
+        machine.let("forbids")
+        kind.note_change(NAME, "an upgrade to v1.37.2")
+    with pytest.raises(RefusedError, match=FORBIDDEN):
+        machine.lease().__enter__()
+
+    assert machine.clusters == [NAME]
+    assert len(machine.asked("kind delete")) == 1
 
 
 def test_a_kept_cluster_that_is_gone_is_made_again(machine):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.cluster import leftovers
 from e2e.cluster.leftovers import (
     alive,
     folder_of,
@@ -60,6 +61,18 @@ def another_process(run: str) -> Iterator["subprocess.Popen[str]"]:
         finally:
             process.kill()
             os.kill(child, signal.SIGKILL)
+
+
+def test_containers_without_an_id_are_machines_of_their_own(tmp_path, monkeypatch):
+    """As they may have one name, and know nothing of each other's processes."""
+    empty = tmp_path / "machine-id"
+    empty.write_text("")
+    monkeypatch.setattr(leftovers, "MACHINE_IDS", (empty, tmp_path / "none"))
+    one = host()
+    assert host() == one
+    monkeypatch.setenv("E2E_CACHE", str(tmp_path / "other"))
+
+    assert host() != one
 
 
 def test_what_could_not_be_changed_back_stays_noted_without_an_engine():
