@@ -57,6 +57,8 @@ NODE_BACK_WITHIN = 120.0
 # for 40 s (leaseDurationSeconds).
 HEARD_WITHIN, HEARD_EVERY = 30.0, 1.0
 NODE_MISSED_AFTER = 40.0
+# What an answer takes, and the part of a second that HTTP's Date leaves out.
+CLOCKS_DIFFER = 3.0
 # Who starts a node again by hand, or has it repaired by a cloud, takes minutes.
 NODES_BACK_WITHIN, NODES_BACK_EVERY = 300.0, 2.0
 # Long enough for a node to be missed, if anybody could tell the others.

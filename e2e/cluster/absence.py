@@ -29,9 +29,11 @@ def went_away(api: Api, nodes: Iterable[str], since: float) -> list[str]:
     Args:
         api: of the cluster.
         nodes: the names of those that were there.
-        since: seconds, as time.time() has them.
+        since: seconds, as time.time() has them on this machine.
     """
     names = set(nodes)
+    with suppress(*UNKNOWN):
+        since += api.clock_ahead()
     if found := _told(api, names, since):
         return found
     with suppress(*UNKNOWN):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -356,6 +357,18 @@ class Api:
     def version(self) -> str:
         """The server's version, such as v1.37.2."""
         return str(json.loads(self._read("the version", "/version"))["gitVersion"])
+
+    def clock_ahead(self) -> float:
+        """By how many seconds its clock is ahead of this machine's, or behind if below 0.
+
+        What HTTP's Date, in whole seconds, cannot tell from none is none.
+        """
+        try:
+            said = self._request("get", "/version").headers.get("Date")
+        except DynamicApiError as error:
+            raise ApiRefusedError("the time", _status_of(error)) from error
+        ahead = parsedate_to_datetime(said).timestamp() - time.time() if said else 0.0
+        return ahead if abs(ahead) > timing.CLOCKS_DIFFER else 0.0
 
     def _read(self, asked: str, path: str) -> bytes:
         try:

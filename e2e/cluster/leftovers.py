@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2e.cluster import namespace, node
-from e2e.cluster.api import Api
+from e2e.cluster.api import Api, ApiRefusedError
 from e2e.cluster.caller import LABEL
 from e2e.cluster.undo import is_left, undo_left
+from e2e.errors import CannotRunError
 from e2e.provider.cache import cache_folder
 from e2e.provider.engine import Engine
 from e2e.provider.interrupts import shielded
@@ -240,11 +241,36 @@ def _why_it_stays(left: Left, kept: bool, alone: bool, there: Collection[str]) -
 
 
 def remove_in_cluster(api: Api, left: Iterable[Left]) -> list[Left]:
-    """Remove what does not stay; returns that. The cluster goes on with it by itself."""
+    """Remove what does not stay; returns that. The cluster goes on with it by itself.
+
+    Raises:
+        ApiRefusedError: some of it may not be removed; the others were.
+    """
+    refused: ApiRefusedError | None = None
     gone = [each for each in left if not each.stays]
     for each in gone:
-        if each.kind == "Node":
-            node.uncordon(api, each.name)
-    names = [each.name for each in gone if each.kind == "Namespace"]
-    namespace.remove(api, names, wait=False)
+        try:
+            if each.kind == "Node":
+                node.uncordon(api, each.name)
+            else:
+                namespace.remove(api, [each.name], wait=False)
+        except ApiRefusedError as error:
+            refused = error
+    if refused:
+        raise refused
     return gone
+
+
+def demand_no_job(left: Iterable[Left]) -> None:
+    """Go on only if no Job is left that a run of another machine made.
+
+    Raises:
+        CannotRunError: its pods may still ask, though nobody waits for them.
+    """
+    jobs = [each for each in left if each.name.startswith(namespace.OF_JOB) and each.stays]
+    if others := [each.name for each in jobs if not each.run.startswith(f"{host()}-")]:
+        raise CannotRunError(
+            f"pods of {', '.join(others)} may still ask this cluster, and the run of another "
+            "machine that made them is over",
+            "remove them: nodeport-e2e clean --kube-context=...",
+        )

@@ -222,6 +222,9 @@ def run_in_cluster(
         leftovers.alive(run) as shared,
         lease.taken(kubeconfig, context, engine, shared, wait=asked["wait"], say=steps.say) as api,
     ):
+        there = leftovers.in_cluster(api)
+        leftovers.remove_in_cluster(api, there)
+        leftovers.demand_no_job(there)
         image = asked["image"] or _loaded_image(api, engine, steps)
         said = {name: asked[name] for name in ("only", "families", "shards") if asked[name]}
         variables = {f"E2E_{name.upper()}": str(value) for name, value in said.items()}

@@ -38,6 +38,8 @@ VANTAGES = {
     "inside": (PODS, HOSTS),
 }
 ASKED = {"vantage": PODS, "health_ports": OUTSIDE, "says": HOSTS}
+# What clauses begin with that want one certain node port.
+ONE_NUMBER = ("example.", "range.ends-serve")
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -180,7 +182,8 @@ def part_of(clauses: Sequence[Clause], shard: Shard | None, *, ours: bool) -> tu
     """The clauses that a shard asks.
 
     By clauses each is in exactly one shard. By nodes the first shard asks all of them, and the
-    others those that call anything, through other nodes.
+    others those that call anything, through other nodes. Those that want one certain node port are
+    asked by one shard, in either way, as shards do not see each other's locks.
 
     Args:
         clauses: those of all shards.
@@ -200,9 +203,18 @@ def part_of(clauses: Sequence[Clause], shard: Shard | None, *, ours: bool) -> tu
             "ask disruptive clauses by a run of its own, without a shard",
         )
     if shard.by == "nodes":
-        chosen = [clause for clause in clauses if shard.number == 1 or clause.vantages]
+        chosen = [
+            clause
+            for clause in clauses
+            if shard.number == 1 or (clause.vantages and not clause.id.startswith(ONE_NUMBER))
+        ]
     else:
-        picked = set(shard.pick((clause.id for clause in clauses), seconds()))
+        costs = seconds()
+        together = [clause.id for clause in clauses if clause.id.startswith(ONE_NUMBER)]
+        first, others = together[:1], together[1:]
+        costs |= dict.fromkeys(first, sum(costs.get(name, 0.0) for name in together))
+        picked = set(shard.pick((c.id for c in clauses if c.id not in others), costs))
+        picked |= {*others} if picked.intersection(first) else set()
         chosen = [clause for clause in clauses if clause.id in picked]
     if not chosen:
         count = f"{len(clauses)} clause{'' if len(clauses) == 1 else 's'}"

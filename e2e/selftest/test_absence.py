@@ -45,10 +45,16 @@ def pod(name: str, *, ready: str = "True", phase: str = "Running", **metadata: s
 class Told:
     """An API server that knows these objects; kubelets of `silent` nodes renew nothing."""
 
-    def __init__(self, *, nodes=None, events=(), silent=(), late=(), soon=(), pods=(), refuses=()):
+    def __init__(
+        self, *, nodes=None, events=(), silent=(), late=(), soon=(), pods=(), refuses=(), ahead=0.0
+    ):
+        self.ahead = ahead
         self.nodes = [node(name) for name in NODES] if nodes is None else nodes
         self.events, self.silent, self.pods, self.refuses = events, silent, pods, refuses
         self.late, self.soon, self.asked = late, soon, 0
+
+    def clock_ahead(self):
+        return self.ahead
 
     def find_all(self, kind, namespace=None, *, where=""):
         if kind in self.refuses:
@@ -93,6 +99,16 @@ SILENT = node("worker", ready="Unknown", changed=20, says="Kubelet stopped posti
             Told(nodes=others(node("worker", changed=9))),
             [f"worker was not Ready until {at(9)}"],
             id="back",
+        ),
+        pytest.param(
+            Told(nodes=others(node("worker", changed=1800)), ahead=3600.0),
+            [],
+            id="back before, by a clock that is ahead",
+        ),
+        pytest.param(
+            Told(nodes=others(node("worker", changed=-1791)), ahead=-1800.0),
+            [f"worker was not Ready until {at(-1791)}"],
+            id="back since, by a clock that is behind",
         ),
         pytest.param(
             Told(nodes=[node("control-plane"), node("worker")]), ["worker2 is gone"], id="removed"
@@ -148,6 +164,9 @@ def test_an_api_server_that_is_away_says_nothing():
     """It is then no node that is missed."""
 
     class Away:
+        def clock_ahead(self):
+            raise CannotRunError("the API server does not answer")
+
         def find_all(self, *_, **__):
             raise CannotRunError("the API server does not answer")
 

@@ -4,6 +4,7 @@ import json
 import stat
 import threading
 import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -417,3 +418,15 @@ def test_a_plugin_that_is_not_there_is_told(server, tmp_path):
 
     with pytest.raises(CannotRunError, match="No such file"):
         Api(file, CONTEXT)
+
+
+@pytest.mark.parametrize("ahead", [0.0, 3600.0, -3600.0])
+def test_a_clock_that_differs_is_known(api, monkeypatch, ahead):
+    """By the time that stands in each of its answers."""
+    monkeypatch.setattr(
+        BaseHTTPRequestHandler,
+        "date_time_string",
+        lambda *_: formatdate(time.time() + ahead, usegmt=True),
+    )
+
+    assert api.clock_ahead() == pytest.approx(ahead, abs=10.0 if ahead else 0.0)

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from e2e.cluster import leftovers
 from e2e.cluster.leftovers import (
+    Left,
     alive,
+    demand_no_job,
     folder_of,
     host,
     is_alive,
@@ -21,6 +24,7 @@ from e2e.cluster.leftovers import (
     remove_folders,
 )
 from e2e.cluster.undo import Undo
+from e2e.errors import CannotRunError
 from e2e.provider.engine import Engine
 from e2e.selftest.programs import CHECKOUT, only_path, put
 
@@ -73,6 +77,16 @@ def test_containers_without_an_id_are_machines_of_their_own(tmp_path, monkeypatc
     monkeypatch.setenv("E2E_CACHE", str(tmp_path / "other"))
 
     assert host() != one
+
+
+def test_a_job_of_another_machine_is_waited_for_by_nobody():
+    """Its run is dead, as this one has the lease, and its pods may go on for two hours."""
+    mine = Left("Namespace", f"nodeport-e2e-job-{host()}-1-abcdef", f"{host()}-1-abcdef", stays="x")
+    theirs = Left("Namespace", "nodeport-e2e-job-1-1-abcdef", "00000000-1-abcdef", stays="x")
+    demand_no_job([mine, replace(theirs, stays="")])
+
+    with pytest.raises(CannotRunError, match="nodeport-e2e-job-1-1-abcdef may still ask"):
+        demand_no_job([mine, theirs])
 
 
 def test_what_could_not_be_changed_back_stays_noted_without_an_engine():

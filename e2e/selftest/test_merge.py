@@ -419,6 +419,19 @@ def test_a_shard_of_nodes_asks_what_calls():
     assert part_of(clauses, Shard(2, 2, "nodes"), ours=False) == (clauses[1],)
 
 
+def test_who_wants_a_certain_node_port_is_in_one_shard():
+    """Two pods of a Job would take it from each other."""
+    clauses = choose(None, None, ours=False)
+    examples = {clause.id for clause in clauses if clause.id.startswith("example.")}
+    parts = [{c.id for c in part_of(clauses, Shard(3, n), ours=False)} for n in (1, 2, 3)]
+    by_nodes = [{c.id for c in part_of(clauses, Shard(3, n, "nodes"), ours=False)} for n in (1, 2)]
+
+    assert len(examples) > 3
+    assert sorted(len(part & examples) for part in parts) == [0, 0, len(examples)]
+    assert [examples <= part for part in by_nodes] == [True, False]
+    assert not examples & by_nodes[1]
+
+
 def test_an_empty_shard_is_told():
     with pytest.raises(UsageError, match=r"shard 2/2 is empty.*of the 1 clause"):
         part_of([clause("a.b")], Shard(2, 2), ours=False)
