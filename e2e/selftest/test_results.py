@@ -8,7 +8,7 @@ import pytest
 
 from e2e.commands import schemas
 from e2e.errors import UsageError
-from e2e.fixtures import assembled
+from e2e.fixtures import assembled, cluster
 from e2e.fixtures.results import Collector
 from e2e.fixtures.settings import SETTINGS
 from e2e.report.clauses import BESIDE, HOSTS, OUTSIDE, PODS
@@ -227,3 +227,20 @@ def test_a_caller_stands_somewhere(caller, vantage):
 ])  # fmt: skip
 def test_a_target_belongs_to_a_node(target, caller, node):
     assert node_of(f"{caller} -> {target}", NODES) == node
+
+
+def test_a_full_disk_leaves_nothing_in_the_cluster_and_is_no_verdict(monkeypatch):
+    """What pytest writes itself at the end fails before what this harness does then."""
+    lines, cleaned = [], []
+    writer = SimpleNamespace(line=lines.append)
+    config = SimpleNamespace(get_terminal_writer=lambda: writer)
+    session = SimpleNamespace(config=config, exitstatus=0)
+    monkeypatch.setattr(cluster, "_clean_up", cleaned.append)
+    finish = cluster.pytest_sessionfinish(session)
+    next(finish)
+
+    with pytest.raises(StopIteration):
+        finish.throw(OSError(28, "No space left on device", "out/junit.xml"))
+
+    assert (session.exitstatus, cleaned) == (2, [session])
+    assert lines[0].startswith("x out/junit.xml cannot be written: No space left on device")
