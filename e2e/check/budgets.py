@@ -180,6 +180,7 @@ def judge(outages: Iterable[Lost], budgets: Budgets, *, not_looked: float = 0.0)
     elsewhere = [each for each in new if not each.worked_on and not each.is_datagram]
     datagrams = [each for each in new if not each.worked_on and each.is_datagram]
     lost = sum(each.lost for each in elsewhere)
+    strict = budgets.kept.only_where_pod_or_node_went
     found = [
         Budget(
             "new connections lost on nodes on which nobody worked",
@@ -202,12 +203,12 @@ def judge(outages: Iterable[Lost], budgets: Budgets, *, not_looked: float = 0.0)
             budgets.new.longest_on_worked_node,
         ),
         _longest(
-            "longest gap of a conversation whose pod or node went",
-            [each for each in kept if each.went and not each.worked_on],
+            f"longest gap of a conversation{' whose pod or node went' if strict else ''}",
+            [each for each in kept if not each.worked_on and (each.went or not strict)],
             budgets.kept.longest,
         ),
     ]
-    if budgets.kept.only_where_pod_or_node_went:
+    if strict:
         stray = [each for each in kept if not each.went and not each.worked_on]
         found.append(
             Budget(

@@ -6,7 +6,7 @@ and ended likewise; the middle of both is told, and half of what lies between as
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import inf
@@ -161,7 +161,7 @@ class Judged:
 def judge(seen: Seen) -> Judged:
     """Find the outages of one flow."""
     late = set(seen.late)
-    marks = [m for m in seen.marks if not (m.outcome == SILENT and m.at in late)]
+    marks = [kept for mark in seen.marks if (kept := _without(mark, late))]
     seen, unpromised = _promised(replace(seen, marks=marks))
     blind = not_looked(seen)
     # A neighbour may have been written down twice.
@@ -171,8 +171,11 @@ def judge(seen: Seen) -> Judged:
     outages, endings = [], []
     for group in _groups(marks, blind):
         outage = _outage(group, answered, blind, seen)
-        reopened = not outage.goes_on and outage.end - group[-1].last <= timing.REOPENED_WITHIN
-        if set(outage.kinds) == {CUT_OFF} and reopened and (pod := _ended_by(outage, seen)):
+        closed, pod = _ended_by(outage, seen)
+        # What was lost was under way then; who is cut off again and again has lost more.
+        at_once = max(outage.end - group[-1].last, group[-1].last - closed)
+        reopened = not outage.goes_on and at_once <= timing.REOPENED_WITHIN
+        if set(outage.kinds) == {CUT_OFF} and pod and reopened:
             endings.append(Ending(outage.start, pod, outage.lost))
         else:
             outages.append(outage)
@@ -194,6 +197,16 @@ def judge(seen: Seen) -> Judged:
         looked=max(whole - _overlap(_union(seen.looked), _union(seen.held)), 0.0),
         not_looked=blind,
     )
+
+
+def _without(mark: Mark, late: Set[float]) -> Mark | None:
+    """A mark without the silent attempts of it that were answered late; None if none is left."""
+    if mark.outcome != SILENT or mark.expected:
+        return mark
+    if mark.count == 1:
+        return None if mark.at in late else mark
+    count = mark.count - sum(mark.at <= at <= mark.last for at in late)
+    return replace(mark, count=count) if count > 0 else None
 
 
 def _promised(seen: Seen) -> tuple[Seen, int]:
@@ -291,13 +304,13 @@ def _outage(
     )
 
 
-def _ended_by(outage: Outage, seen: Seen) -> str:
-    """Whose pod was at the end of a connection that ended with an outage, if one did."""
+def _ended_by(outage: Outage, seen: Seen) -> tuple[float, str]:
+    """When a connection ended with an outage, and whose pod was at its end, if one did."""
     near = timing.ONE_OUTAGE_WITHIN
     for at, pod in seen.closed:
         if outage.start - near <= at <= outage.end + near:
-            return pod
-    return ""
+            return at, pod
+    return inf, ""
 
 
 def _union(spans: Iterable[Span]) -> list[Span]:

@@ -16,22 +16,38 @@ MOMENTS = (
 )
 # What is work where it happens to a node's kube-proxy.
 OF_PROXIES = ("pod-terminating", "pod-gone", "pod-added", "pod-started")
-# What the command that is watched said, until it says the next thing.
-STEP, OVER = "step", "command-ended"
+# What the command that is watched said, until it says the next thing or there is another one.
+STEP, BEGUN, OVER = "step", "command-started", "command-ended"
 PROXY = "kube-system/kube-proxy-"
 WENT = ("pod-terminating", "pod-gone", "pod-not-ready")
 
 
-def worked_on(events: Iterable[Event]) -> dict[str, list[Span]]:
+# What tells that a node was away, when it is back or was missed.
+AWAY = ("node-restarted", "node-not-ready", "node-removed")
+
+
+def worked_on(events: Iterable[Event], begun: Iterable[float] = ()) -> dict[str, list[Span]]:
     """When each node was being worked on, as far as events tell.
 
-    From shortly before each event, which may be told late, until its effects have come.
+    From shortly before each event, which may be told late, until its effects have come. A watch
+    that begins tells anew what is not as usual then, so that what an earlier one did not see the
+    end of ends there.
+
+    Args:
+        events: in any order.
+        begun: when each watch began.
     """
     spans: dict[str, list[Span]] = {}
     open_since: dict[tuple[str, str], float] = {}
     said: Event | None = None
+    anew = sorted(begun)
     for event in sorted(events, key=lambda each: each.at):
-        if event.kind in (STEP, OVER):
+        while anew and anew[0] <= event.at:
+            at = anew.pop(0)
+            for (node, _), since in open_since.items():
+                spans.setdefault(node, []).append(_around(since, at))
+            open_since.clear()
+        if event.kind in (STEP, BEGUN, OVER):
             if said and said.node:
                 spans.setdefault(said.node, []).append(_around(said.at, event.at))
             said = event
@@ -51,6 +67,15 @@ def worked_on(events: Iterable[Event]) -> dict[str, list[Span]]:
     for (node, _), since in open_since.items():
         spans.setdefault(node, []).append(_around(since, inf))
     return spans
+
+
+def went_away(events: Iterable[Event]) -> dict[str, list[float]]:
+    """When each node was known to have been away, which is told after it went."""
+    found: dict[str, list[float]] = {}
+    for event in events:
+        if event.kind in AWAY and event.node:
+            found.setdefault(event.node, []).append(event.at)
+    return found
 
 
 def is_within(moment: float, spans: Iterable[Span]) -> bool:

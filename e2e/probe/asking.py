@@ -147,10 +147,11 @@ class Beat:
         began: when.
         ended: whether it was told how it ended, but for silence.
         waited: whether patience is over.
+        repeated: how often its connection had sent something again before.
     """
 
-    __slots__ = ("began", "ended", "waited")
+    __slots__ = ("began", "ended", "repeated", "waited")
 
     def __init__(self) -> None:
-        self.began = clock()
+        self.began, self.repeated = clock(), 0
         self.ended = self.waited = False

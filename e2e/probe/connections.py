@@ -21,6 +21,7 @@ from e2e.probe.wire import (
     REQUEST,
     WITHOUT_LINGERING,
     is_cut,
+    repeats,
     reply_of,
     waited_for,
 )
@@ -177,6 +178,7 @@ class _Kept:
 
     def ask(self) -> None:
         beat = Beat()
+        beat.repeated = repeats(self._open)
         self._under_way.append(beat)
         try:
             self._open.send(KEPT_REQUEST)
@@ -205,7 +207,8 @@ class _Kept:
         self._pod = reply.echo or self._pod
         beat.ended = True
         if beat.waited:
-            self._by.tell_late(beat.began, reply)
+            lost = repeats(self._open) > beat.repeated
+            self._by.tell_late(beat.began, reply, lost=lost)
         else:
             self._by.tell(beat.began, reply)
 

@@ -27,13 +27,23 @@ def waited_for(connection: socket.socket, opened: float) -> float | None:
 
     None where no system tells. On a slow machine the answer is late, and still one to the first.
     """
+    if (told := _told_of(connection)) is None:
+        return None
+    answered_in, sent_again = told
+    return max(opened - answered_in / 1e6, 0.0) if sent_again else 0.0
+
+
+def repeats(connection: socket.socket) -> int:
+    """How many packets were sent again over a connection so far; 0 where no system tells."""
+    told = _told_of(connection)
+    return told[1] if told else 0
+
+
+def _told_of(connection: socket.socket) -> tuple[int, int] | None:
     if not hasattr(socket, "TCP_INFO"):
         return None
     told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
-    if len(told) < TCP_INFO.size:
-        return None
-    answered_in, repeats = TCP_INFO.unpack(told)
-    return max(opened - answered_in / 1e6, 0.0) if repeats else 0.0
+    return TCP_INFO.unpack(told) if len(told) >= TCP_INFO.size else None
 
 
 def url(address: str, port: int) -> str:

@@ -391,8 +391,8 @@ class Verdict(Part):
         """0 if all is as it was, 1 if something is not, 2 if that is not known."""
         if self.beyond or self.failed_steps or self.changes.counting:
             return 1
-        saw_nothing = self.watched is not None and not self.watched.attempts
-        return 2 if self.broken_steps or self.changes.unknown or saw_nothing else 0
+        unseen = self.watched is not None and (self.watched.killed or not self.watched.attempts)
+        return 2 if self.broken_steps or self.changes.unknown or unseen else 0
 
     def save(self, folder: Path) -> None:
         """Write it into a folder."""

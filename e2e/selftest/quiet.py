@@ -1,6 +1,7 @@
 """A long watch of echoes that stay: `python -m e2e.selftest.quiet --help`.
 
-Prints what the recorders cost and what was seen; ends with 1 if anything was called an outage.
+Prints what the recorders cost and what was seen; ends with 1 if anything was called an outage, or
+if it was not asked as often as was promised.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from e2e.upgrade.story import as_text, story_of
 from e2e.wait import wait_until
 
 TICK = os.sysconf("SC_CLK_TCK")
+# Of the attempts that are due.
+ENOUGH = 0.95
 WORK = "import os\nos.nice({nice})\nwhile True: pass"
 
 
@@ -62,7 +65,10 @@ def main() -> int:
     print(as_text(story))  # noqa: T201
     print(f"of one core: {sum(used) / took:.1%} (the watch itself, then its recorders: {parts})")  # noqa: T201
     print(f"record: {size / took * 3600 / 1e6:.1f} MB an hour, {lines} lines; load {load_now}")  # noqa: T201
-    return 1 if story.troubles else 0
+    made = sum(flow.judged.answered + flow.judged.lost for flow in story.flows)
+    due = took * asked.rate * len(story.flows)
+    print(f"{made} attempts, {made / due:.1%} of those that were due")  # noqa: T201
+    return 1 if story.troubles or made < ENOUGH * due else 0
 
 
 def _serve(stack: ExitStack) -> int:

@@ -77,6 +77,17 @@ def test_a_budget_that_is_exceeded_says_where_and_the_worst_first():
     )
 
 
+def test_a_gap_of_any_conversation_is_bounded_where_all_of_them_may_end():
+    """What is not forbidden altogether is held against the longest that is allowed."""
+    default = read_budgets()
+    lax = default.model_copy(
+        update={"kept": default.kept.model_copy(update={"only_where_pod_or_node_went": False})}
+    )
+    gap = lost(KEPT, seconds=600.0)
+
+    assert verdicts(gap, budgets=lax).count(False) == 1
+
+
 def test_a_file_changes_what_it_says_and_leaves_the_rest(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(

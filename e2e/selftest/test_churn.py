@@ -94,6 +94,24 @@ def test_over_two_families_each_step_asks_both(asked):
     )
 
 
+def test_a_node_that_lost_an_ip_family_is_a_step_that_failed(asked):
+    """And all else is still asked of it."""
+    nodes = tuple(
+        Node(n.name, n.addresses | {"IPv6": f"fd00::{at}"}, n.is_control_plane)
+        for at, n in enumerate(NODES)
+    )
+    api = FakeApi(nodes=nodes)
+    site = Site(api, "", "a", None, is_ours=False, run=RUN)
+    placed = place(api, HOME, RUN, nodes, FakePorts())
+    left = (*nodes[:-1], NODES[-1])
+
+    done = Churn(site, placed, left, "not ours", Steps(quiet=True)).run()
+
+    (failed,) = (step for step in done if step.ended == "failed")
+    assert failed.said == f"{NODES[-1]} has no IPv6 address, and there are Services of that family"
+    assert {len(table) for table in asked}.isdisjoint({0})
+
+
 def test_where_nobody_is_left_nobody_may_answer_and_others_still_do(churn, asked):
     churn.run()
 

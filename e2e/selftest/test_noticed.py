@@ -7,7 +7,7 @@ import pytest
 from e2e.check.budgets import read_budgets
 from e2e.check.work import is_within, went, worked_on
 from e2e.errors import UsageError
-from e2e.probe import ANSWERED, REFUSED
+from e2e.probe import ANSWERED, REFUSED, SILENT
 from e2e.selftest.clusters import HOME, RUN
 from e2e.upgrade.lines import (
     AttemptLine,
@@ -58,6 +58,23 @@ def test_what_is_done_to_its_kubelet_or_its_proxy_is_work_on_a_node(kind, name):
     spans = worked_on([event(10, kind, name=name)])
 
     assert is_within(BEGAN + 11, spans["worker"])
+
+
+def test_what_a_killed_watch_saw_no_end_of_ends_with_the_next_one():
+    """Which tells anew what is not as usual when it begins."""
+    events = [event(10, "cordoned"), event(100, "cordoned", node="other")]
+    spans = worked_on(events, [BEGAN, BEGAN + 60])
+    assert is_within(BEGAN + 59, spans["worker"])
+    assert not is_within(BEGAN + 90, spans["worker"])
+
+    again = worked_on([*events, event(61, "cordoned")], [BEGAN, BEGAN + 60])
+    assert is_within(BEGAN + 90, again["worker"])
+
+
+def test_a_step_ends_with_the_command_that_said_it_or_the_next_one():
+    steps = [event(10, "step"), event(50, "command-started", node="")]
+
+    assert not is_within(BEGAN + 90, worked_on(steps)["worker"])
 
 
 def test_pods_that_move_are_no_work_on_a_node():
@@ -168,6 +185,17 @@ def test_the_same_outage_while_its_node_is_worked_on_is_within(tmp_path):
     found, kept = budgets(tmp_path)
 
     assert found.outages[0].worked_on
+    assert kept == [True] * 6
+
+
+@pytest.mark.parametrize("kind", ["node-restarted", "node-not-ready", "node-removed"])
+def test_a_node_that_goes_without_a_word_is_worked_on_from_the_beginning(tmp_path, kind):
+    """That it went is known later than what it cost, as nobody had cordoned it."""
+    recorded(tmp_path, *attempts(1, 5.0, 800, SILENT), event(44, kind, node="worker-2"))
+
+    found, kept = budgets(tmp_path)
+
+    assert [each.worked_on for each in found.outages] == [True]
     assert kept == [True] * 6
 
 

@@ -107,6 +107,16 @@ def test_a_late_answer_is_no_lost_one():
     assert (judged.outages, judged.late, judged.lost) == ([], 1, 0)
 
 
+def test_a_late_answer_in_a_row_takes_no_other_away():
+    """A row that is told in one line is lost but for those of it that were answered late."""
+    row = Mark(15.0, SILENT, expected=False, to=15.65, count=14)
+    made = [Mark(14.95, ANSWERED, expected=True), row, Mark(15.7, ANSWERED, expected=True)]
+    judged = judge(Seen(marks=made, looked=[(0, 30)], late=[15.0]))
+
+    assert [outage.lost for outage in judged.outages] == [13]
+    assert (judged.lost, judged.late) == (13, 1)
+
+
 def test_a_stretch_without_looking_is_no_outage():
     """Time in which nobody asked is told, and makes no outage and no outage longer."""
     judged = judge(seen((9.95, 10, ANSWERED), (12.0, 12.05, ANSWERED), held=[(10.0, 12.0)]))
@@ -164,6 +174,17 @@ def test_a_kept_connection_may_end():
     )  # fmt: skip
     assert judge(longer).endings == []
     assert judge(longer).outages[0].kinds == {CUT_OFF: 1, REFUSED: 11}
+
+
+def test_who_is_cut_off_again_and_again_has_an_outage():
+    """As by somebody who takes connections and resets them; the last one is followed at once."""
+    cut = seen(
+        (9.95, 10, ANSWERED), (10, 70, CUT_OFF), (70, 70.05, ANSWERED), closed=[(10.01, "echo-a-0")]
+    )  # fmt: skip
+    (outage,) = judge(cut).outages
+
+    assert judge(cut).endings == []
+    assert (outage.lost, outage.length) == (1200, pytest.approx(60.0, abs=0.06))
 
 
 def test_before_it_served_first_nothing_is_lost():

@@ -105,6 +105,21 @@ def test_a_signal_ends_it_well(folder, number):
     }  # fmt: skip
 
 
+def test_who_is_started_by_nohup_outlives_a_terminal_that_hangs_up(folder):
+    """And so does its command, half-way through an upgrade."""
+    ready = folder / "ready"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(folder, "--", "sh", "-c", f"touch {ready}; sleep 2; exit 5")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_until(ready.exists, what="the command", within=LONG)
+    process.send_signal(signal.SIGHUP)
+
+    ended(process, 5)
+    assert lines_of(folder)[-1]["why"] != "SIGHUP"
+
+
 def test_one_watch_at_a_time(folder):
     """Two watches would mix their lines, so the second is refused."""
     first = start(folder, "--until", folder / "stop")

@@ -28,6 +28,7 @@ from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
 from e2e.report.summary import WHY
 from e2e.report.verdict import ChurnStep
+from e2e.upgrade import expected
 from e2e.upgrade.expected import of_all, of_service
 from e2e.upgrade.site import Site
 from e2e.wait import WaitedInVainError
@@ -64,6 +65,9 @@ class Churn:
         """Do everything, also after something went wrong; who stops it finds all put back."""
         workloads.note_churn(self.workload, goes_on=True)
         try:
+            if lacking := expected.lacking(self.workload, self.nodes):
+                with self._step("an address of each IP family on every node"):
+                    raise AssertionError("; ".join(lacking))
             with self._step("everything as it was found"):
                 self._assert(self._all())
             self._roll_out()
@@ -118,7 +122,7 @@ class Churn:
             "the new Service deleted",
         )
         to_local, to_cluster, other_number, other_pods, deleted = steps
-        dual = len(self.nodes[0].addresses) > 1
+        dual = len(self.workload.services[CLUSTER].families) > 1
         with self._step("a new Service"):
             service = make_service(self.workload, name, dual=dual, like=CLUSTER)
             self._assert(self._of(service))
@@ -171,7 +175,7 @@ class Churn:
 
     def _make_again(self) -> None:
         service = self.workload.services[FIXED]
-        number, dual = service.node_port, len(self.nodes[0].addresses) > 1
+        number, dual = service.node_port, len(service.families) > 1
         with self._step("a watched Service deleted"):
             closed = self._of(service)
             service.remove()

@@ -19,8 +19,9 @@ from e2e.upgrade.watch import Until, Watcher
 
 FOLDER = Path("out/upgrade")
 TIMELINE = "timeline.html"
-# Of a flow, attempts a second; each of more than a thousand would begin before the last is sent.
-SLOWEST, FASTEST = 1.0, 1000.0
+# Of a flow, attempts a second. A port from which one was lost is not used again for two minutes; of
+# the 14,116 that are for who binds 12,500 would be lost meanwhile.
+SLOWEST, FASTEST = 1.0, 100.0
 
 
 @click.command()

@@ -69,9 +69,16 @@ def compare(a: Run, b: Run) -> Changes:
             a.fingerprint.model_copy(update={"behaviours": a.behaviours}),
             b.fingerprint.model_copy(update={"behaviours": b.behaviours}),
             strict=True,
+            namespace=_of_prepared(a.fingerprint),
             names=(a.name, b.name),
         )
     return changes.of_behaviours(a.behaviours, b.behaviours, (a.name, b.name), strict=True)
+
+
+def _of_prepared(fingerprint: Fingerprint) -> str:
+    """The namespace of what was prepared, if anything was."""
+    stored = fingerprint.prepared.values()
+    return next((str(each["metadata"].get("namespace", "")) for each in stored), "")
 
 
 def _of_junit(file: Path, name: str) -> Run:

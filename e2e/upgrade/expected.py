@@ -33,13 +33,15 @@ WATCHED_PORT = {MULTI_PORT: "admin"}
 def of_service(
     service: Service, nodes: Sequence[Node], outside: Outside, *, leave_out: Collection[str] = ()
 ) -> dict[Flow, Want]:
-    """Every port of a Service through every node, over every family that is not left out."""
+    """Every port of a Service through every node, over every family that it has and is asked."""
     is_local = service.stored["spec"].get("externalTrafficPolicy") == "Local"
     table = {}
     for node in nodes:
         pods = _pods(service, node if is_local else None)
         for port in service.stored["spec"]["ports"]:
-            for family in (each for each in service.families if each not in leave_out):
+            for family in service.families:
+                if family in leave_out or family not in node.addresses:
+                    continue
                 flow = service.seen_from(
                     outside,
                     via=node,
@@ -49,6 +51,17 @@ def of_service(
                 )
                 table[flow] = answered_by(*pods) if pods else as_want(BLOCKED)
     return table
+
+
+def lacking(workload: Workload, nodes: Sequence[Node]) -> list[str]:
+    """The nodes that have no address of an IP family that Services of a workload have, in words."""
+    families = dict.fromkeys(f for each in workload.services.values() for f in each.families)
+    return [
+        f"{node} has no {family} address, and there are Services of that family"
+        for node in nodes
+        for family in families
+        if family not in node.addresses
+    ]
 
 
 def of_all(

@@ -16,6 +16,7 @@ from e2e.upgrade.lines import (
     AttemptLine,
     EventLine,
     Held,
+    Late,
     Looked,
     Lost,
     Placed,
@@ -101,15 +102,21 @@ class State:
                 node = self.flows[line.flow].node
                 if line.flow not in self.waited_for or line.outcome == FOREIGN:
                     self.lost[node] = self.lost.get(node, 0) + line.count
+            case Late() if not line.lost and line.flow not in self.waited_for:
+                node = self.flows[line.flow].node
+                self.lost[node] = max(self.lost.get(node, 0) - 1, 0)
             case Held():
                 self.held += line.to - line.at
             case EventLine():
-                if line.kind == "node-removed":
-                    self.gone.add(line.node)
-                elif line.kind == "node-added":
-                    self.gone.discard(line.node)
-                told = " ".join(filter(None, [line.kind, line.node, line.name, line.said]))
-                self._tell(line.at, told)
+                self._event(line)
+
+    def _event(self, line: EventLine) -> None:
+        if line.kind == "node-removed":
+            self.gone.add(line.node)
+        elif line.kind == "node-added":
+            self.gone.discard(line.node)
+        told = " ".join(filter(None, [line.kind, line.node, line.name, line.said]))
+        self._tell(line.at, told)
 
     def _tell(self, at: float, what: str) -> None:
         self.events.append(f"{clock_time(at)} {plain(what)}")

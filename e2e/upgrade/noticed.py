@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from e2e import timing
 from e2e.check.budgets import KEPT_WAYS, Budgets, Lost, judge
 from e2e.check.causes import Cause
 from e2e.check.outages import Ending
 from e2e.check.outages import Outage as Found
-from e2e.check.work import is_within, went, worked_on
+from e2e.check.work import is_within, went, went_away, worked_on
 from e2e.errors import UsageError
 from e2e.report.verdict import EndedConversation, KeptBudget, Outage, Watched
 from e2e.upgrade.plan import Plan
@@ -80,11 +81,15 @@ class _Judge:
 
     def __init__(self, record: Record, story: Story) -> None:
         self._record, self._events = record, story.events
-        self._work = worked_on(story.events)
+        self._work = worked_on(story.events, [began for began, _ in story.stretches])
+        self._away = went_away(story.events)
 
     def outage(self, one: FlowStory, found: Found, cause: Cause) -> tuple[Outage, Lost]:
         flow = one.flow
-        on_it = is_within(found.start, self._work.get(flow.node, ()))
+        on_it = is_within(found.start, self._work.get(flow.node, ())) or any(
+            found.start <= at <= found.end + timing.REASON_BEFORE
+            for at in self._away.get(flow.node, ())
+        )
         kept = flow.way in KEPT_WAYS
         pod = _pod_before(self._record.flows[flow], found.start) if kept else ""
         lost = Lost(

@@ -16,12 +16,15 @@ from e2e.errors import CannotRunError
 from e2e.provider.command import own_program
 from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
+from e2e.report.clauses import choose
 from e2e.report.history import HISTORY
 from e2e.report.junit import Case, read_cases
 from e2e.report.outputs import MADE
 from e2e.upgrade.site import Site
 
 FAMILIES = "core,extended"
+# What is said of clauses to which a run did not come.
+CUT_SHORT = "the run of the contract ended before it came to this clause"
 # The node of a flow as messages write it; what has no node has pods of some name.
 AT = re.compile(r"-> (?P<at>[^\s:]+)")
 PODS, NOWHERE = "pods", "no node"
@@ -66,7 +69,8 @@ def ask_contract(
 ) -> list[Behaviour]:
     """Let the contract be run by a process of its own, and read what it saw of each clause.
 
-    What would name this machine is removed from `out` afterwards; evidence of failures stays.
+    Clauses that it did not come to are broken, as nothing is known of them. What would name this
+    machine is removed from `out` afterwards; evidence of failures stays.
 
     Raises:
         CannotRunError: it came to no end.
@@ -98,7 +102,28 @@ def ask_contract(
             "not one clause of the contract was asked",
             "see above why, or leave it out: --no-contract",
         )
-    return behaviours_of(cases)
+    found = behaviours_of(cases)
+    known = {each.clause for each in found}
+    said = f"{CUT_SHORT} (exit code {code})"
+    return found + [
+        Behaviour(clause=clause.id, ended="broken", said=said)
+        for clause in choose(only, families, ours=False)
+        if clause.id not in known
+    ]
+
+
+def demand_whole(seen: Iterable[Behaviour]) -> None:
+    """Go on only if the run of the contract came to every clause.
+
+    Raises:
+        CannotRunError: it did not; what was seen is no beginning for a comparison.
+    """
+    every = list(seen)
+    if missed := [each for each in every if each.said.startswith(CUT_SHORT)]:
+        raise CannotRunError(
+            f"{missed[0].said}: {len(every) - len(missed)} of {len(every)} clauses were asked",
+            "see above why; mend it and prepare again, or leave the contract out: --no-contract",
+        )
 
 
 def behaviours_of(cases: Iterable[Case]) -> list[Behaviour]:

@@ -57,9 +57,6 @@ def prepare(
     """
     demand_no_plan(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # So that nobody takes what an earlier upgrade left for that of this one.
-    for earlier in RESULTS:
-        (folder / earlier).unlink(missing_ok=True)
     name = f"nodeport-e2e-{here.run}"
     nodes = here.nodes()
     if here.engine:
@@ -71,6 +68,9 @@ def prepare(
         )
         if contract:
             steps.say(CONTRACT_LEFT_OUT)
+    # So that nobody takes what an earlier upgrade left for that of this one.
+    for earlier in RESULTS:
+        (folder / earlier).unlink(missing_ok=True)
     plan = Plan(
         run=here.run,
         made=datetime.now(UTC),
@@ -96,6 +96,7 @@ def prepare(
                 families=families,
                 processes=processes,
             )
+            observe.demand_whole(seen)
         with steps.step("fingerprint", "verify compares what there is then with it") as step:
             placed.read_again()
             taken = observe.take(here.api, name, seen)

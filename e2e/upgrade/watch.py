@@ -163,7 +163,9 @@ class Watcher:
             self._signals.append(number)
             self._hand_on(number)
 
-        before = {number: signal.signal(number, note) for number in SIGNALS}
+        # Who was started by nohup is to go on, and so is the command.
+        heeded = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+        before = {number: signal.signal(number, note) for number in heeded}
         try:
             yield
         finally:

@@ -62,6 +62,8 @@ class Disturbance:
 
 
 def _upgrade(here: Ours, wishes: Wishes, images: Sequence[NodeImage]) -> None:
+    if wishes.roll_back:
+        _worker(here, wishes)
     how = kubeadm.Wishes(drain=wishes.drain, roll_back=wishes.roll_back)
     kubeadm.upgrade(here, images, how)
 
