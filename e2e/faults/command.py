@@ -55,7 +55,7 @@ def faults(**asked: Any) -> int:
     Exit codes: 0 every fault was noticed by all that had to, 1 one was not, 2 that is not known.
     """
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
-    chosen = choose_faults(asked["fault"], asked["shard"], lane.proxy)
+    chosen = choose_faults(asked["fault"], asked["shard"], lane)
     out = Path(asked["out"]).absolute()
     ensure_room(out, gigabytes=ROOM, what="faults", variable="E2E_OUT")
     name = asked["cluster_name"] or lane.cluster_name

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from e2e.errors import UsageError
-from e2e.provider.lane import PROXIES
-from e2e.report.clauses import catalogue, contract
+from e2e.provider.lane import FAMILIES, PROXIES, Lane
+from e2e.report.clauses import contract
 from e2e.report.shard import Shard
 from e2e.report.verdict import Part
 
@@ -21,6 +21,8 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OF_API = ("range.outside-is-refused", "allocation.across-protocols", "objects.sent-again")
 OF_TRAFFIC = ("reach.pods-on-one-node", "vantages.hosts", "balance.per-connection")
 NO_BUG = "no known bug"
+# Scripts know two workers, the usual range and IPv4.
+SHAPES_BROKEN, WITH_IPV4 = ("two-workers", "three-workers"), ("ipv4", "dual")
 
 
 Where = Literal["worker", "first-worker", "control-plane", "every-node", "cluster"]
@@ -126,7 +128,7 @@ class Fault(Part):
         why: a regular expression that matches what one of them prints, for this reason alone.
         names_node: whether clauses can tell on which node it is.
         spares: clauses that must not notice it.
-        needs: what a cluster must have for it, in the words of the contract.
+        families: the IP families of lanes on which it makes sense.
         both: how it is made in either mode.
         iptables: how it is made in this mode.
         nftables: how it is made in this mode.
@@ -141,7 +143,7 @@ class Fault(Part):
     why: str
     names_node: bool = True
     spares: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    families: tuple[str, ...] = WITH_IPV4
     both: Way | None = None
     iptables: Way | None = None
     nftables: Way | None = None
@@ -226,32 +228,39 @@ def of_clause(clause: str) -> list[Fault]:
     return [fault for fault in faults() if clause in (*fault.clauses, *fault.also)]
 
 
-def choose_faults(only: str | None, shard: Shard | None, proxy: str) -> list[Fault]:
-    """The faults that are asked for and make sense in a mode of kube-proxy.
+def choose_faults(only: str | None, shard: Shard | None, lane: Lane) -> list[Fault]:
+    """The faults that are asked for and make sense on a lane.
 
     Args:
-        only: names, in the order in which they are tried; all by default.
+        only: names, in the order in which they are tried; all that make sense by default.
         shard: a part of them.
-        proxy: the mode.
+        lane: whose cluster is broken.
 
     Raises:
-        UsageError: no fault is called so, or makes sense in that mode, or nodes are to be parted.
+        UsageError: no fault is called so, or one makes no sense there, or nodes are to be parted.
     """
+    if lane.shape not in SHAPES_BROKEN:
+        raise UsageError(
+            f"faults are made on nodes, numbers and addresses that SHAPE={lane.shape} may not have",
+            f"use {' or '.join(SHAPES_BROKEN)}",
+        )
     words = list(dict.fromkeys((only or "").replace(",", " ").split()))
     known = {fault.name: fault for fault in faults()}
     if unknown := [word for word in words if word not in known]:
         raise UsageError(f"no fault is called {', '.join(unknown)}", "see docs/faults.md")
     named = [known[word] for word in words or known]
-    chosen = [fault for fault in named if fault.way(proxy)]
-    if not chosen:
-        raise UsageError(f"none of these faults makes sense in {proxy} mode", "see docs/faults.md")
+    chosen = [fault for fault in named if fault.way(lane.proxy) and lane.family in fault.families]
+    left = [fault.name for fault in named if fault not in chosen] if words else []
+    if left or not chosen:
+        what = ", ".join(left) or "no fault"
+        raise UsageError(f"{what}: makes no sense on the lane {lane}", "see docs/faults.md")
     if shard and shard.by != "clauses":
         raise UsageError(f"SHARD={shard}: faults have no part by nodes", "say 1/4, for example")
     return shard.deal(chosen) if shard else chosen
 
 
 def _problems(fault: Fault, known: Collection[str]) -> list[str]:
-    unknown = set(fault.needs) - catalogue().needs.keys()
+    unknown = set(fault.families) - {*FAMILIES}
     every = (*fault.clauses, *fault.also, *fault.spares)
     twice = sorted({clause for clause in every if every.count(clause) > 1})
     rules = {
@@ -261,7 +270,7 @@ def _problems(fault: Fault, known: Collection[str]) -> list[str]:
         ),
         "no clause has to notice it": fault.clauses,
         f"{', '.join(twice)} is named twice": not twice,
-        f"nobody knows the need {', '.join(sorted(unknown))}": not unknown,
+        f"nobody knows the IP families {', '.join(sorted(unknown))}": not unknown,
         f"why is no regular expression: {fault.why}": _is_expression(fault.why),
         "why matches anything": len(fault.why) > 1,
         "it makes sense in no mode of kube-proxy": fault.modes,

@@ -1,8 +1,9 @@
 """Writes docs/faults.md from the faults and what became of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from e2e.provider.lane import PROXIES
 from e2e.report.faults import Fault, faults
 from e2e.report.matrix import Trial, counted
 from e2e.report.proofs import DOCS, seen
@@ -39,7 +40,8 @@ def text() -> str:
     parts = [HEAD.format(count=len(faults()))]
     for lane, of_lane in groupby(trials, key=lambda trial: trial.lane):
         found = {trial.fault: trial for trial in of_lane}
-        parts.append(f"\n## {lane}\n\n{counted(found.values())}.\n")
+        minutes = sum(trial.seconds for trial in found.values()) / 60
+        parts.append(f"\n## {lane}\n\n{counted(found.values())}; {minutes:.0f} minutes.\n")
         parts.append("| fault | ended | noticed by | not by | node named | reason right | s |")
         parts.append("| --- | --- | --- | --- | --- | --- | --- |")
         parts += [_row(trial) for trial in found.values()]
@@ -48,8 +50,7 @@ def text() -> str:
     parts.append("| fault | what it does | where | like | modes | must notice | may notice |")
     parts.append("| --- | --- | --- | --- | --- | --- | --- |")
     parts += [_entry(fault) for fault in faults()]
-    if untried := _untried(trials, faults()):
-        parts.append(f"\nNot tried so far: {', '.join(untried)}.")
+    parts += _untried(trials, faults())
     return "\n".join(parts) + "\n"
 
 
@@ -96,6 +97,12 @@ def _entry(fault: Fault) -> str:
     return f"| {' | '.join(cells)} | {_names(fault.clauses)} | {_names(fault.also)} |"
 
 
-def _untried(trials: Iterable[Trial], known: Iterable[Fault]) -> list[str]:
-    tried = {trial.fault for trial in trials}
-    return [fault.name for fault in known if fault.name not in tried]
+def _untried(trials: Iterable[Trial], known: Sequence[Fault]) -> Iterator[str]:
+    tried = {(trial.fault, mode) for trial in trials for mode in trial.lane.split()}
+    for mode in PROXIES:
+        sensible = [fault.name for fault in known if fault.way(mode)]
+        if left := [name for name in sensible if (name, mode) not in tried]:
+            yield (
+                f"\nNot tried so far in {mode} mode are {len(left)} of the {len(sensible)} that "
+                f"make sense there: {', '.join(left)}."
+            )

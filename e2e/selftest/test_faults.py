@@ -18,6 +18,8 @@ from e2e.faults import asking, command, making, policies
 from e2e.faults.judging import names_only, nodes_of, trial_of
 from e2e.faults.specs import NAMES, Specs, can_notice
 from e2e.faults.trying import Trials, spared_by
+from e2e.provider.lane import Lane
+from e2e.provider.node_image import DEFAULT
 from e2e.report import faults_document, proofs
 from e2e.report.clauses import contract
 from e2e.report.faults import Change, Fault, Refusal, Way, choose_faults, faults, read_faults
@@ -163,7 +165,7 @@ def test_chains_of_deleted_services_are_kept():
         ("why =", 'also = ["reach.nowhere"]\nwhy =', "no clause is called reach.nowhere"),
         ("[both]", '[both.altered]\nasked = "."\n[both]', "nothing is altered"),
         ("[both]", '[both.altered]\nasked = "("\nfind = "x"\n[both]', "what is altered is no reg"),
-        ("[both]", 'needs = ["luck"]\n[both]', "nobody knows the need luck"),
+        ("[both]", 'families = ["luck"]\n[both]', "nobody knows the IP families luck"),
         ("[both]", "[other]", "other"),
         ("does", "doze", "doze|does"),
         ("[both]", "[both", "good.toml"),
@@ -186,19 +188,37 @@ def test_a_file_that_breaks_a_rule_is_named(tmp_path, before, after, problem):
 
 def test_faults_are_chosen_by_name_and_by_part():
     """The parts are all of them together, and none twice."""
-    every = choose_faults(None, None, "iptables")
-    parts = [each.name for n in (1, 2, 3) for each in choose_faults(None, Shard(3, n), "iptables")]
+    lane = Lane(DEFAULT)
+    every = choose_faults(None, None, lane)
+    parts = [each.name for n in (1, 2, 3) for each in choose_faults(None, Shard(3, n), lane)]
     names = [each.name for each in every]
 
     assert sorted(parts) == sorted(names)
     in_order = f"{names[3]},{names[1]} {names[3]}"
-    assert [f.name for f in choose_faults(in_order, None, "iptables")] == [names[3], names[1]]
+    assert [f.name for f in choose_faults(in_order, None, lane)] == [names[3], names[1]]
     with pytest.raises(UsageError, match="faults have no part by nodes"):
-        choose_faults(None, Shard(2, 1, "nodes"), "iptables")
+        choose_faults(None, Shard(2, 1, "nodes"), lane)
     with pytest.raises(UsageError, match="no fault is called luck"):
-        choose_faults("luck", None, "iptables")
-    with pytest.raises(UsageError, match="makes sense in nftables mode"):
-        choose_faults("localhost-dead", None, "nftables")
+        choose_faults("luck", None, lane)
+
+
+@pytest.mark.parametrize(
+    ("lane", "only", "says"),
+    [
+        ({"proxy": "nftables"}, "localhost-dead udp-blocked", "localhost-dead: makes no sense on"),
+        ({}, "ipv6-dead", "ipv6-dead: makes no sense on"),
+        ({"family": "ipv6"}, None, "no fault: makes no sense on"),
+        ({"shape": "one-node"}, None, "SHAPE=one-node may not have"),
+    ],
+)
+def test_a_fault_is_made_only_where_it_makes_sense(lane, only, says):
+    """Elsewhere nobody could notice it, or scripts would find nothing to break."""
+    with pytest.raises(UsageError, match=says):
+        choose_faults(only, None, Lane(DEFAULT, **lane))
+
+    usual = {fault.name for fault in choose_faults(None, None, Lane(DEFAULT))}
+    dual = {fault.name for fault in choose_faults(None, None, Lane(DEFAULT, family="dual"))}
+    assert dual - usual == {"ipv6-dead"}
 
 
 def test_a_fault_that_all_notice_is_detected():
