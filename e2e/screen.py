@@ -12,6 +12,8 @@ from typing import IO
 
 import click
 
+from e2e.plain import plain
+
 # Of what pytest said, where it did not come to the last screen.
 TAIL = 40
 
@@ -60,4 +62,4 @@ def how_to_tell() -> str:
 
 def say(text: str) -> None:
     """Tell people something beside what the command prints."""
-    click.echo(text, err=True)
+    click.echo(plain(text), err=True)

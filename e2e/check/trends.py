@@ -73,16 +73,26 @@ def _trend(clause: str, seen: Sequence[tuple[int, bool]], looks: int) -> Trend:
     first = held.index(False)
     if not any(held):
         return _told(clause, ALWAYS, seen, first, 1.0)
-    flips = sum(a != b for a, b in pairwise(held))
-    splits = [(_fisher(*_counts(held[:at]), *_counts(held[at:])), at) for at in range(1, len(held))]
-    least, at = min(splits)
-    p = min(least * looks, 1.0)
-    rose = _rate(held[at:]) > _rate(held[:at])
-    if p < FALSE_ALARM:
-        return _told(clause, WORSE if rose else BETTER, seen, at, p)
-    if flips == 1:
+    changed: Trend | None = None
+    while len(seen) > 1:
+        at, p, rose = _change(held, looks)
+        if p >= FALSE_ALARM:
+            break
+        changed = _told(clause, WORSE if rose else BETTER, seen, at, p)
+        # What is mended since is no longer worse: the last change counts.
+        seen, held, looks = seen[at:], held[at:], looks + len(seen)
+    if changed:
+        return changed
+    if sum(a != b for a, b in pairwise(held)) == 1:
         return _told(clause, BROKE if rose else MENDED, seen, at, p)
     return _told(clause, FLAKY, seen, first, p)
+
+
+def _change(held: Sequence[bool], looks: int) -> tuple[int, float, bool]:
+    """Where the rate of failures changed most, by how little chance, and whether it rose."""
+    splits = [(_fisher(*_counts(held[:at]), *_counts(held[at:])), at) for at in range(1, len(held))]
+    least, at = min(splits)
+    return at, min(least * looks, 1.0), _rate(held[at:]) > _rate(held[:at])
 
 
 def _told(clause: str, kind: str, seen: Sequence[tuple[int, bool]], at: int, p: float) -> Trend:

@@ -11,6 +11,7 @@ from e2e.cluster import lease, leftovers
 from e2e.cluster.api import Api, ApiRefusedError
 from e2e.errors import CannotRunError, RefusedError, StopError
 from e2e.options import option
+from e2e.plain import plain
 from e2e.provider import existing, kind
 from e2e.provider.engine import Engine, ensure_engine, find_engine, stop_engine
 from e2e.provider.kubeconfig import default_kubeconfig
@@ -80,10 +81,10 @@ def _remove_listed(api: Api, context: str, steps: Steps, *, yes: bool) -> None:
     goes = [each for each in left if not each.stays]
     click.echo(f"{context}: interrupted runs left {len(goes) or 'nothing'}")
     for each in goes:
-        click.echo(f"  would be removed: {each}")
+        click.echo(plain(f"  would be removed: {each}"))
     for each in left:
         if each.stays:
-            click.echo(f"  stays: {each}")
+            click.echo(plain(f"  stays: {each}"))
     if not goes:
         return
     if not yes:

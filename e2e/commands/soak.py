@@ -20,6 +20,8 @@ from e2e.report.result import RESULT, Result
 
 # What can fail by chance in a run of three nodes, for each IP family; docs/decisions/statistics.md.
 VERDICTS = 87
+# The shape that has three nodes.
+USUAL = "two-workers"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ def soak(**asked: Any) -> int:
             with steps.step("run", f"{number} of {asked['times']} on {lane}") as step:
                 ended.append(_run(argv, out / f"{number:03}"))
                 step.done(str(ended[-1]))
-    click.echo(told(ended, 2 if lane.family == "dual" else 1))
+    counted = (asked["only"], asked["families"], lane.shape) == (None, None, USUAL)
+    families = 2 if lane.family == "dual" else 1
+    click.echo(told(ended, families if counted else 0))
     return exit_code(ended)
 
 
@@ -112,22 +116,30 @@ def exit_code(ended: list[Ended]) -> int:
     return CannotRunError.exit_code if any(each.code for each in ended) else 0
 
 
-def told(ended: list[Ended], families: int) -> str:
-    """How many runs failed, beside how many would by chance, and what follows from that."""
+def told(ended: list[Ended], families: int = 0) -> str:
+    """How many runs failed, beside how many would by chance, and what follows from that.
+
+    Args:
+        ended: how each ended.
+        families: IP families of runs whose verdicts are counted in docs/decisions/statistics.md.
+    """
     from scipy import special  # noqa: PLC0415
 
     runs, failed = len(ended), sum(bool(each.failed) for each in ended)
-    by_chance = 1 - (1 - FALSE_ALARM) ** (VERDICTS * families * runs)
     # Clopper and Pearson: the rate at which so few failures still come once in twenty times.
     rate = float(special.betaincinv(failed + 1, runs - failed, 0.95)) if failed < runs else 1.0
     clauses = sorted({clause for each in ended for clause in each.failed})
     unknown = sum(bool(each.code) and not each.failed for each in ended)
-    verdicts = f"{VERDICTS * families} verdicts a run, each wrong once in {1 / FALSE_ALARM:,.0f}"
+    computed = []
+    if families:
+        by_chance = 1 - (1 - FALSE_ALARM) ** (VERDICTS * families * runs)
+        each = f"{VERDICTS * families} verdicts a run, each wrong once in {1 / FALSE_ALARM:,.0f}"
+        computed = [f"computed: a false alarm once in {1 / by_chance:,.0f} times as many ({each})"]
     return "\n".join(
         [
             f"{failed} of {runs} runs failed{': ' if clauses else ''}{', '.join(clauses)}",
             *([f"{unknown} came to no verdict"] if unknown else []),
-            f"computed: a false alarm once in {1 / by_chance:,.0f} times as many ({verdicts})",
+            *computed,
             f"seen: at most {rate:.1%} of such runs fail, which is sure to 95 %",
         ]
     )

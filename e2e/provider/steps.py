@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from e2e.plain import plain
+
 MARKS = {"done": ("✓", "green"), "skipped": ("-", "cyan"), "failed": ("x", "red")}
 
 
@@ -27,10 +29,10 @@ class Step:
     def progress(self, doing: str) -> None:
         """Say what is being done now, as words such as "compiling kubelet (3 of 12)"."""
         if self._status:
-            self._status.update(Text(f"{self.title}: {doing}"))
+            self._status.update(Text(f"{self.title}: {plain(doing)}"))
         else:
             self._console.print(
-                Text(f"    {self.title}: {doing} ({time.monotonic() - self.began:.0f} s)"),
+                Text(f"    {self.title}: {plain(doing)} ({time.monotonic() - self.began:.0f} s)"),
                 soft_wrap=True,
             )
 
@@ -61,7 +63,7 @@ class Steps:
     def say(self, text: str) -> None:
         """Say something between two steps, such as who is waited for."""
         if not self.quiet:
-            self.console.print(Text(f"    {text}"), soft_wrap=True)
+            self.console.print(Text(f"    {plain(text)}"), soft_wrap=True)
 
     @contextmanager
     def step(self, title: str, why: str) -> Iterator[Step]:
@@ -94,7 +96,7 @@ class Steps:
             (mark, colour),
             " ",
             (f"{step.title:<12}", "bold"),
-            f" {words} ",
+            f" {plain(words)} ",
             (f"({took:.1f} s)", "dim"),
         )
         self.console.print(line, soft_wrap=True)

@@ -149,6 +149,8 @@ def conformance(result: Result, contract: Sequence[Clause]) -> ConformanceReport
         )
         for extended in (False, True)
     ]
+    if not result.whole or result.gaps or result.shard:
+        levels = [_of_part(level) for level in levels]
     words = ", ".join(
         f"{name} {level.result}" for name, level in zip(("core", "extended"), levels, strict=True)
     )
@@ -211,6 +213,13 @@ def _support(clauses: Sequence[tuple[str, ClauseResult | None]]) -> Support:
         supported_features=tuple(sorted(_supported(asked))),
         unsupported_features=dict(sorted(lacking.values())),
     )
+
+
+def _of_part(level: Support) -> Support:
+    """What a run says that did not ask everything: never that all is well."""
+    if level.result == "failure":
+        return level
+    return level.model_copy(update={"result": "partial"})
 
 
 def _lacking(clause: ClauseResult) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from e2e.errors import BUSY
+from e2e.plain import plain
 
 # What a terminal shows that nobody has made larger.
 SCREEN = 24
@@ -132,7 +133,7 @@ def summary(
         tail.append(f"every clause with its figures: {junit}")
     room = SCREEN - len(head) - len(tail)
     told = [line for ending in shown for line in _failure(ending, room // len(shown))]
-    return "\n".join([*head, *told, *tail])
+    return plain("\n".join([*head, *told, *tail]))
 
 
 def summary_data(endings: list[Ending], where: str, took: float, screen: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from e2e.plain import plain
 from e2e.report.answers import answers
 from e2e.report.summary import WHY
 from e2e.report.verdict import Changed, ChangedTime, Changes, Verdict
@@ -43,7 +44,7 @@ def verdict_text(verdict: Verdict) -> str:
     lines += _changes(verdict.changes)
     if not verdict.contract:
         lines.append("the contract was not asked both times, so behaviours are not compared")
-    return "\n".join(_plain(lines))
+    return plain("\n".join(lines))
 
 
 def _marked(said: str) -> list[str]:
@@ -62,7 +63,7 @@ def changes_text(changes: Changes) -> str:
         1: f"Changed: {changes.counting} of what {changes.before} and {changes.after} do.",
         2: f"Not known: {changes.unknown} clauses could not be judged, all others are alike.",
     }[changes.exit_code]
-    return "\n".join(_plain([head, *_changes(changes)]))
+    return plain("\n".join([head, *_changes(changes)]))
 
 
 def _changes(changes: Changes) -> list[str]:
@@ -112,9 +113,3 @@ def _part(title: str, lines: Sequence[str], limit: int = LINES) -> list[str]:
         return []
     more = [f"  … and {len(lines) - limit} more"] if len(lines) > limit else []
     return [f"{title}:", *(f"  {line}" for line in lines[:limit]), *more]
-
-
-def _plain(lines: Iterable[str]) -> Iterable[str]:
-    """Without what a terminal would take for an order, whatever an object is called."""
-    for line in lines:
-        yield "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)

@@ -28,6 +28,8 @@ def seen(text):
     ("............xxxxxxxx", WORSE, 12, Share(0, 12), Share(8, 8)),
     ("xxxxxxxxxx..........", BETTER, 10, Share(10, 10), Share(0, 10)),
     ("....................x.xx.xxx.xx.xxx", WORSE, 20, Share(0, 20), Share(11, 15)),
+    ("." * 60 + "x" * 15 + "." * 25, BETTER, 75, Share(15, 15), Share(0, 25)),
+    ("." * 20 + "x" * 20 + "." * 20, BETTER, 40, Share(20, 20), Share(0, 20)),
     ("...xx", BROKE, 3, Share(0, 3), Share(2, 2)),
     ("xx...", MENDED, 2, Share(2, 2), Share(0, 3)),
     ("..x....x.....x...", FLAKY, 2, Share(0, 2), Share(3, 15)),
@@ -170,6 +172,7 @@ def test_the_page_shows_the_last_runs_and_those_of_what_is_wrong(kept):
 
     assert len(past.runs) == 21
     assert [bar.look for bar in past.clauses["c.d"]] == ["good"] * 10 + ["bad"] * 11
+    assert [bar.height for bar in past.clauses["c.d"]] == [3.0] * 10 + [22.0] * 11
     assert "The last 21 like it" in page
     assert "the last 21 runs that judged it here" in page
     assert "2026-11-28 20:30: 2 held, 1 did not, 1 skipped, p95 1.9 s" in page

@@ -143,6 +143,18 @@ def test_conformance_tells_what_is_not_supported_from_what_failed():
     assert profile.extended.statistics.failed == 1
 
 
+@pytest.mark.parametrize("part", [
+    {"whole": False}, {"gaps": ("shard nodes:2/4 is missing",)}, {"shard": "nodes:1/4"},
+])  # fmt: skip
+def test_conformance_of_a_part_of_a_run_is_never_a_success(part):
+    """Whatever has held in it; what failed has failed."""
+    (profile,) = conformance(
+        run(held("a.b"), held("c.d"), failed("e.f"), **part), CONTRACT
+    ).profiles
+
+    assert profile.summary == "core partial, extended failure"
+
+
 @pytest.mark.parametrize(("clauses", "result", "which"), [
     ([held("a.b")], "partial", {"not_asked_tests": ("c.d",)}),
     ([held("a.b"), skipped("c.d", "the pod network does not")], "partial",

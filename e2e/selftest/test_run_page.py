@@ -130,6 +130,22 @@ def test_words_choose_clauses_and_give_the_choice_an_address(opened):
     page.wait_for_function("document.querySelectorAll('.clause[hidden]').length === 0")
 
 
+def test_words_with_signs_of_their_own_are_kept_in_the_address(opened):
+    page = opened("green").page
+    words = page.get_by_label("words, ids, nodes")
+    words.fill("a&b+c 100%")
+    page.reload()
+
+    assert words.input_value() == "a&b+c 100%"
+
+
+def test_an_address_that_means_nothing_is_no_error(opened):
+    shown = opened("green", at="100%")
+
+    assert shown.page.get_by_label("words, ids, nodes").input_value() == ""
+    assert shown.troubles == []
+
+
 def test_a_tile_leads_to_its_clauses(opened):
     page = opened("red").page
     page.get_by_role("link", name="2 did not hold").click()

@@ -29,6 +29,11 @@ def test_no_failure_is_told_with_what_it_may_still_overlook():
     assert "at most 100.0% of such runs fail" in told([RED], 2)
 
 
+def test_how_often_chance_fails_other_runs_is_not_told():
+    """Nobody has counted their verdicts."""
+    assert "computed" not in told([GREEN] * 50)
+
+
 @pytest.mark.parametrize(
     ("ended", "code"),
     [([GREEN], 0), ([GREEN, RED], 1), ([RED, Ended(2)], 1), ([GREEN, Ended(2)], 2)],

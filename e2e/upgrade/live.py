@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from e2e.plain import plain
 from e2e.probe import FOREIGN, Outcome
 from e2e.upgrade.lines import (
     AnyLine,
@@ -26,7 +27,7 @@ from e2e.upgrade.lines import (
 )
 from e2e.upgrade.plan import WatchedFlow
 from e2e.upgrade.record import RECORD
-from e2e.upgrade.story import clock_time, is_expected, plain
+from e2e.upgrade.story import clock_time, is_expected
 
 EVENTS = 6
 # More nodes are summed up, so that a screen holds them.

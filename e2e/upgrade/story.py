@@ -8,6 +8,7 @@ from math import inf
 from e2e.check.causes import Cause, cause_of, why_of_all
 from e2e.check.outages import Judged, Mark, Outage, Seen, judge
 from e2e.check.troubles import Trouble, troubles
+from e2e.plain import plain
 from e2e.probe import ANSWERED, Outcome
 from e2e.probe.outcome import CLOSED
 from e2e.report.answers import moved, not_watched
@@ -329,11 +330,6 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in every
     ]
-
-
-def plain(text: str) -> str:
-    """Text that cannot steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def length(outage: Outage) -> str:

@@ -37,14 +37,16 @@
   }
 
   function go() {
-    const wanted = decodeURIComponent(location.hash.slice(1));
-    if (wanted.startsWith("?")) {
-      const asked = new URLSearchParams(wanted);
+    const raw = location.hash.slice(1);
+    if (raw.startsWith("?")) {
+      const asked = new URLSearchParams(raw);
       for (const field of fields) field.value = asked.get(field.name) || "";
       filter();
       document.getElementById("clauses").scrollIntoView();
       return;
     }
+    let wanted = raw;
+    try { wanted = decodeURIComponent(raw); } catch { /* no id of ours is written so */ }
     const place = wanted && document.getElementById(wanted);
     if (!place) return;
     if (place.closest(".topic")) {
