@@ -1,9 +1,11 @@
 """The namespaces of a run: all carry its id, and all go with it."""
 
 import os
+from collections.abc import Collection
 
 from e2e import timing
 from e2e.cluster.api import Api, names_by
+from e2e.cluster.node import is_ready
 from e2e.wait import wait_until
 
 RUN_LABEL = "nodeport-e2e/run"
@@ -65,8 +67,18 @@ def remove(api: Api, names: list[str], *, wait: bool) -> None:
             api.delete("Job", JOB, name)
         api.delete("Namespace", name)
     if wait:
+        away = [node["metadata"]["name"] for node in api.find_all("Node") if not is_ready(node)]
+        for name in names if away else []:
+            _let_go(api, name, away)
         wait_until(
             lambda: all(api.find("Namespace", name).get("code") == 404 for name in names),
             what=f"the end of namespace {', '.join(names)}",
             within=timing.NAMESPACE_GONE_WITHIN,
         )
+
+
+def _let_go(api: Api, name: str, away: Collection[str]) -> None:
+    """Give up the pods on nodes that are away, as no kubelet says that they have ended."""
+    for pod in api.find_all("Pod", name):
+        if pod["spec"].get("nodeName") in away:
+            api.delete("Pod", pod["metadata"]["name"], name, grace=0)

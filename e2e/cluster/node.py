@@ -1,12 +1,14 @@
 """The nodes of a cluster and the addresses at which they answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from e2e import timing
 from e2e.cluster.api import Api, Object, names_by
 from e2e.cluster.implementation import find
 from e2e.errors import CannotRunError
 from e2e.probe import NO_ROUTE, SILENT, Outside
+from e2e.wait import settle
 
 CORDONED_BY = "nodeport-e2e/cordoned-by"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -44,14 +46,26 @@ class Node:
         return self.name
 
 
-def all_nodes(api: Api) -> tuple[Node, ...]:
+def all_nodes(api: Api, *, within: float = 0.0) -> tuple[Node, ...]:
     """Every node, control planes first.
+
+    Args:
+        api: of the cluster.
+        within: seconds in which all of them have to be Ready; without any, now.
 
     Raises:
         CannotRunError: there is none, or one of them is not Ready.
     """
-    found = api.find_all("Node")
-    unready = [node["metadata"]["name"] for node in found if not is_ready(node)]
+    looked = settle(
+        lambda: api.find_all("Node"),
+        lambda found: bool(found) and all(map(is_ready, found)),
+        within=within,
+        times=1,
+        every=timing.NODES_BACK_EVERY,
+        what=lambda found: f"nodes that are not Ready: {', '.join(_unready(found))}",
+    )
+    found = looked.last
+    unready = _unready(found)
     if unready or not found:
         raise CannotRunError(
             f"nodes that are not Ready: {', '.join(unready)}" if found else "no node at all",
@@ -59,6 +73,10 @@ def all_nodes(api: Api) -> tuple[Node, ...]:
         )
     nodes = [node_of_object(item) for item in found]
     return tuple(sorted(nodes, key=lambda node: (not node.is_control_plane, node.name)))
+
+
+def _unready(nodes: Iterable[Object]) -> list[str]:
+    return [node["metadata"]["name"] for node in nodes if not is_ready(node)]
 
 
 def is_heard(address: str) -> bool:

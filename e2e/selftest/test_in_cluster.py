@@ -18,6 +18,7 @@ from e2e.cluster.denied import of_manifest
 from e2e.cluster.job import Job, ShardPod
 from e2e.cluster.manifest import FOLDER
 from e2e.cluster.namespace import RUN_LABEL
+from e2e.cluster.node import all_nodes
 from e2e.cluster.ports import PortBroker
 from e2e.commands import in_cluster
 from e2e.commands.in_cluster import HinderedError, Watched, of_shards
@@ -31,6 +32,7 @@ from e2e.report import framed
 from e2e.report.framed import pack, unpack
 from e2e.report.result import Result
 from e2e.report.shard import Shard
+from e2e.selftest.api_server import node
 from e2e.selftest.programs import CHECKOUT
 from e2e.selftest.runs import failed, held, run
 from e2e.selftest.storing_server import CONTEXT, storing_server
@@ -351,7 +353,7 @@ def test_pods_may_do_what_the_contract_needs():
         if each.namespace != "default" and each.resource != "jobs"
     }
 
-    assert needs - have == set()
+    assert needs ^ have == set()
 
 
 def test_the_manifests_fit_together():
@@ -703,3 +705,24 @@ def test_a_shard_has_numbers_of_its_own():
 
     assert sorted(n for part in parts for n in part) == list(range(30000, 30086))
     assert replace(broker, share=(40, 41))._shared(range(30000, 30004)) == [*range(30000, 30004)]
+
+
+def test_a_pod_waits_for_nodes_that_are_away(monkeypatch):
+    """Else the Job's pods would end one after another, and of their shard nothing is known."""
+    looks = [["True", "Unknown"], ["True", "Unknown"], ["True", "True"]]
+
+    class Told:
+        def find_all(self, kind):
+            assert kind == "Node"
+            return [a_node(f"n{at}", ready) for at, ready in enumerate(looks.pop(0))]
+
+    def a_node(name, ready):
+        body = node(name, "10.0.0.1")
+        body["status"]["conditions"] = [{"type": "Ready", "status": ready}]
+        return body
+
+    monkeypatch.setattr("e2e.timing.NODES_BACK_EVERY", 0.01)
+    with pytest.raises(CannotRunError, match="nodes that are not Ready: n1"):
+        all_nodes(Told())
+
+    assert [each.name for each in all_nodes(Told(), within=20.0)] == ["n0", "n1"]
