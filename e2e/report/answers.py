@@ -51,13 +51,15 @@ def _sentence(verdict: Verdict) -> str:
     code = verdict.exit_code
     if code == 0:
         budgets = ", every budget is kept" if verdict.watched else ""
-        if verdict.watched and (verdict.watched.killed or verdict.watched.unreached):
+        if verdict.watched and verdict.watched.unreached:
             budgets += " as far as was watched"
         if verdict.contract or any(step.ended == "held" for step in verdict.churn):
             how = " as far as this machine has a way to it" if verdict.unreached else ""
             return f"The cluster serves node ports as it did before{how}{budgets}."
         return f"What the cluster says of itself is as before{budgets}; no node port was asked now."
     if code == 2:
+        if verdict.watched and verdict.watched.killed and not verdict.is_unjudged:
+            return "Not known: as before as far as was watched, and the watch was killed."
         return "Whether the cluster serves node ports as before could not be judged in full."
     wrong = []
     if _noticed_too_much(verdict):

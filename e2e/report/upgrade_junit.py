@@ -77,6 +77,8 @@ def verdict_junit(found: Verdict) -> str:
         suite.case("budget", "what users noticed", "there is no record of a watch", "skipped")
     elif not found.watched.attempts:
         suite.case("budget", "what users noticed", "the watch saw nothing", "error")
+    elif found.watched.killed:
+        suite.case("budget", "what users noticed after the watch was killed", "not known", "error")
     for budget in found.watched.budgets if found.watched else ():
         said = "\n".join([f"{budget.used}, allowed {budget.allowed}", *budget.where])
         suite.case("budget", budget.name, said, _failure(not budget.kept))

@@ -387,12 +387,17 @@ class Verdict(Part):
         return tuple(step for step in self.churn if step.ended == "broken")
 
     @property
+    def is_unjudged(self) -> bool:
+        """Whether some churn, or some behaviour, could not be judged."""
+        return bool(self.broken_steps or self.changes.unknown)
+
+    @property
     def exit_code(self) -> int:
         """0 if all is as it was, 1 if something is not, 2 if that is not known."""
         if self.beyond or self.failed_steps or self.changes.counting:
             return 1
         unseen = self.watched is not None and (self.watched.killed or not self.watched.attempts)
-        return 2 if self.broken_steps or self.changes.unknown or unseen else 0
+        return 2 if self.is_unjudged or unseen else 0
 
     def save(self, folder: Path) -> None:
         """Write it into a folder."""

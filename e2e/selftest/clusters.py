@@ -64,7 +64,7 @@ class FakeApi:
 
     def find_all(self, kind, namespace=None, **labels):
         if kind == "Pod":
-            return self._pods(labels["echo"])
+            return self._pods(labels["echo"]) if labels else []
         return [
             item
             for (of, where, _), item in self.objects.items()

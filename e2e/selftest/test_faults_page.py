@@ -8,8 +8,9 @@ from e2e.report.clauses import contract
 from e2e.report.faults import faults
 from e2e.report.faults_page import faults_page, rows
 from e2e.report.matrix import Matrix, Trial
-from e2e.selftest.browsers import browser, show, unnamed
+from e2e.selftest.browsers import PATIENCE, browser, show, unnamed
 from e2e.selftest.test_run_page import CONTRAST, EVIL, SCHEMES
+from e2e.wait import wait_until
 
 LANE = "v1.37.2 iptables ipv4 two-workers"
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -136,7 +137,11 @@ def test_names_stay_while_the_matrix_is_scrolled(opened):
     box = page.locator(".box")
     box.focus()
     page.keyboard.press("End")
-    page.wait_for_function("document.querySelector('.box').scrollTop > 100")
+    wait_until(
+        lambda: page.evaluate("document.querySelector('.box').scrollTop") > 100,
+        what="the box to scroll",
+        within=PATIENCE / 1000,
+    )
     box.evaluate("box => box.scrollLeft = 500")
 
     left, top = box.bounding_box()["x"], box.bounding_box()["y"]

@@ -127,7 +127,7 @@ def test_words_choose_clauses_and_give_the_choice_an_address(opened):
     page.reload()
     assert shown_ids(page) == chosen
     page.get_by_role("button", name="all").click()
-    page.wait_for_function("document.querySelectorAll('.clause[hidden]').length === 0")
+    page.locator(".clause[hidden]").first.wait_for(state="detached")
 
 
 def test_words_with_signs_of_their_own_are_kept_in_the_address(opened):
@@ -166,7 +166,7 @@ def test_an_address_leads_to_a_clause_and_opens_it(opened):
     page.get_by_label("words, ids, nodes").fill("zzz")
     assert shown_ids(page) == []
     page.evaluate("location.hash = '#reach.pods-on-every-node'")
-    page.wait_for_function("!document.getElementById('reach.pods-on-every-node').hidden")
+    page.locator("[id='reach.pods-on-every-node']:not([hidden])").wait_for(state="attached")
 
 
 def test_a_cell_of_the_truth_table_leads_to_its_flows(opened):

@@ -122,7 +122,7 @@ def test_what_nobody_saw_is_not_said_to_be_well():
     assert killed.noticed.endswith(
         "was lost. For 3.0 s nobody looked. The watch was killed, and what came after is not known."
     )
-    assert killed.verdict.endswith("every budget is kept as far as was watched.")
+    assert killed.verdict == "Not known: as before as far as was watched, and the watch was killed."
     assert answers(nothing).noticed.startswith("Not known")
     assert answers(nothing).verdict.endswith("could not be judged in full.")
     assert nothing.exit_code == 2
@@ -326,6 +326,8 @@ BROKEN_STEP = ChurnStep(name="a rollout", ended="broken", said="in vain", second
         verdict(changes={"behaviours": (UNKNOWN,)}),
         verdict(churn=(BROKEN_STEP,)),
         verdict(watched=watched(attempts=0)),
+        verdict(watched=watched(killed=True)),
+        verdict(watched=watched(outage(), kept=False, killed=True)),
         verdict(churn=(BROKEN_STEP,), watched=watched(outage(), kept=False)),
     ],
 )
