@@ -7,13 +7,16 @@ import sys
 import tarfile
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from e2e.cluster import leftovers, namespace
+from e2e.cluster.api import Api
 from e2e.cluster.denied import of_manifest
 from e2e.cluster.job import Job, ShardPod
 from e2e.cluster.manifest import FOLDER
@@ -25,6 +28,7 @@ from e2e.commands.in_cluster import HinderedError, Watched, of_shards
 from e2e.commands.merge import merge as merge_command
 from e2e.commands.shard import of_pod
 from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.fixtures import cluster
 from e2e.provider import harness_image
 from e2e.provider.in_cluster import as_existing, kubeconfig
 from e2e.provider.steps import Steps
@@ -149,6 +153,7 @@ def test_what_is_no_such_pod_is_told(shards, environment, says):
 HARNESS = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from e2e.commands import shard
 from e2e.selftest.runs import held, run
 
@@ -726,3 +731,22 @@ def test_a_pod_waits_for_nodes_that_are_away(monkeypatch):
         all_nodes(Told())
 
     assert [each.name for each in all_nodes(Told(), within=20.0)] == ["n0", "n1"]
+
+
+@pytest.mark.parametrize("in_pod", [True, False])
+def test_a_pod_asks_beside_its_own_job_and_nobody_else_does(tmp_path, monkeypatch, in_pod):
+    """To it that is one of another machine, as pods know of no processes but their own."""
+    run = "00000000-1-abcdef"
+    labels = {RUN_LABEL: run}
+    body = {"metadata": {"name": f"nodeport-e2e-job-{run}", "labels": labels}}
+    if in_pod:
+        monkeypatch.setenv(namespace.PART, run)
+    with storing_server(tmp_path / "api") as server:
+        server.put("/api/v1", "namespaces", body)
+        api = Api(server.kubeconfig, CONTEXT)
+        asks = partial(cluster._remove_leftovers, api, None, SimpleNamespace(joined=False))
+        if in_pod:
+            asks()
+        else:
+            with pytest.raises(CannotRunError, match="may still ask this cluster"):
+                asks()
