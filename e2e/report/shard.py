@@ -1,7 +1,6 @@
 """A part of a run, of which several together ask all: by clauses, or by nodes."""
 
 import hashlib
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from typing import Literal, TypeVar
 from e2e.errors import UsageError
 
 T = TypeVar("T")
+# What nothing costs less than, so that no part has nothing.
+LEAST = 0.01
 SHARD = re.compile(r"(?P<by>nodes:)?(?P<number>[1-9]\d{0,5})/(?P<of>[1-9]\d{0,5})")
 
 
@@ -49,23 +50,19 @@ class Shard:
     def pick(self, names: Iterable[str], costs: Mapping[str, float] | None = None) -> list[str]:
         """Its part of some names, in an order that has nothing to do with what they are called.
 
-        Each name is in exactly one part, and parts differ by one name at most; so a part is empty
-        only where there are more parts than names. What costs much is dealt first, one to each
-        part, and what costs most to the part that costs least so far, so that parts cost alike;
-        what is not known costs most.
+        Each name is in exactly one part, and a part is empty only where there are more parts than
+        names. What costs most is dealt first, each to the part that costs least so far, so that
+        parts cost alike; what is not known costs most.
         """
-        ranked = by_hash(names)
-        if costs is None:
-            costs = {name: float(n) for n, name in enumerate(reversed(ranked))}
-        ranked.sort(key=lambda name: costs.get(name, math.inf), reverse=True)
-        most = max(costs.values(), default=0.0)
+        known = costs or {}
+        most = max(known.values(), default=LEAST)
+        cost = {name: max(known.get(name, most), LEAST) for name in by_hash(names)}
         spent, mine = dict.fromkeys(range(1, self.of + 1), 0.0), []
-        for n in range(0, len(ranked), self.of):
-            cheapest = sorted(spent, key=spent.__getitem__)
-            for part, name in zip(cheapest, ranked[n : n + self.of], strict=False):
-                spent[part] += costs.get(name, most)
-                if part == self.number:
-                    mine.append(name)
+        for name in sorted(cost, key=cost.__getitem__, reverse=True):
+            part = min(spent, key=spent.__getitem__)
+            spent[part] += cost[name]
+            if part == self.number:
+                mine.append(name)
         return mine
 
 
