@@ -19,11 +19,9 @@ OF_PROXIES = ("pod-terminating", "pod-gone", "pod-added", "pod-started")
 # What the command that is watched said, until it says the next thing or there is another one.
 STEP, BEGUN, OVER = "step", "command-started", "command-ended"
 PROXY = "kube-system/kube-proxy-"
-WENT = ("pod-terminating", "pod-gone", "pod-not-ready")
-
-
 # What tells that a node was away, when it is back or was missed.
 AWAY = ("node-restarted", "node-not-ready", "node-removed")
+WENT = ("pod-terminating", "pod-gone", "pod-not-ready")
 
 
 def worked_on(events: Iterable[Event], begun: Iterable[float] = ()) -> dict[str, list[Span]]:
@@ -40,13 +38,16 @@ def worked_on(events: Iterable[Event], begun: Iterable[float] = ()) -> dict[str,
     spans: dict[str, list[Span]] = {}
     open_since: dict[tuple[str, str], float] = {}
     said: Event | None = None
+
+    def end_all(at: float) -> None:
+        for (node, _), since in open_since.items():
+            spans.setdefault(node, []).append(_around(since, at))
+        open_since.clear()
+
     anew = sorted(begun)
     for event in sorted(events, key=lambda each: each.at):
         while anew and anew[0] <= event.at:
-            at = anew.pop(0)
-            for (node, _), since in open_since.items():
-                spans.setdefault(node, []).append(_around(since, at))
-            open_since.clear()
+            end_all(anew.pop(0))
         if event.kind in (STEP, BEGUN, OVER):
             if said and said.node:
                 spans.setdefault(said.node, []).append(_around(said.at, event.at))
@@ -64,8 +65,7 @@ def worked_on(events: Iterable[Event], begun: Iterable[float] = ()) -> dict[str,
             spans.setdefault(event.node, []).append(_around(began, event.at))
     if said and said.node:
         spans.setdefault(said.node, []).append(_around(said.at, inf))
-    for (node, _), since in open_since.items():
-        spans.setdefault(node, []).append(_around(since, inf))
+    end_all(inf)
     return spans
 
 

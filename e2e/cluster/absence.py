@@ -7,7 +7,7 @@ from datetime import datetime
 
 from e2e import timing
 from e2e.cluster.api import Api, ApiRefusedError, Object
-from e2e.cluster.node import OF_NODES, is_ready
+from e2e.cluster.node import OF_NODES, conditions, is_ready
 from e2e.errors import NodeAwayError, StopError
 from e2e.wait import WaitedInVainError, settle, wait_until
 
@@ -100,7 +100,7 @@ def _told(api: Api, names: Set[str], since: float) -> list[str]:
 def _unready(nodes: Iterable[Object], since: float) -> Iterator[tuple[str, str]]:
     for node in nodes:
         name = str(node["metadata"]["name"])
-        for each in node["status"].get("conditions", []):
+        for each in conditions(node):
             if each["type"] != "Ready":
                 continue
             if each["status"] != "True":

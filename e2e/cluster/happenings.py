@@ -14,7 +14,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 
 from e2e import timing
 from e2e.cluster.api import Api, ApiRefusedError, Object
-from e2e.cluster.node import OF_NODES, addresses_of, is_ready
+from e2e.cluster.node import OF_NODES, addresses_of, conditions, is_ready
 from e2e.errors import StopError, UsageError
 from e2e.wait import pause
 
@@ -392,8 +392,7 @@ def _key(item: Mapping[str, Any]) -> str:
 
 def _condition(item: Object) -> str:
     """What an object's condition Ready is; empty if it has none."""
-    conditions = item.get("status", {}).get("conditions") or []
-    return next((str(c["status"]) for c in conditions if c["type"] == "Ready"), "")
+    return next((str(c["status"]) for c in conditions(item) if c["type"] == "Ready"), "")
 
 
 def _starts(pod: Object) -> Iterator[tuple[str, str]]:

@@ -81,10 +81,11 @@ def alive(run: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            for each in folder.iterdir() if is_left(folder) else []:
-                if each.is_file() and each.name != ALIVE:
-                    each.unlink()  # a kubeconfig is among them
-            if not is_left(folder):
+            if is_left(folder):
+                for each in folder.iterdir():
+                    if each.is_file() and each.name != ALIVE:
+                        each.unlink()  # a kubeconfig is among them
+            else:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -171,16 +170,18 @@ class Watched:
             UsageError: there are none in it.
             CannotRunError: they cannot be written.
         """
-        with tempfile.TemporaryDirectory() as scratch:
-            new = unpack(text, Path(scratch) / folder.name)
-            known = folder / RESULT
+        new, known = folder.with_name(f"{folder.name}.new"), folder / RESULT
+        try:
+            unpack(text, new)
             if known.exists() and not whole:
                 results = (Result.load(file) for file in (new / RESULT, known))
                 asked, before = (len(result.clauses) for result in results)
                 if asked < before:
                     return
             shutil.rmtree(folder, ignore_errors=True)
-            unpack(text, folder)
+            new.rename(folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
     @staticmethod
     def _name(pod: ShardPod) -> str:

@@ -18,7 +18,7 @@ from e2e.errors import RefusedError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.specs import Specs
-from e2e.faults.trying import BASELINE, NotWellError, Trials, not_repaired
+from e2e.faults.trying import BASELINE, NotWellError, Trials
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
 from e2e.provider import kind
 from e2e.provider.cache import ensure_room
@@ -129,7 +129,8 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
             try:
                 trial = trials.try_out(fault, healthy, passed)
             except NotWellError as error:
-                broken, trial = error, not_repaired(fault, trials.asking.lane, error)
+                lane, said = str(trials.asking.lane), f"it was not repaired: {error.what}"
+                broken, trial = error, Trial(fault=fault.name, lane=lane, ended="error", said=said)
             step.done(told(trial))
         done.append(trial)
         matrix = Matrix(began=moment, seconds=time.monotonic() - began, trials=tuple(done))

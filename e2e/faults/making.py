@@ -84,27 +84,15 @@ class Here:
             return False
         return True
 
-    def await_holds(self, script: str, node: Node, *, on: Node) -> None:
-        """Wait until it does.
+    def await_holds(self, script: str, node: Node, *, on: Node, no_longer: bool = False) -> None:
+        """Wait until it does, or does no longer.
 
         Raises:
-            WaitedInVainError: it never did.
+            WaitedInVainError: that never came.
         """
         wait_until(
-            lambda: self.holds(script, node, on=on),
-            what="its being in force",
-            within=timing.FAULT_IN_FORCE_WITHIN,
-        )
-
-    def await_gone(self, script: str, node: Node, *, on: Node) -> None:
-        """Wait until a script that tells whether a fault is in force says no.
-
-        Raises:
-            WaitedInVainError: it never did.
-        """
-        wait_until(
-            lambda: not self.holds(script, node, on=on),
-            what=f"the end of what was done to {node}",
+            lambda: self.holds(script, node, on=on) is not no_longer,
+            what=f"the end of what was done to {node}" if no_longer else "its being in force",
             within=timing.FAULT_IN_FORCE_WITHIN,
         )
 

@@ -19,7 +19,6 @@ from e2e.fixtures.actors import await_shared
 from e2e.probe import Outside
 from e2e.provider import kind
 from e2e.provider.interrupts import shielded
-from e2e.provider.lane import Lane
 from e2e.report.clauses import contract
 from e2e.report.faults import OF_API, OF_TRAFFIC, Fault, Way
 from e2e.report.matrix import SpecEnding, Trial
@@ -76,9 +75,10 @@ class Trials:
         way = fault.way(self.asking.lane.proxy)
         assert way
         node = self.here.of(fault.where)[0].name if fault.is_local else ""
-        spared = [c for c in spared_by(fault) if c in self.holding(healthy)]
+        holding = self.holding(healthy)
+        spared = [c for c in spared_by(fault) if c in holding]
         nodes = [each.name for each in self.here.nodes]
-        not_held = [c for c in fault.clauses if c not in self.holding(healthy)]
+        not_held = [c for c in fault.clauses if c not in holding]
         if not_held:
             return _error(
                 fault, lane, f"did not hold when nothing was broken: {', '.join(not_held)}", began
@@ -152,7 +152,7 @@ class Trials:
         try:
             self.cluster.wait_until_well(timing.CLUSTER_RECOVER_WITHIN, self.say)
             for script, node, place in signs(fault, way, self.here):
-                self.here.await_gone(script, node, on=place)
+                self.here.await_holds(script, node, on=place, no_longer=True)
             await_shared(self.here.api, self.shared)
             self._demand_service()
         except (WaitedInVainError, AssertionError) as error:
@@ -182,11 +182,6 @@ def spared_by(fault: Fault) -> Sequence[str]:
     """The clauses that must not notice a fault: its own, else those of the other side."""
     usual = OF_TRAFFIC if fault.where == "cluster" else OF_API
     return fault.spares or [clause for clause in usual if clause not in fault.clauses]
-
-
-def not_repaired(fault: Fault, lane: Lane, error: NotWellError) -> Trial:
-    """What is told of a fault after which the cluster is not well."""
-    return _error(fault, str(lane), f"it was not repaired: {error.what}", time.monotonic())
 
 
 def _error(fault: Fault, lane: str, said: str, began: float) -> Trial:

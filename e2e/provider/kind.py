@@ -333,8 +333,8 @@ def sweep(steps: Steps) -> list[StopError]:
                 if record is None or not _try_lock(users, fcntl.LOCK_EX):
                     step.skip(f"{name} is in use by another run, and stays")
                     continue
-                if is_forbidden(name, Engine(record.engine, "")):
-                    step.skip(f"{name} carries the mark {FORBIDDEN}, and stays")
+                if stays := _why_it_stays(name, record):
+                    step.skip(stays)
                     continue
                 _remove(name, record)
                 step.done(f"removed {name}")
@@ -478,22 +478,28 @@ def _leave(name: str, users: IO[str], steps: Steps) -> None:
     if record is None or not last or (record.keep and record.complete):
         return
     with steps.step("clean-up", "nobody asked to keep it") as step:
-        if is_forbidden(name, Engine(record.engine, "")):
-            step.skip(f"{name} carries the mark {FORBIDDEN}, and stays")
+        if stays := _why_it_stays(name, record):
+            step.skip(stays)
             return
         _remove(name, record)
         step.done(f"removed the cluster {name}")
 
 
+def _why_it_stays(name: str, record: Record) -> str:
+    """Why nobody may remove a cluster, as far as it can be asked; nothing if somebody may."""
+    forbidden = is_forbidden(name, Engine(record.engine, ""))
+    return f"{name} carries the mark {FORBIDDEN}, and stays" if forbidden else ""
+
+
 def _demand_unmarked(name: str, record: Record) -> None:
-    """Go on only if the cluster may be removed, as far as it can be asked.
+    """Go on only if the cluster may be removed.
 
     Raises:
         RefusedError: it says that it may not be written to.
     """
-    if is_forbidden(name, Engine(record.engine, "")):
+    if stays := _why_it_stays(name, record):
         raise RefusedError(
-            f"the cluster {name} carries the mark {FORBIDDEN}, and stays",
+            f"the cluster {stays}",
             "choose another --cluster-name; whoever put the mark there may take it away",
         )
 

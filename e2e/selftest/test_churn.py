@@ -1,5 +1,6 @@
 """The churn: what is done, what has to be served after each step, and what becomes of failures."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,7 +9,6 @@ from e2e.check.table import NotSettledError
 from e2e.check.wrong import Wrong
 from e2e.cluster import workload as workloads
 from e2e.cluster.api import ApiRefusedError
-from e2e.cluster.node import Node
 from e2e.cluster.workload import SPECS, place
 from e2e.errors import CannotRunError
 from e2e.probe import ANSWERED, REFUSED, Flow, Outside, Target
@@ -35,12 +35,19 @@ def churn():
     return a_churn()
 
 
-def a_churn():
-    """The churn of what was just placed."""
-    api = FakeApi()
-    placed = place(api, HOME, RUN, NODES, FakePorts())
+# The same nodes with an address of each IP family.
+BOTH = tuple(
+    replace(node, addresses=node.addresses | {"IPv6": f"fd00::{at}"})
+    for at, node in enumerate(NODES)
+)
+
+
+def a_churn(nodes=NODES, through=None):
+    """The churn of what was just placed on these nodes, and is called through these."""
+    api = FakeApi(nodes=nodes)
+    placed = place(api, HOME, RUN, nodes, FakePorts())
     site = Site(api, "", "a", None, is_ours=False, run=RUN)
-    return Churn(site, placed, NODES, "it is not ours", Steps(quiet=True))
+    return Churn(site, placed, through or nodes, "it is not ours", Steps(quiet=True))
 
 
 def by_step(churn, asked):
@@ -78,15 +85,7 @@ def test_everything_is_done_and_everything_is_asked_after_it(churn, asked):
 
 
 def test_over_two_families_each_step_asks_both(asked):
-    nodes = tuple(
-        Node(n.name, n.addresses | {"IPv6": f"fd00::{at}"}, n.is_control_plane)
-        for at, n in enumerate(NODES)
-    )
-    api = FakeApi(nodes=nodes)
-    site = Site(api, "", "a", None, is_ours=False, run=RUN)
-    churn = Churn(
-        site, place(api, HOME, RUN, nodes, FakePorts()), nodes, "not ours", Steps(quiet=True)
-    )
+    churn = a_churn(BOTH)
 
     assert {step.ended for step in churn.run()} == {"held", "left out"}
     assert all(
@@ -96,16 +95,7 @@ def test_over_two_families_each_step_asks_both(asked):
 
 def test_a_node_that_lost_an_ip_family_is_a_step_that_failed(asked):
     """And all else is still asked of it."""
-    nodes = tuple(
-        Node(n.name, n.addresses | {"IPv6": f"fd00::{at}"}, n.is_control_plane)
-        for at, n in enumerate(NODES)
-    )
-    api = FakeApi(nodes=nodes)
-    site = Site(api, "", "a", None, is_ours=False, run=RUN)
-    placed = place(api, HOME, RUN, nodes, FakePorts())
-    left = (*nodes[:-1], NODES[-1])
-
-    done = Churn(site, placed, left, "not ours", Steps(quiet=True)).run()
+    done = a_churn(BOTH, through=(*BOTH[:-1], NODES[-1])).run()
 
     (failed,) = (step for step in done if step.ended == "failed")
     assert failed.said == f"{NODES[-1]} has no IPv6 address, and there are Services of that family"

@@ -28,8 +28,7 @@ from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
 from e2e.report.summary import WHY
 from e2e.report.verdict import ChurnStep
-from e2e.upgrade import expected
-from e2e.upgrade.expected import of_all, of_service
+from e2e.upgrade.expected import lacking, of_all, of_service
 from e2e.upgrade.site import Site
 from e2e.wait import WaitedInVainError
 
@@ -65,9 +64,9 @@ class Churn:
         """Do everything, also after something went wrong; who stops it finds all put back."""
         workloads.note_churn(self.workload, goes_on=True)
         try:
-            if lacking := expected.lacking(self.workload, self.nodes):
+            if lost := lacking(self.workload, self.nodes):
                 with self._step("an address of each IP family on every node"):
-                    raise AssertionError("; ".join(lacking))
+                    raise AssertionError("; ".join(lost))
             with self._step("everything as it was found"):
                 self._assert(self._all())
             self._roll_out()
