@@ -45,7 +45,7 @@ def trial_of(
         also={clause: found[clause].ended for clause in fault.also if clause in found},
         spared={clause: _ended(found, clause) for clause in spared},
         named=names_only(node, failed, nodes) if node and failed else None,
-        explained=any(re.search(fault.why, clause.said) for clause in failed) if failed else None,
+        explained=any(re.search(fault.why, line) for line in why) if failed else None,
         why=why,
     )
 

@@ -352,6 +352,16 @@ def test_another_node_and_another_reason_are_wrong():
     assert judged(wrong, node="").named is None
 
 
+def test_a_table_explains_nothing_where_a_reason_is_printed():
+    """What matches has to be the reason itself; a clause that prints none is taken at its word."""
+    line = "why: kind-worker2 is blocked"
+    with_reason = clause("a.one", "failed", said=f"x kind-worker2 lacks\n{line}", why=(line,))
+    with_none = clause("a.one", "failed", said="want 3 ports, kind-worker2 lacks one")
+
+    assert judged(with_reason).explained is False
+    assert judged(with_none).explained is True
+
+
 def test_nodes_are_taken_from_words_where_there_are_no_flows():
     """A name that begins like another one is not taken for it."""
     said = ClauseResult(clause="a.one", ended="failed", said="kind-worker2/healthz: 503")
