@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2e import timing
-from e2e.bench.memory import memory_of
+from e2e.bench.memory import memory_of, work
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
 from e2e.provider import kind
@@ -37,11 +37,13 @@ class Run:
     Attributes:
         seconds: from the start of the command to its end.
         peak: the most memory of all its processes together, in bytes.
+        work: core seconds of the whole machine, the cluster's share too.
         cases: its clauses.
     """
 
     seconds: float
     peak: int
+    work: float
     cases: list[Case]
 
     def ended(self, how: str) -> list[str]:
@@ -106,13 +108,13 @@ class Ground:
             *("--", *more),
         ]
         log = folder / "run.log"
-        began = time.monotonic()
+        began, before = time.monotonic(), work()
         code, peak = watch(argv, log)
         took = time.monotonic() - began
         if code not in (0, 1):
             last = "\n    ".join(log.read_text(errors="replace").splitlines()[-8:])
             raise CannotRunError(f"the contract was not asked:\n    {last}", f"see {log}")
-        return Run(took, peak, read_cases(folder / "junit.xml"))
+        return Run(took, peak, work() - before, read_cases(folder / "junit.xml"))
 
     def quiet(self) -> None:
         """Wait until the cluster has removed what earlier runs made, which costs it time."""

@@ -1,5 +1,6 @@
-"""The memory of a process and of all that it started, without counting shared pages twice."""
+"""What a command costs a machine: memory without shared pages twice, and work of its cores."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,14 @@ def memory_of(root: int, proc: Path = PROC) -> int:
     """Bytes of a process tree: a page that several processes share counts as one in all (PSS)."""
     shares = [SHARE.search(_read(proc / str(each) / "smaps_rollup")) for each in tree(root, proc)]
     return sum(int(share[1]) for share in shares if share) * 1024
+
+
+def work(proc: Path = PROC) -> float:
+    """Core seconds that this machine has worked since it began, whoever it was for."""
+    user, nice, system, _idle, _waiting, hard, soft, *_ = map(
+        int, (proc / "stat").read_text().splitlines()[0].split()[1:]
+    )
+    return sum((user, nice, system, hard, soft)) / os.sysconf("SC_CLK_TCK")
 
 
 def tree(root: int, proc: Path = PROC) -> set[int]:

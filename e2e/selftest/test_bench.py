@@ -14,7 +14,7 @@ import pytest
 
 from e2e.bench import connections, contract, growth, page, rate, specs
 from e2e.bench.ground import watch
-from e2e.bench.memory import memory_of, tree
+from e2e.bench.memory import memory_of, tree, work
 from e2e.bench.rate import Rate
 from e2e.bench.specs import Behaviour
 from e2e.errors import CannotRunError
@@ -78,6 +78,11 @@ def process(proc: Path, number: int, parent: int, kilobytes: int | None = None) 
     if kilobytes is not None:
         rest = f"Rss: 99999 kB\nPss: {kilobytes:>15} kB\nPss_Anon: 5 kB\n"
         (folder / "smaps_rollup").write_text(rest)
+
+
+def test_the_work_of_a_machine_is_all_that_its_cores_did_not_wait(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  200 10 90 5000 700 0 100 9 0 0\ncpu0 1 1 1 1 1 1 1 1\n")
+    assert work(tmp_path) == 400 / os.sysconf("SC_CLK_TCK")
 
 
 def test_the_memory_of_a_tree_is_that_of_all_its_processes(tmp_path: Path) -> None:
@@ -359,6 +364,8 @@ def test_a_missing_native_generator_is_told() -> None:
 CONTRACT = {
     "seconds": [70.0, 50.0, 60.0],
     "peak_bytes": [400 << 20, 500 << 20, 300 << 20],
+    "work": [100.0, 90.0, 80.0],
+    "cores": 2,
     "held": 30,
     "failed": [],
     "skipped": ["a.one"],
@@ -371,7 +378,9 @@ def test_the_contract_is_told_with_its_median_and_peak() -> None:
     assert "core and extended 30 clauses held, 1 skipped (a.one)." in text
     assert "Median 60.0 s" in text
     assert "peak 500 MiB" in text
-    assert "| 2 | 50.0 | 500 MiB |" in text
+    assert "worked 90 s meanwhile" in text
+    assert "2 of them need 45 s at least" in text
+    assert "| 2 | 50.0 | 90 | 500 MiB |" in text
 
 
 def test_figures_are_kept_beside_those_of_other_measurements(tmp_path: Path) -> None:

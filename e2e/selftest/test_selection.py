@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from e2e.errors import UsageError
-from e2e.fixtures.selection import TURN, deal, turn
+from e2e.fixtures.selection import LONG, SHORT, TURN, deal, turn
 from e2e.report.clauses import choose, read_clauses
 
 
@@ -59,7 +59,7 @@ def test_a_name_of_nothing_is_a_usage_error():
     ("others", "alone", "processes"),
     [(168, 13, 8), (9, 3, 8), (5, 0, 1), (2, 5, 4), (0, 3, 8), (40, 1, 3)],
 )
-def test_each_process_begins_with_what_takes_longest_and_ends_with_what_is_alone(
+def test_each_process_begins_early_with_what_takes_longest_and_ends_with_what_is_alone(
     others, alone, processes
 ):
     """So it is where xdist cuts the list, which gives each process its part of what is left."""
@@ -72,8 +72,10 @@ def test_each_process_begins_with_what_takes_longest_and_ends_with_what_is_alone
         size = len(rest) // (processes - number)
         hand, rest = rest[:size], rest[size:]
         of_all = [item for item in hand if item not in last]
-        assert hand[: len(of_all)] == sorted(of_all)
-        firsts += of_all[:1]
+        assert hand[: len(of_all)] == of_all
+        later = SHORT if number % 2 and len(of_all) > LONG + SHORT else 0
+        assert [*of_all[later : later + LONG], *of_all[:later]] == sorted(of_all)[: LONG + later]
+        firsts += sorted(of_all)[:1]
     assert firsts == list(range(len(firsts)))
 
 
