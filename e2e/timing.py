@@ -130,6 +130,8 @@ AFFINITY_BRIEF, AFFINITY_LASTING = 2, 15
 # Programs that keep a connection send a sign of life every 15 s or seldomer (Go's keep-alive), so
 # what is forgotten before breaks them; eBPF proxies were seen to forget after 10 s.
 IDLE_FOR = 12.0
+# Linux forgets a UDP flow that was silent for 30 s (nf_conntrack_udp_timeout).
+UDP_IDLE_FOR = 20.0
 
 # --- upgrades --------------------------------------------------------------------------------
 # A pod that is drained goes on serving until every node has heard that it is leaving, which takes

@@ -24,6 +24,7 @@ class Facts:
         answered_by: the pod that answered, if one did.
         seen_as: the address that it saw as the caller's, if it was asked.
         carried: bytes of payload in each wrong attempt, if they were more than a question has.
+        idle: seconds for which nothing had been said on the connection, if that was meant.
         exists: whether a Service has this port now.
         reachable: whether the node says anything at another port, at which other nodes do.
         ready: the Service's pods that are Ready, by name.
@@ -31,6 +32,7 @@ class Facts:
         unreached: those that do, and do not from the node that was called.
         unlisted: those that no EndpointSlice lists as ready.
         strangers: ready endpoints of its EndpointSlices that are no Ready pod.
+        homeless: those of which none says on which node they are, where a policy asks for that.
         cluster_ip: whether the ClusterIP answers from that node.
         itself: whether the node port answers from the node itself.
         neighbour: whether it does from another node.
@@ -52,6 +54,7 @@ class Facts:
     answered_by: str | None = None
     seen_as: str | None = None
     carried: int = 0
+    idle: float = 0.0
     exists: bool | None = None
     reachable: bool | None = None
     ready: Sequence[str] = ()
@@ -59,6 +62,7 @@ class Facts:
     unreached: Sequence[str] = ()
     unlisted: Sequence[str] = ()
     strangers: Sequence[str] = ()
+    homeless: Sequence[str] = ()
     cluster_ip: bool | None = None
     itself: bool | None = None
     neighbour: bool | None = None
@@ -186,6 +190,14 @@ LADDER: tuple[Rung, ...] = (
         ),
     ),
     Rung(
+        "homeless",
+        lambda f: f.wants_answer and bool(f.homeless),
+        lambda f: (
+            f"no EndpointSlice says on which node {_names(f.homeless)} is, so no node takes it "
+            "for a pod of its own"
+        ),
+    ),
+    Rung(
         "pod-dead",
         lambda f: f.wants_answer and bool(f.dead),
         lambda f: (
@@ -269,7 +281,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "not-from-others",
-        lambda f: f.is_lost and f.itself is True and f.neighbour is False,
+        lambda f: f.is_lost and f.itself is True and f.neighbour is False and f.again is not True,
         lambda f: (
             f"{f.node} answers the node port to itself and to nobody else: calls of others "
             + (
@@ -297,6 +309,14 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"{f.node} leads small questions on and not {f.carried} bytes, which ended "
             f"{f.outcome}: packets that are large, or many of them, do not pass"
+        ),
+    ),
+    Rung(
+        "idle-forgotten",
+        lambda f: f.idle > 0 and (f.outcome == UNEVEN or (f.is_lost and f.again is not False)),
+        lambda f: (
+            f"{f.node} leads on what is new, and not to the same pod what was silent for "
+            f"{f.idle:.0f} s: connections are forgotten too early, there or on the way"
         ),
     ),
     Rung(

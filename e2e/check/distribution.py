@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -325,8 +326,10 @@ def _demand_no_problem(
 
 def _wrong(flow: Flow, replies: Sequence[Reply], pods: Collection[str]) -> Wrong:
     strange = _strange(replies, pods)
-    is_late = not strange and _late(replies)
-    return Wrong.held_up(flow, replies) if is_late else Wrong.of(flow, strange)
+    if not strange and _late(replies):
+        return Wrong.held_up(flow, replies)
+    idle = max((reply.idle for reply in replies), default=0.0)
+    return replace(Wrong.of(flow, strange), idle=idle)
 
 
 def _late(replies: Sequence[Reply]) -> int:

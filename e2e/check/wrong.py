@@ -23,6 +23,7 @@ class Wrong:
         wants_answer: whether an answer was wanted.
         seen_as: the address that this pod saw as the caller's, if it was asked.
         carried: bytes of each payload, if they were more than a question has.
+        idle: seconds for which nothing had been said on it, if that was meant.
     """
 
     flow: Flow
@@ -31,6 +32,7 @@ class Wrong:
     wants_answer: bool = True
     seen_as: str | None = None
     carried: int = 0
+    idle: float = 0.0
 
     @classmethod
     def of(cls, flow: Flow, replies: Iterable[Reply], *, wants_answer: bool = True) -> "Wrong":

@@ -137,6 +137,8 @@ class Scene:
                 for endpoint in endpoints
                 if endpoint.address not in known
             )
+            if "Local" in (spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy")):
+                found["homeless"] = sorted({e.pod or e.address for e in endpoints if not e.node})
         else:
             found["ready"] = sorted(endpoint.pod or endpoint.address for endpoint in endpoints)
         ways = self._of_ways(service, flow, node, endpoints, is_node_port=is_node_port)

@@ -78,10 +78,13 @@ def test_each_node_and_port_pins_by_itself(standing, expose, nodes, clients):
     replies = draw(flows, 2)
 
     assert_one_each(replies, over=standing.pods)
-    pins = {}
+    pins, alike = {}, {}
     for flow, got in replies.items():
         pins.setdefault(str(flow.target), []).append(got[0].echo)
-    assert len({tuple(pods) for pods in pins.values()}) == len(pins)
+    for target, pods in pins.items():
+        alike.setdefault(tuple(pods), []).append(target)
+    same = [" and ".join(targets) for targets in alike.values() if len(targets) > 1]
+    assert not same, f"all clients have the same pods through {'; '.join(same)}"
 
 
 @pytest.mark.clause("affinity.none-spreads", covers=["AFF-02", "N-09", "N-10"])

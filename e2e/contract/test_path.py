@@ -2,19 +2,23 @@
 
 import pytest
 
+from e2e import timing
 from e2e.check import (
     answered_by,
     assert_none_delayed,
+    assert_one_each,
     assert_only,
     assert_serves,
     assert_settles,
 )
-from e2e.probe import AT_ONCE, CUT_OFF, draw, draw_kept
+from e2e.probe import AT_ONCE, CUT_OFF, draw, draw_half_closed, draw_kept
 
 # Requests over one connection, the answer to each of which is followed by a stray packet.
 STRAYS = 20
 # Of one address.
 SHORT_ONES = 20_000
+# Connections through each node of which one half is closed.
+HALF_CLOSED = 5
 
 
 @pytest.mark.clause("path.foreign-hosts-left-alone", covers=["DP-18"])
@@ -34,6 +38,22 @@ def test_a_node_port_number_elsewhere_is_left_alone(
         flows = host.flows(caller, families=service.families)
         table |= dict.fromkeys(flows, answered_by(host.name))
     assert_settles(table)
+
+
+@pytest.mark.clause("path.half-closed", covers=["L4-12"])
+@pytest.mark.needs("own-sockets")
+def test_a_half_closed_connection_brings_its_answer(standing, expose, nodes, outside):
+    """A caller that has closed its half of a connection is answered on it twelve seconds later.
+
+    Five through each node wait at the same time.
+    """
+    service = expose(standing)
+    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods)))
+
+    connections = [f for _ in range(HALF_CLOSED) for f in service.flows(outside, via=nodes)]
+    replies = draw_half_closed(connections, idle=timing.IDLE_FOR)
+
+    assert_one_each(replies, over=standing.pods)
 
 
 @pytest.mark.clause("path.process-on-the-node", covers=["DP-19"])

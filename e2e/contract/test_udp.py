@@ -2,6 +2,7 @@
 
 import pytest
 
+from e2e import timing
 from e2e.check import (
     answered_by,
     assert_one_each,
@@ -11,11 +12,13 @@ from e2e.check import (
     assert_unnoticed,
     connections_needed,
 )
-from e2e.probe import BLOCKED, UDP, draw, watching
+from e2e.probe import BLOCKED, UDP, draw, draw_kept, watching
 
 DNS = {"name": "dns", "port": 53, "targetPort": 8081, "protocol": "UDP"}
 # What connection tracking may bring is a pod that is left out, and not one that is off by a little.
 UNEVENNESS = 0.5
+# Through each node.
+IDLE = 5
 
 
 @pytest.mark.clause("udp.every-node", covers=["L4-01", "DP-20"])
@@ -50,6 +53,22 @@ def test_a_source_port_keeps_its_pod(standing, expose, nodes, outside):
     assert_spread_evenly(replies, over=standing.pods, unevenness=UNEVENNESS)
     stayed = {track.flow: [sample.reply for sample in track.samples] for track in watch.tracks}
     assert_one_each(stayed, over=standing.pods)
+
+
+@pytest.mark.clause("udp.idle-flow", covers=["L4-10"])
+@pytest.mark.needs("own-sockets")
+def test_an_idle_flow_keeps_its_pod(standing, expose, nodes, outside):
+    """A UDP flow in which nothing was said for twenty seconds still leads to its pod.
+
+    Five through each node are idle at the same time, and none loses its next datagram.
+    """
+    service = expose(standing, ports=[DNS])
+    assert_settles(dict.fromkeys(service.flows(outside, via=nodes), answered_by(*standing.pods)))
+
+    ports = [f for _ in range(IDLE) for f in service.flows(outside, via=nodes)]
+    replies = draw_kept(ports, 2, idle=timing.UDP_IDLE_FOR)
+
+    assert_one_each(replies, over=standing.pods)
 
 
 @pytest.mark.clause("udp.independent-of-tcp", covers=["L4-13"])

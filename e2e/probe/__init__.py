@@ -20,7 +20,7 @@ from e2e.probe.reply import Reply
 from e2e.probe.sampler import Sample, Track, Watch, watching
 from e2e.probe.scan import open_among
 from e2e.probe.slowly import draw_slowly
-from e2e.probe.talk import carry, draw_kept
+from e2e.probe.talk import carry, draw_half_closed, draw_kept
 
 __all__ = [
     "ANSWERED",
@@ -51,6 +51,7 @@ __all__ = [
     "arrivals",
     "carry",
     "draw",
+    "draw_half_closed",
     "draw_kept",
     "draw_slowly",
     "look",

@@ -80,6 +80,7 @@ class Asker:
         self.family = family_for(address[0])
         self._stale = {} if stale is None else stale
         self._checked = checked
+        self._beside, self._was_beside = 0, False
 
     def beat(self) -> None:
         """Make an attempt."""
@@ -118,22 +119,36 @@ class Asker:
         A node sends what comes from such a port to the same pod again for two minutes, though it
         be gone (nf_conntrack_tcp_timeout_syn_sent), so it would not be a new client.
         """
+        beside, self._beside = 0 if self._stale else self._beside, 0
         while True:
             try:
                 new = socket.socket(self.family, kind)
                 new.setblocking(False)
             except OSError as error:
                 raise ProbeBrokenError(f"no socket: {error.strerror}") from error
-            if not self._stale:
+            if not self._stale and not beside:
                 return new
             try:
-                new.bind(("", 0))
+                new.bind(("", beside))
             except OSError as error:
                 new.close()
-                raise ProbeBrokenError(f"no port to call from: {error.strerror}") from error
+                if not beside:
+                    raise ProbeBrokenError(f"no port to call from: {error.strerror}") from error
+                beside = 0
+                continue
             if self._stale.get(new.getsockname()[1], 0.0) < clock():
+                self._was_beside = beside > 0
                 return new
             new.close()
+
+    def called_from(self, used: socket.socket) -> None:
+        """Let every second connection come from the port beside that of the one before.
+
+        By themselves they take every other port alone, as long as there are any, and what goes by
+        ports would not be noticed (inet_csk_find_open_port).
+        """
+        was_beside, self._was_beside = self._was_beside, False
+        self._beside = 0 if was_beside else used.getsockname()[1] ^ 1
 
     def avoid(self, used: socket.socket) -> None:
         """Do not call from this socket's port again until nodes have forgotten it."""

@@ -97,6 +97,7 @@ class _Call:
         if result not in PENDING:
             new.close()
             raise OSError(result, os.strerror(result))
+        by.called_from(new)
         by.pulse.heed(new, self._connected, write=True)
         by.pulse.later(by.patience, self._impatient)
 

@@ -174,10 +174,22 @@ def draw(flows: Iterable[Flow], times: int, at_once: int = 1) -> dict[Flow, list
     return _each(flows, lambda flow: flow.draw(times, at_once), times)
 
 
+def all_different(flows: Iterable[Flow]) -> list[Flow]:
+    """The flows, of which each can be asked once.
+
+    Raises:
+        ValueError: one is there twice, and what it brought the first time would be lost.
+    """
+    every = list(flows)
+    if len(set(every)) < len(every):
+        raise ValueError("a flow is given twice, and only one of its draws would be seen")
+    return every
+
+
 def _each(
     flows: Iterable[Flow], ask: Callable[[Flow], list[Reply]], times: int
 ) -> dict[Flow, list[Reply]]:
-    every = list(flows)
+    every = all_different(flows)
     if not every:
         return {}
     crowds: dict[int, list[Flow]] = {}

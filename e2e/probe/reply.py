@@ -29,6 +29,7 @@ class Reply:
             another one is sent if the first is lost.
         detail: what else is known, for the reader of a failure.
         carried: bytes of payload, if they were more than a question has.
+        idle: seconds for which nothing had been said before this attempt, where that is meant.
     """
 
     outcome: Outcome
@@ -40,6 +41,7 @@ class Reply:
     opened: float = 0.0
     waited: float | None = None
     carried: int = 0
+    idle: float = 0.0
 
     @property
     def is_delayed(self) -> bool:

@@ -1,5 +1,6 @@
-"""What only the caller outside can do: many requests over one connection, and large payloads."""
+"""What only the caller outside can do: keep a connection, close a half of it, carry a lot."""
 
+import re
 import secrets
 import socket
 import time
@@ -7,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
+from urllib.parse import quote
 
 import requests
 
-from e2e.probe.flow import UDP, Flow
-from e2e.probe.outcome import ANSWERED, FOREIGN, outcome_of
+from e2e.probe.flow import UDP, Flow, all_different
+from e2e.probe.outcome import ANSWERED, CUT_OFF, FOREIGN, outcome_of
 from e2e.probe.outside import Outside, own_caller
 from e2e.probe.reply import Reply, reply_from
 from e2e.probe.wire import (
@@ -30,10 +32,16 @@ ECHO_PATH, ECHO_WORD = "/echo", b"echo "
 READ_OF_DATAGRAM = 2048
 # What a datagram may have, and some to spare.
 ANY_DATAGRAM = 65536
+# agnhost lets a shell answer, and says what that printed.
+SLOW_REQUEST = "GET /shell?cmd={} HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n"
+SLOWLY = "sleep {:g}; printf %s $HOSTNAME"
+PRINTED = re.compile(rb'"output":"([^"]*)"')
 
 
 def draw_kept(flows: Iterable[Flow], times: int, *, idle: float = 0.0) -> dict[Flow, list[Reply]]:
     """Ask `times` times over one connection of each flow, which ends with what is no answer.
+
+    Over UDP that is one source port.
 
     Args:
         flows: each gets a connection of its own, all at the same time.
@@ -43,6 +51,16 @@ def draw_kept(flows: Iterable[Flow], times: int, *, idle: float = 0.0) -> dict[F
     return _each(
         flows, lambda flow: [flow.checked(r) for r in _keep(own_caller(flow), flow, times, idle)]
     )
+
+
+def draw_half_closed(flows: Iterable[Flow], *, idle: float) -> dict[Flow, list[Reply]]:
+    """Ask once over a connection of each flow, close the caller's half, and hear the answer then.
+
+    Args:
+        flows: each gets a connection of its own, all at the same time.
+        idle: seconds that the pod waits before it answers.
+    """
+    return _each(flows, lambda flow: [flow.checked(_half_close(own_caller(flow), flow, idle))])
 
 
 def carry(flows: Iterable[Flow], sizes: Sequence[int]) -> dict[Flow, list[Reply]]:
@@ -55,27 +73,73 @@ def carry(flows: Iterable[Flow], sizes: Sequence[int]) -> dict[Flow, list[Reply]
 
 
 def _each(flows: Iterable[Flow], ask: Callable[[Flow], list[Reply]]) -> dict[Flow, list[Reply]]:
-    every = list(flows)
+    every = all_different(flows)
     with ThreadPoolExecutor(max(len(every), 1)) as pool:
         return dict(zip(every, pool.map(ask, every), strict=True))
 
 
 def _keep(caller: Outside, flow: Flow, times: int, idle: float) -> list[Reply]:
     replies: list[Reply] = []
-    target = (flow.target.address, flow.target.port)
-    began = time.monotonic()
+    ask = _ask_datagram if flow.target.protocol == UDP else _ask
+    began, silent_for = time.monotonic(), 0.0
     try:
-        with socket.create_connection(target, timeout=caller.patience) as connection:
+        with _connected(caller, flow) as connection:
             while len(replies) < times and all(r.outcome == ANSWERED for r in replies[-1:]):
-                pause(Event(), idle if replies else 0.0)
-                began, received = time.monotonic(), b""
-                connection.sendall(KEPT_REQUEST)
-                while is_cut(received, closed=False) and (chunk := connection.recv(4096)):
-                    received += chunk
-                replies.append(reply_of(received, time.monotonic() - began))
+                silent_for = idle if replies else 0.0
+                pause(Event(), silent_for)
+                began = time.monotonic()
+                replies.append(replace(ask(connection, began), idle=silent_for))
     except OSError as error:
-        replies.append(Reply(outcome_of(error), time.monotonic() - began))
+        replies.append(Reply(outcome_of(error), time.monotonic() - began, idle=silent_for))
     return replies
+
+
+def _connected(caller: Outside, flow: Flow) -> socket.socket:
+    """A socket that speaks to a flow's target, and waits as long as its caller does.
+
+    Raises:
+        OSError: there is no connection.
+    """
+    target = (flow.target.address, flow.target.port)
+    if flow.target.protocol != UDP:
+        return socket.create_connection(target, timeout=caller.patience)
+    talking = socket.socket(family_for(flow.target.address), socket.SOCK_DGRAM)
+    talking.settimeout(caller.patience)
+    talking.connect(target)
+    return talking
+
+
+def _ask(connection: socket.socket, began: float) -> Reply:
+    received = b""
+    connection.sendall(KEPT_REQUEST)
+    while is_cut(received, closed=False) and (chunk := connection.recv(4096)):
+        received += chunk
+    return reply_of(received, time.monotonic() - began)
+
+
+def _ask_datagram(talking: socket.socket, began: float) -> Reply:
+    talking.send(IDENTITY_WORD)
+    said = talking.recv(ANY_DATAGRAM).decode(errors="replace")
+    return reply_from(said, time.monotonic() - began)
+
+
+def _half_close(caller: Outside, flow: Flow, idle: float) -> Reply:
+    began, received = time.monotonic(), b""
+    try:
+        with _connected(caller, flow) as connection:
+            connection.settimeout(idle + caller.patience)
+            connection.sendall(SLOW_REQUEST.format(quote(SLOWLY.format(idle))).encode())
+            connection.shutdown(socket.SHUT_WR)
+            while is_cut(received, closed=False) and (chunk := connection.recv(4096)):
+                received += chunk
+    except OSError as error:
+        return Reply(outcome_of(error), time.monotonic() - began, idle=idle)
+    took, printed = time.monotonic() - began, PRINTED.search(received)
+    if is_cut(received, closed=True):
+        return Reply(CUT_OFF, took, idle=idle)
+    if printed is None:
+        return Reply(FOREIGN, took, detail=f"said {received[-60:]!r}", idle=idle)
+    return replace(reply_from(printed[1].decode(errors="replace"), took), idle=idle)
 
 
 def _carry(flow: Flow, size: int) -> Reply:
@@ -107,9 +171,7 @@ def _exchange(caller: Outside, flow: Flow, size: int) -> tuple[str, str, str]:
 def _exchange_datagrams(caller: Outside, flow: Flow, size: int) -> tuple[str, str, str]:
     """Likewise from one source port."""
     sent = _text(size - len(ECHO_WORD))
-    with socket.socket(family_for(flow.target.address), socket.SOCK_DGRAM) as talking:
-        talking.settimeout(caller.patience)
-        talking.connect((flow.target.address, flow.target.port))
+    with _connected(caller, flow) as talking:
         talking.send(IDENTITY_WORD)
         said = talking.recv(ANY_DATAGRAM).decode(errors="replace")
         talking.send(ECHO_WORD + sent.encode())

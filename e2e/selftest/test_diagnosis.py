@@ -57,6 +57,7 @@ SCENES = {
     "no-pod": ({"ready": []} | LOST, "no pod of the Service is Ready"),
     "unlisted": ({"unlisted": ["echo-a-1"]}, "no EndpointSlice lists echo-a-1 as ready"),
     "strangers": ({"strangers": ["10.244.1.9"]}, "lists 10.244.1.9, which is no Ready pod of it"),
+    "homeless": ({"homeless": ["echo-a-1"]}, "says on which node echo-a-1 is"),
     "pod-dead": ({"dead": ["echo-a-0"]}, "echo-a-0 is Ready and does not answer"),
     "pod-network": ({"unreached": ["echo-a-0"]}, "worker-2 does not reach echo-a-0"),
     "proxy-dumb": (
@@ -86,6 +87,10 @@ SCENES = {
     "picks-wrongly": (
         {"outcome": UNEVEN},
         "worker-2 leads each connection alone to a pod that may have it; what is wrong is which",
+    ),
+    "idle-forgotten": (
+        {"outcome": "cut off", "idle": 12.0},
+        "not to the same pod what was silent for 12 s: connections are forgotten too early",
     ),
     "held-up": (
         {"outcome": "held up", "answered_by": "echo-a-0"},

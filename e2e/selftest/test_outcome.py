@@ -200,6 +200,14 @@ def test_a_reply_is_read_before_the_next_request_of_a_draw():
     assert [reply.echo for reply in replies] == ["echo-a", "echo-b", "echo-c"]
 
 
+def test_a_draw_uses_even_and_odd_source_ports():
+    """A link that loses every other port is seen; connections by themselves take even ones."""
+    with serving(says(http_reply("echo-a"))) as at:
+        Outside(patience=LONG).draw(at.address, at.port, 60)
+
+    assert {port % 2 for _, port in at.peers} == {0, 1}
+
+
 def test_a_source_port_without_an_answer_is_not_used_again():
     """A call that went unanswered spends its source port, for that target and for no other."""
     outside = Outside(patience=0.2)

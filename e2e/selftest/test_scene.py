@@ -166,6 +166,26 @@ def test_what_endpoint_slices_list(outside):
     name, line = why(FakeApi(EndpointSlice=True))
 
     assert (name, "echo-a-0, echo-a-1" in line) == ("unlisted", True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"), [({"externalTrafficPolicy": "Local"}, "homeless"), ({}, "right-now")]
+)
+def test_a_pod_without_a_node_is_told_where_that_matters(outside, policy, name):
+    """Under a policy Local a node has to know which pods are its own."""
+
+    class Homeless(FakeApi):
+        def _service(self):
+            (service,) = super()._service()
+            return [service | {"spec": service["spec"] | policy}]
+
+        def _endpointslice(self):
+            (each,) = super()._endpointslice()
+            for endpoint in each["endpoints"]:
+                del endpoint["nodeName"]
+            return [each]
+
+    assert why(Homeless())[0] == name
     assert why(FakeApi(EndpointSlice=True, Pod=True))[0] == "no-pod"
     assert why(FakeApi(Pod=True))[0] == "no-pod"
     assert why(FakeApi(Service=True))[0] == "service-gone"
@@ -178,7 +198,8 @@ def test_a_kube_proxy_that_does_not_answer(outside):
 
 
 def test_a_node_port_that_others_do_not_reach(outside):
-    """A node port that answers on the node itself and not from a neighbour."""
+    """A node port that answers on the node itself and neither from a neighbour nor from outside."""
+    outside["10.0.0.2", 30080] = SILENT
     assert why(one=node_that(dead="10.0.0.2"))[0] == "not-from-others"
     assert why(two=node_that(dead="10.0.0.2"), one=node_that(dead="10.0.0.2"))[0] == (
         "not-from-anywhere"

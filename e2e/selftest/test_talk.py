@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
@@ -14,11 +15,13 @@ from e2e.probe import (
     ANSWERED,
     CUT_OFF,
     FOREIGN,
+    SILENT,
     UDP,
     Flow,
     Outside,
     Target,
     carry,
+    draw_half_closed,
     draw_kept,
     watching,
 )
@@ -151,6 +154,54 @@ def test_a_connection_that_is_closed_is_cut_off():
         assert draw_kept([flow], 5)[flow][-1].outcome == CUT_OFF
 
 
+def test_datagrams_of_one_source_port_are_a_connection_too():
+    """After a pause it is the same port that speaks, and what is lost is silence after a pause."""
+    with echoing_datagrams() as flow:
+        replies = draw_kept([flow], 3, idle=0.1)[flow]
+    deaf = replace(flow, caller=Outside(patience=0.2))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", flow.target.port))
+        lost = draw_kept([deaf], 3, idle=0.1)[deaf]
+
+    assert [(r.outcome, r.echo, r.idle) for r in replies] == [
+        (ANSWERED, "echo-0", idle) for idle in (0.0, 0.1, 0.1)
+    ]
+    assert [(r.outcome, r.idle) for r in lost] == [(SILENT, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ('HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"output":"echo-0"}', ANSWERED),
+        ('HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"output":"ec', CUT_OFF),
+        ('HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"error":"no shell"}', FOREIGN),
+        ("", CUT_OFF),
+    ],
+)
+def test_an_answer_comes_over_a_half_closed_connection(said, outcome):
+    """The caller has said that it will say no more, and hears what comes then."""
+    heard = []
+
+    def answer(connection):
+        heard.append(connection.recv(4096))
+        connection.sendall(said.encode())
+        connection.shutdown(socket.SHUT_WR)
+
+    with serving(answer) as server:
+        flow = flow_to(server.address, server.port)
+        (reply,) = draw_half_closed([flow], idle=0.3)[flow]
+
+    assert (reply.outcome, reply.idle) == (outcome, 0.3)
+    assert heard == [b""]
+
+
+def test_a_flow_that_is_given_twice_is_no_second_connection():
+    """Of two draws of one flow only one could be told."""
+    flow = flow_to("127.0.0.1", 9)
+    with pytest.raises(ValueError, match="given twice"):
+        draw_kept([flow, flow], 1)
+
+
 def test_only_the_caller_outside_talks_so():
     """Another vantage would be another caller, and its clause has to say what it needs."""
     flow = Flow(ECHO, Target("here", "127.0.0.1", 9, ECHO))
@@ -158,6 +209,7 @@ def test_only_the_caller_outside_talks_so():
     for ask in (
         lambda: carry([flow], [1]),
         lambda: draw_kept([flow], 1),
+        lambda: draw_half_closed([flow], idle=1.0),
         lambda: watching([], kept=[flow]).__enter__(),
         lambda: watching([datagrams]).__enter__(),
     ):
