@@ -7,6 +7,7 @@ import yaml
 from e2e.provider.lane import PROXIES
 from e2e.provider.pins import read_pins
 from e2e.selftest.programs import CHECKOUT
+from e2e.upgrade.disturb.command import DISTURBANCES
 
 
 def newest_of_each_minor() -> list[str]:
@@ -28,3 +29,14 @@ def test_every_supported_pair_is_upgraded_in_every_mode_of_kube_proxy():
         for pair, mode in pairs
         if f"upgrade FROM={pair[0]} TO={pair[1]} PROXY={mode} DRAIN=1" not in done
     ] == []
+
+
+def test_every_disturbance_is_made_nightly():
+    """Those that have a target of their own by that, all others by name."""
+    workflow = yaml.safe_load((CHECKOUT / ".github/workflows/upgrade.yaml").read_text())
+    done = [each.split() for each in workflow["jobs"]["upgrade"]["strategy"]["matrix"]["do"]]
+    made = {
+        words[1].removeprefix("NAME=") if words[0] == "scenario" else words[0] for words in done
+    }
+
+    assert made == set(DISTURBANCES)
