@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from e2e.cluster.happenings import Happening, Roll
-from e2e.probe import FOREIGN, REFUSED, SILENT
+from e2e.probe import ANSWERED, FOREIGN, REFUSED, SILENT
 from e2e.selftest.echoes import WAYS, echoing, planned, watched
 from e2e.selftest.told import BEGAN, Told, flows_of
 from e2e.selftest.watched import LONG, lines_of, looks, pids
-from e2e.upgrade.lines import EventLine, Looked, Placed
+from e2e.upgrade.lines import AttemptLine, EventLine, Late, Looked, Placed
 from e2e.upgrade.live import Screen, State
 from e2e.upgrade.plan import WatchedFlow
 from e2e.upgrade.presence import flows_of as flows_of_node
@@ -193,6 +193,29 @@ def test_the_live_view_tells_both(folder, tmp_path):
     assert state.now_lost("worker-9")[1] == "foreign on 1 of 4 paths"
     assert not any("worker-9: refused on 3" in line for line in said)
     assert any("worker-9: refused on 1 of 4 paths" in line for line in said)
+
+
+def test_what_is_answered_late_is_taken_back_on_the_live_view(tmp_path):
+    """An attempt that was called silent, and answered afterwards, was not lost."""
+    said: list[str] = []
+    record = tmp_path / "watch.jsonl"
+    record.touch()
+    state = State(tmp_path, said.append)
+    silent = AttemptLine(at=BEGAN, flow=0, outcome=SILENT, took=1.0)
+    right = AttemptLine(at=BEGAN + 1, flow=0, outcome=ANSWERED, took=0.0)
+    for lines in (
+        (*Told(["worker-1"], 1.0).lines[:1], silent, right),
+        (Late(at=BEGAN, flow=0, took=1.4),),
+    ):
+        with record.open("a") as file:
+            file.writelines(line.model_dump_json() + "\n" for line in lines)
+        state.catch_up()
+    state.close()
+
+    assert said == [
+        "x worker-1: 1 attempts lost; as expected again",
+        "✓ worker-1: 1 of those were answered late, and not lost",
+    ]
 
 
 # --- a watch that goes on --------------------------------------------------------------------

@@ -162,7 +162,11 @@ class State:
             lately = self.lost.get(node, 0) - self._told.get(node, 0)
             self._told[node] = self.lost.get(node, 0)
             if lately and not now and not before and node not in self.gone:
-                self._say(f"x {plain(node)}: {lately} attempts lost; as expected again")
+                self._say(
+                    f"x {plain(node)}: {lately} attempts lost; as expected again"
+                    if lately > 0
+                    else f"✓ {plain(node)}: {-lately} of those were answered late, and not lost"
+                )
             if now and not before:
                 self._down[node] = now
                 self._say(f"x {clock_time(now[0])} {plain(node)}: {now[1]}")
