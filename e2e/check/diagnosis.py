@@ -25,6 +25,7 @@ class Facts:
         seen_as: the address that it saw as the caller's, if it was asked.
         carried: bytes of payload in each wrong attempt, if they were more than a question has.
         idle: seconds for which nothing had been said on the connection, if that was meant.
+        problem: what is wrong with all attempts together, where each was right by itself.
         exists: whether a Service has this port now.
         reachable: whether the node says anything at another port, at which other nodes do.
         ready: the Service's pods that are Ready, by name.
@@ -55,6 +56,7 @@ class Facts:
     seen_as: str | None = None
     carried: int = 0
     idle: float = 0.0
+    problem: str = ""
     exists: bool | None = None
     reachable: bool | None = None
     ready: Sequence[str] = ()
@@ -332,7 +334,7 @@ LADDER: tuple[Rung, ...] = (
         lambda f: f.outcome == UNEVEN,
         lambda f: (
             f"{f.node} leads each connection alone to a pod that may have it; what is wrong is "
-            f"which one it picks: {f.sync}"
+            f"which one it picks{f' ({f.problem})' if f.problem else ''}: {f.sync}"
         ),
     ),
     Rung(

@@ -320,16 +320,16 @@ def _demand_no_problem(
         f"{'x' if problem else ' '} {flow}: {said}" + (f"; {problem}" if problem else "")
         for flow, said, problem in rows
     ]
-    wrong = [_wrong(flow, draws[flow], over) for flow, _, problem in rows if problem]
+    wrong = [_wrong(flow, draws[flow], over, problem) for flow, _, problem in rows if problem]
     raise UnevenError("\n".join([head, *lines]), wrong)
 
 
-def _wrong(flow: Flow, replies: Sequence[Reply], pods: Collection[str]) -> Wrong:
+def _wrong(flow: Flow, replies: Sequence[Reply], pods: Collection[str], problem: str) -> Wrong:
     strange = _strange(replies, pods)
     if not strange and _late(replies):
         return Wrong.held_up(flow, replies)
     idle = max((reply.idle for reply in replies), default=0.0)
-    return replace(Wrong.of(flow, strange), idle=idle)
+    return replace(Wrong.of(flow, strange), idle=idle, problem="" if strange else problem)
 
 
 def _late(replies: Sequence[Reply]) -> int:

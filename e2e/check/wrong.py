@@ -24,6 +24,7 @@ class Wrong:
         seen_as: the address that this pod saw as the caller's, if it was asked.
         carried: bytes of each payload, if they were more than a question has.
         idle: seconds for which nothing had been said on it, if that was meant.
+        problem: what is wrong with all attempts together, where each was right by itself.
     """
 
     flow: Flow
@@ -33,6 +34,7 @@ class Wrong:
     seen_as: str | None = None
     carried: int = 0
     idle: float = 0.0
+    problem: str = ""
 
     @classmethod
     def of(cls, flow: Flow, replies: Iterable[Reply], *, wants_answer: bool = True) -> "Wrong":

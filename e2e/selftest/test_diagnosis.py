@@ -85,8 +85,11 @@ SCENES = {
     "cluster-ip-too": (LOST, "the way into its rules is cut"),
     "large-lost": ({"carried": 1 << 20}, "leads small questions on and not 1048576 bytes"),
     "picks-wrongly": (
-        {"outcome": UNEVEN},
-        "worker-2 leads each connection alone to a pod that may have it; what is wrong is which",
+        {"outcome": UNEVEN, "problem": "never echo-a-0"},
+        (
+            "worker-2 leads each connection alone to a pod that may have it; what is wrong is "
+            "which one it picks (never echo-a-0): its kube-proxy"
+        ),
     ),
     "idle-forgotten": (
         {"outcome": "cut off", "idle": 12.0},

@@ -391,6 +391,9 @@ def test_one_each_says_after_how_many_a_flow_moved():
         "  outside -> worker-1:30081: echo-0 9",
         "x outside -> worker-2:30081: echo-0 1, echo-1 8; left echo-1 after 7 connections",
     ]
+    (wrong,) = caught.value.wrong
+    assert (wrong.flow, wrong.outcome) == (TWO, "uneven")
+    assert wrong.problem == "left echo-1 after 7 connections"
 
 
 def test_spread_wants_two_pods_among_all_flows():
