@@ -95,7 +95,7 @@ node-image: environment ## find or build the node image alone: K8S=v1.36.3
 	@$(RUN) node-image
 
 .PHONY: test
-test: environment-dev ## all that needs no cluster: lint, types, arrows, selftest
+test: environment-dev ## all that needs no cluster: lint, types, which module imports which, selftest
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -110,8 +110,8 @@ docs: environment ## write what docs/ has from the code; SEEN=out/junit.xml keep
 	@$(RUN) document $(addprefix --seen=,$(SEEN)) $(addprefix --faults=,$(FAULTS))
 
 .PHONY: clean
-clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name lists what is left there, YES=1 removes it
-	@rm -rf out
+clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name spares out/ and lists what is left there, YES=1 removes it
+	@$(if $(CONTEXT),,rm -rf out)
 	@$(RUN) clean
 
 .PHONY: stop-engine

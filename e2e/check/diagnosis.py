@@ -27,6 +27,7 @@ class Facts:
         idle: seconds for which nothing had been said on the connection, if that was meant.
         problem: what is wrong with all attempts together, where each was right by itself.
         exists: whether a Service has this port now.
+        held_by: finalizers that keep it, though it was deleted.
         reachable: whether the node says anything at another port, at which other nodes do.
         ready: the Service's pods that are Ready, by name.
         dead: those of them that do not answer at their own address from their own node.
@@ -58,6 +59,7 @@ class Facts:
     idle: float = 0.0
     problem: str = ""
     exists: bool | None = None
+    held_by: Sequence[str] = ()
     reachable: bool | None = None
     ready: Sequence[str] = ()
     dead: Sequence[str] = ()
@@ -155,6 +157,14 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"{f.node} still leads port {f.port} to {f.answered_by}, though no Service has "
             f"it: {f.sync}"
+        ),
+    ),
+    Rung(
+        "held-up-by",
+        lambda f: not f.wants_answer and bool(f.held_by),
+        lambda f: (
+            f"the Service of port {f.port} was deleted and is still there, as the finalizer "
+            f"{_names(f.held_by)} holds it up"
         ),
     ),
     Rung(

@@ -122,6 +122,8 @@ class Scene:
         entry = next(e for e in spec["ports"] if _is_port(e, key, flow))
         endpoints = [e for each in slices for e in _ready_endpoints(each, entry.get("name", ""))]
         found: dict[str, Any] = {"changed": max(map(_changed, (service, *slices)))}
+        if "deletionTimestamp" in where:
+            found["held_by"] = where.get("finalizers", [])
         if spec.get("selector") and not spec.get("publishNotReadyAddresses"):
             pods = {
                 pod["metadata"]["name"]: [ip["ip"] for ip in pod["status"].get("podIPs", [])]

@@ -22,8 +22,6 @@ from e2e.report.lanes import seconds
 from e2e.report.result import RESULT, ClauseResult, Result
 
 LOG = "pytest.log"
-# Clauses of this family disturb others, or are disturbed by them.
-ALONE = "disruptive"
 # Of what pytest said, where it came to no result.
 TAIL = 15
 # What takes seconds to be read, and is needed by each of hundreds of processes.
@@ -81,7 +79,7 @@ class Asking:
             *([f"--settle-within={within}"] if within else []),
             *([f"--through={through}"] if through else []),
         ]
-        lonely = {each.id for each in contract() if ALONE in each.families}
+        lonely = {each.id for each in contract() if each.is_disruptive}
         took = seconds()
         waiting = sorted(clauses, key=lambda name: (name in lonely, -took.get(name, inf)))
         running = list[Any]()

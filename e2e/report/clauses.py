@@ -18,7 +18,8 @@ CATALOGUE = CONTRACT / "catalogue.toml"
 # What a clause asks of a cluster. By default it must hold on any that is conformant (core), may
 # depend on an implementation's choice (extended), has to be alone with the cluster (disruptive),
 # takes minutes (slow).
-FAMILIES = ("core", "extended", "disruptive", "slow")
+DISRUPTIVE = "disruptive"
+FAMILIES = ("core", "extended", DISRUPTIVE, "slow")
 OUTSIDE, BESIDE = "outside", "a container beside the nodes"
 HOSTS, PODS = "the nodes' own network", "pods"
 # Where callers stand, by the fixture that a clause takes, and by what it asks of its nouns.
@@ -77,6 +78,11 @@ class Clause:
     def names(self) -> set[str]:
         """What it can be asked for by: its id, its topic, and what it covers."""
         return {self.id, self.id.partition(".")[0], *self.covers}
+
+    @property
+    def is_disruptive(self) -> bool:
+        """Whether it disturbs the cluster, or would be disturbed by others."""
+        return DISRUPTIVE in self.families
 
 
 @dataclass(frozen=True)
@@ -150,13 +156,15 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
     """The clauses that are asked for.
 
     Args:
-        only: ids and topics of clauses and ids of the catalogue, whatever their families.
+        only: ids and topics of clauses and ids of the catalogue, whatever their families; but a
+            cluster that is not ours is disturbed only by clauses whose own id is among them, or
+            by all of the family that is.
         families: names of families, or `all`; by default those that are quick, and the disruptive
             one if the cluster is ours.
         ours: whether the cluster is one that a run makes.
 
     Raises:
-        UsageError: something is asked for that nothing is called.
+        UsageError: something is asked for that nothing is called, or disruptive clauses alone.
     """
     clauses = contract()
     names, wanted = _words(only), _words(families)
@@ -171,10 +179,18 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
             f"use {', '.join(FAMILIES)} or all",
         )
     if names:
-        return tuple(clause for clause in clauses if clause.names & names)
+        named = tuple(clause for clause in clauses if clause.names & names)
+        disturbs = ours or wanted & {DISRUPTIVE, "all"}
+        chosen = tuple(c for c in named if disturbs or not c.is_disruptive or c.id in names)
+        if named and not chosen:
+            raise UsageError(
+                f"{', '.join(sorted(names))} has disruptive clauses alone",
+                f"name them, to disturb this cluster: {', '.join(clause.id for clause in named)}",
+            )
+        return chosen
     if "all" in wanted:
         return clauses
-    wanted = wanted or {"core", "extended", *(["disruptive"] if ours else [])}
+    wanted = wanted or {"core", "extended", *([DISRUPTIVE] if ours else [])}
     return tuple(clause for clause in clauses if wanted.issuperset(clause.families))
 
 
@@ -195,7 +211,7 @@ def part_of(clauses: Sequence[Clause], shard: Shard | None, *, ours: bool) -> tu
     """
     if shard is None:
         return tuple(clauses)
-    disturbing = [clause.id for clause in clauses if "disruptive" in clause.families]
+    disturbing = [clause.id for clause in clauses if clause.is_disruptive]
     if disturbing and shard.of > 1 and not ours:
         raise UsageError(
             f"{', '.join(disturbing[:3])}{' and others' if disturbing[3:] else ''} must be alone "

@@ -288,7 +288,7 @@ def _lacks(fault: Fault, proxy: str) -> list[str]:
     # Whether any of these did anything is counted, or seen.
     counted = way.refuses or way.changes or way.rewrite or way.altered
     altered = way.altered or Altered(asked=".", put="x", find="x")
-    disruptive = {clause.id for clause in contract() if "disruptive" in clause.families}
+    disruptive = {clause.id for clause in contract() if clause.is_disruptive}
     lonely = disruptive.intersection((*fault.clauses, *fault.also, *fault.spares))
     rules = {
         "nothing is done": counted or way.inject or way.settings,

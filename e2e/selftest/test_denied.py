@@ -110,6 +110,21 @@ def test_the_manifests_are_of_one_piece(file):
             assert (who["kind"], who["namespace"], who["name"]) in there
 
 
+def test_who_upgrades_may_all_that_who_asks_may():
+    """What stands in one account's manifest is bound to the other one too, wherever it is."""
+    contract, upgrade = (
+        {
+            (item["kind"], item["metadata"].get("namespace", ""), item["roleRef"]["name"])
+            for item in yaml.safe_load_all((RBAC / f"{name}.yaml").read_text())
+            if item["kind"].endswith("Binding")
+        }
+        for name in ("contract", "upgrade")
+    )
+
+    assert len(contract) > 3
+    assert contract <= upgrade
+
+
 def test_no_rule_is_wider_than_it_says():
     """No star, no secrets, nothing that lets a user give itself more."""
     for rule in rules():

@@ -49,6 +49,10 @@ SCENES = {
             "kube-proxy last synced 41 s ago, before the Service changed"
         ),
     ),
+    "held-up-by": (
+        {"wants_answer": False, "outcome": "answered", "held_by": ["example.com/hook"]},
+        "was deleted and is still there, as the finalizer example.com/hook holds it up",
+    ),
     "foreign-pod": (
         {"outcome": "foreign", "answered_by": "echo-other-0"},
         "worker-2 leads port 30080 to echo-other-0, which is no pod of this Service",

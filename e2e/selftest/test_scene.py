@@ -168,6 +168,21 @@ def test_what_endpoint_slices_list(outside):
     assert (name, "echo-a-0, echo-a-1" in line) == ("unlisted", True)
 
 
+def test_a_service_that_is_held_up_is_told_with_its_finalizer(outside):
+    """A Service that was deleted and is still there is led on by everybody, and rightly so."""
+
+    class HeldUp(FakeApi):
+        def _service(self):
+            (service,) = super()._service()
+            service["metadata"] |= {"deletionTimestamp": "now", "finalizers": ["hook"]}
+            return [service]
+
+    shells = {"worker-1": node_that(), "worker-2": node_that()}
+    flow = Flow(Outside(), Target("worker-2", "10.0.0.2", 30080, object()))
+    found = Scene(HeldUp(), [ONE, TWO], shells, True).facts(flow)
+    assert (found["exists"], found["held_by"]) == (True, ["hook"])
+
+
 @pytest.mark.parametrize(
     ("policy", "name"), [({"externalTrafficPolicy": "Local"}, "homeless"), ({}, "right-now")]
 )

@@ -47,6 +47,19 @@ def test_names_go_before_families():
     assert ids("reach.control-plane DP-06") >= {"reach.control-plane", "reach.pods-on-one-node"}
 
 
+def test_a_strangers_cluster_is_disturbed_by_name_alone():
+    """The topic of a disruptive clause is no wish to disturb; its id is, and so is the family."""
+    alone = {c.id for c in read_clauses() if c.is_disruptive and c.id.startswith("allocation.")}
+    assert alone
+
+    assert ids("allocation", ours=False).isdisjoint(alone)
+    assert ids("allocation") >= alone
+    assert ids("allocation", "disruptive", ours=False) >= alone
+    assert ids(min(alone), ours=False) == {min(alone)}
+    with pytest.raises(UsageError, match="node-failure has disruptive clauses alone"):
+        ids("node-failure", ours=False)
+
+
 def test_a_name_of_nothing_is_a_usage_error():
     """A slip is told, and not taken for a wish to ask nothing."""
     with pytest.raises(UsageError, match=r"no clause is called reach\.nowhere"):
