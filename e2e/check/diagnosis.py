@@ -171,8 +171,8 @@ LADDER: tuple[Rung, ...] = (
         "foreign-pod",
         lambda f: f.outcome == "foreign" and f.answered_by is not None and not f.carried,
         lambda f: (
-            f"{f.node} leads port {f.port} to {f.answered_by}, which is no pod of this "
-            f"Service: {f.sync}"
+            f"{f.node} leads port {f.port} to {f.answered_by}, which is "
+            f"{'not who was called' if f.exists is None else 'no pod of this Service'}: {f.sync}"
         ),
     ),
     Rung(
@@ -276,6 +276,14 @@ LADDER: tuple[Rung, ...] = (
         ),
     ),
     Rung(
+        "foreign-host",
+        lambda f: f.outcome == "foreign" and f.answered_by is None and not f.carried,
+        lambda f: (
+            f"somebody who is no pod of any echo answers calls of {f.node}:{f.port}, or some of "
+            "them: they are led elsewhere on the way, or on the node"
+        ),
+    ),
+    Rung(
         "cluster-ip-too",
         lambda f: f.is_lost and f.cluster_ip is False,
         lambda f: (
@@ -285,7 +293,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "not-from-anywhere",
-        lambda f: f.is_lost and f.itself is False and f.neighbour is False,
+        lambda f: f.is_lost and f.itself is False and f.neighbour is False and f.again is not True,
         lambda f: (
             f"{f.node} serves the ClusterIP and not the node port, from wherever it is "
             "called: the rules for node ports are cut off or wrong"
@@ -345,14 +353,6 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"{f.node} leads each connection alone to a pod that may have it; what is wrong is "
             f"which one it picks{f' ({f.problem})' if f.problem else ''}: {f.sync}"
-        ),
-    ),
-    Rung(
-        "foreign-host",
-        lambda f: f.outcome == "foreign" and f.answered_by is None and not f.carried,
-        lambda f: (
-            f"somebody who is no pod of any echo answers calls of {f.node}:{f.port}, or some of "
-            "them: they are led elsewhere on the way, or on the node"
         ),
     ),
     Rung(

@@ -86,6 +86,10 @@ SCENES = {
         "worker-2 leads port 30080 to echo-a-0, and should lead nobody",
     ),
     "ends-otherwise": ({"wants_answer": False}, "calls of port 30080 end silent"),
+    "foreign-host": (
+        {"outcome": "foreign"},
+        "somebody who is no pod of any echo answers calls of worker-2:30080",
+    ),
     "cluster-ip-too": (LOST, "the way into its rules is cut"),
     "large-lost": ({"carried": 1 << 20}, "leads small questions on and not 1048576 bytes"),
     "picks-wrongly": (
@@ -103,10 +107,6 @@ SCENES = {
         {"outcome": "held up", "answered_by": "echo-a-0"},
         "lost on the way through worker-2 to echo-a-0, and to no other pod",
     ),
-    "foreign-host": (
-        {"outcome": "foreign"},
-        "somebody who is no pod of any echo answers calls of worker-2:30080",
-    ),
     "harmed": (
         {"outcome": "foreign", "answered_by": "echo-a-0", "carried": 8000},
         "of 8000 bytes that went through worker-2 others came back",
@@ -116,7 +116,7 @@ SCENES = {
         "echo-a-0, called through worker-2, saw 10.244.2.1 as its caller",
     ),
     "not-from-anywhere": (
-        {"itself": False, "neighbour": False},
+        {"itself": False, "neighbour": False, "again": False},
         "worker-2 serves the ClusterIP and not the node port",
     ),
     "not-from-others": ({"neighbour": False}, "answers the node port to itself and to nobody else"),
@@ -136,6 +136,15 @@ def test_each_rung_is_reached_by_its_facts(name):
 
     assert found == name
     assert words in line
+
+
+@pytest.mark.parametrize("lost", [{"neighbour": False}, {"itself": False, "neighbour": False}])
+def test_what_answers_its_caller_by_now_is_cut_off_from_nobody(lost):
+    """First packets of others may get lost too, where it is first packets that get lost."""
+    again = replace(SOUND, **lost, again=True)
+
+    assert reason(again)[0] == "unexplained"
+    assert reason(replace(again, idle=20.0))[0] == "idle-forgotten"
 
 
 def test_what_is_wrong_of_a_flow_is_what_most_of_its_replies_were():
