@@ -14,7 +14,7 @@ from e2e import timing
 T = TypeVar("T")
 
 patience: ContextVar[float] = ContextVar("patience", default=float("inf"))
-"""Seconds after which `settle` gives up, whatever its own limit."""
+"""Seconds after which `settle` gives up, unless its own limit is longer than the usual one."""
 
 watcher: ContextVar[Callable[[str, float], None] | None] = ContextVar("watcher", default=None)
 """Who shows what is waited for, and since when (as time.time() has it); called after each look in
@@ -100,7 +100,8 @@ def settle(
             row = 0
             _show(lambda: what(seen[-1]), began)
 
-    limit = min(within, patience.get())
+    # What is known to take long takes as long for those who are in a hurry.
+    limit = within if within > timing.SETTLE_WITHIN else min(within, patience.get())
     is_over, is_long_over = (tenacity.stop_after_delay(limit * n) for n in (1, 2))
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda _: row < times),

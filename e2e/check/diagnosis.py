@@ -40,6 +40,7 @@ class Facts:
         neighbour: whether it does from another node.
         elsewhere: whether it does from the caller's side through another node.
         again: whether it does by now when the caller outside asks again.
+        outside: whether it does when that asks for once, as another one's call was lost.
         proxy: how kube-proxy is on that node.
         synced_ago: seconds since its last sync.
         changed_ago: seconds since the Service or its endpoints changed.
@@ -72,6 +73,7 @@ class Facts:
     neighbour: bool | None = None
     elsewhere: bool | None = None
     again: bool | None = None
+    outside: bool | None = None
     proxy: str | None = None
     synced_ago: float | None = None
     changed_ago: float | None = None
@@ -108,6 +110,11 @@ class Facts:
             and len({*self.rules_elsewhere}) == 1
             and (self.rules != self.rules_elsewhere[0])
         )
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a caller outside gets an answer by now."""
+        return True in (self.again, self.outside)
 
     @property
     def is_lost(self) -> bool:
@@ -293,7 +300,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "not-from-anywhere",
-        lambda f: f.is_lost and f.itself is False and f.neighbour is False and f.again is not True,
+        lambda f: f.is_lost and not f.is_served and f.itself is False and f.neighbour is False,
         lambda f: (
             f"{f.node} serves the ClusterIP and not the node port, from wherever it is "
             "called: the rules for node ports are cut off or wrong"
@@ -301,7 +308,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "not-from-others",
-        lambda f: f.is_lost and f.itself is True and f.neighbour is False and f.again is not True,
+        lambda f: f.is_lost and not f.is_served and f.itself is True and f.neighbour is False,
         lambda f: (
             f"{f.node} answers the node port to itself and to nobody else: calls of others "
             + (
@@ -309,6 +316,22 @@ LADDER: tuple[Rung, ...] = (
                 if f.outcome == "refused"
                 else "are dropped, or replies lost"
             )
+        ),
+    ),
+    Rung(
+        "not-from-itself",
+        lambda f: f.is_lost and f.itself is False and f.neighbour is None and f.cluster_ip is True,
+        lambda f: (
+            f"{f.node} serves the ClusterIP and not port {f.port} of the address by which it calls "
+            "itself: its rules for node ports do not take that one"
+        ),
+    ),
+    Rung(
+        "not-from-inside",
+        lambda f: f.is_lost and f.neighbour is False and f.outside is True,
+        lambda f: (
+            f"{f.node} answers the node port to callers outside and not to other nodes: calls from "
+            "inside the cluster do not reach its rules, or are led otherwise"
         ),
     ),
     Rung(
@@ -340,6 +363,14 @@ LADDER: tuple[Rung, ...] = (
         ),
     ),
     Rung(
+        "cut-off",
+        lambda f: f.is_lost and f.outcome == "cut off" and f.again is not False,
+        lambda f: (
+            f"connections through {f.node} are opened, and cut off before their end: they are "
+            "reset or forgotten there or on the way"
+        ),
+    ),
+    Rung(
         "held-up",
         lambda f: f.outcome == HELD_UP,
         lambda f: (
@@ -361,6 +392,19 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"of {f.carried} bytes that went through {f.node} others came back: they were changed "
             "on the way"
+        ),
+    ),
+    Rung(
+        "not-its-own",
+        lambda f: (
+            f.wants_answer
+            and f.outcome == "answered"
+            and f.seen_as is None
+            and f.answered_by in f.ready
+        ),
+        lambda f: (
+            f"{f.node} leads calls to {f.answered_by}, which is a pod of the Service and none that "
+            "it may pick: a policy or a preference is not kept"
         ),
     ),
     Rung(

@@ -205,6 +205,8 @@ class Scene:
                 found["elsewhere"] = self._answers(address, flow)
         if flow.caller.name == self.outside.name:
             found["again"] = self._answers(flow.target.address, flow)
+        elif other:
+            found["outside"] = self._answers(flow.target.address, flow)
         return found
 
     def _answers(self, address: str, flow: Flow) -> bool:

@@ -99,6 +99,7 @@ SCENES = {
             "which one it picks (never echo-a-0): its kube-proxy"
         ),
     ),
+    "cut-off": ({"outcome": "cut off"}, "are opened, and cut off before their end"),
     "idle-forgotten": (
         {"outcome": "cut off", "idle": 12.0},
         "not to the same pod what was silent for 12 s: connections are forgotten too early",
@@ -118,6 +119,18 @@ SCENES = {
     "not-from-anywhere": (
         {"itself": False, "neighbour": False, "again": False},
         "worker-2 serves the ClusterIP and not the node port",
+    ),
+    "not-from-itself": (
+        {"caller": "host network of worker-2", "itself": False, "neighbour": None},
+        "not port 30080 of the address by which it calls itself",
+    ),
+    "not-from-inside": (
+        {"caller": "pod p", "neighbour": False, "outside": True},
+        "worker-2 answers the node port to callers outside and not to other nodes",
+    ),
+    "not-its-own": (
+        {"outcome": "answered", "answered_by": "echo-a-1"},
+        "worker-2 leads calls to echo-a-1, which is a pod of the Service and none that it may",
     ),
     "not-from-others": ({"neighbour": False}, "answers the node port to itself and to nobody else"),
     "not-from-outside": (
