@@ -35,7 +35,8 @@ def assert_none_delayed(draws: Mapping[Flow, Sequence[Reply]]) -> None:
         line += f"; {len(failed)} not answered" if failed else ""
         line += f"; {len(late)} waited for a lost first packet" if late else ""
         if failed or late:
-            wrong.append(Wrong.of(flow, failed) if failed else Wrong.held_up(flow, replies))
+            lost = Wrong.of(flow, failed, asked=len(replies))
+            wrong.append(lost if failed else Wrong.held_up(flow, replies))
         lines.append(f"{'x' if failed or late else ' '} {line}")
     if wrong:
         head = "want every connection to open at the first attempt"

@@ -26,6 +26,9 @@ class Facts:
         carried: bytes of payload in each wrong attempt, if they were more than a question has.
         idle: seconds for which nothing had been said on the connection, if that was meant.
         problem: what is wrong with all attempts together, where each was right by itself.
+        wrong: how many attempts were wrong, where `asked` is known.
+        asked: of how many.
+        protocol: TCP or UDP.
         exists: whether a Service has this port now.
         held_by: finalizers that keep it, though it was deleted.
         reachable: whether the node says anything at another port, at which other nodes do.
@@ -33,14 +36,17 @@ class Facts:
         dead: those of them that do not answer at their own address from their own node.
         unreached: those that do, and do not from the node that was called.
         unlisted: those that no EndpointSlice lists as ready.
-        strangers: ready endpoints of its EndpointSlices that are no Ready pod.
+        listed: the pods that its EndpointSlices list as ready.
+        strangers: those of them that are no Ready pod of it.
         homeless: those of which none says on which node they are, where a policy asks for that.
         cluster_ip: whether the ClusterIP answers from that node.
         itself: whether the node port answers from the node itself.
         neighbour: whether it does from another node.
         elsewhere: whether it does from the caller's side through another node.
         again: whether it does by now when the caller outside asks again.
+        again_by: the pod that answers then, if one does.
         outside: whether it does when that asks for once, as another one's call was lost.
+        replier: another address from which datagrams to that one are answered, if they are.
         proxy: how kube-proxy is on that node.
         synced_ago: seconds since its last sync.
         changed_ago: seconds since the Service or its endpoints changed.
@@ -59,6 +65,9 @@ class Facts:
     carried: int = 0
     idle: float = 0.0
     problem: str = ""
+    wrong: int = 0
+    asked: int = 0
+    protocol: str = "TCP"
     exists: bool | None = None
     held_by: Sequence[str] = ()
     reachable: bool | None = None
@@ -66,6 +75,7 @@ class Facts:
     dead: Sequence[str] = ()
     unreached: Sequence[str] = ()
     unlisted: Sequence[str] = ()
+    listed: Sequence[str] = ()
     strangers: Sequence[str] = ()
     homeless: Sequence[str] = ()
     cluster_ip: bool | None = None
@@ -73,7 +83,9 @@ class Facts:
     neighbour: bool | None = None
     elsewhere: bool | None = None
     again: bool | None = None
+    again_by: str | None = None
     outside: bool | None = None
+    replier: str = ""
     proxy: str | None = None
     synced_ago: float | None = None
     changed_ago: float | None = None
@@ -109,6 +121,19 @@ class Facts:
             self.rules is not None
             and len({*self.rules_elsewhere}) == 1
             and (self.rules != self.rules_elsewhere[0])
+        )
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a pod answers that should not, and new callers get what they should."""
+        if self.outcome != "answered" or self.answered_by is None:
+            return False
+        if not self.wants_answer:
+            return self.again is False
+        return (
+            bool(self.again_by)
+            and self.again_by != self.answered_by
+            and (self.answered_by not in (*self.ready, *self.listed))
         )
 
     @property
@@ -172,6 +197,14 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"the Service of port {f.port} was deleted and is still there, as the finalizer "
             f"{_names(f.held_by)} holds it up"
+        ),
+    ),
+    Rung(
+        "listed",
+        lambda f: f.outcome == "foreign" and f.answered_by in f.listed and not f.carried,
+        lambda f: (
+            f"an EndpointSlice of the Service lists {f.answered_by} as ready, which is none of the "
+            "pods that may answer"
         ),
     ),
     Rung(
@@ -268,6 +301,14 @@ LADDER: tuple[Rung, ...] = (
         ),
     ),
     Rung(
+        "stale-flow",
+        lambda f: f.protocol == "UDP" and f.is_stale,
+        lambda f: (
+            f"{f.node} goes on leading to {f.answered_by} what came from a port before, and leads "
+            "new ports right: it keeps flows that it should have forgotten"
+        ),
+    ),
+    Rung(
         "leads-on",
         lambda f: not f.wants_answer and f.answered_by is not None,
         lambda f: (
@@ -291,11 +332,24 @@ LADDER: tuple[Rung, ...] = (
         ),
     ),
     Rung(
+        "replies-elsewhere",
+        lambda f: f.is_lost and bool(f.replier),
+        lambda f: (
+            f"{f.node} answers datagrams from {f.replier}, and not from the address that was "
+            "called, so nobody takes them for replies"
+        ),
+    ),
+    Rung(
         "cluster-ip-too",
         lambda f: f.is_lost and f.cluster_ip is False,
         lambda f: (
             f"on {f.node} the ClusterIP does not answer either, though it has rules for this "
-            "Service and reaches the pods: the way into its rules is cut"
+            "Service and reaches the pods: "
+            + (
+                "they lead to where nobody listens"
+                if f.outcome == "refused"
+                else "the way into its rules is cut"
+            )
         ),
     ),
     Rung(
@@ -376,6 +430,14 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"first packets get lost on the way through {f.node} to "
             + (f"{f.answered_by}, and to no other pod" if f.answered_by else "more than one pod")
+        ),
+    ),
+    Rung(
+        "some-lost",
+        lambda f: f.is_lost and 0 < f.wrong < f.asked and f.again is not False,
+        lambda f: (
+            f"{f.wrong} of {f.asked} calls through {f.node} ended {f.outcome}, and all others as "
+            "they should: packets get lost there or on the way, or some calls are dropped"
         ),
     ),
     Rung(

@@ -329,7 +329,8 @@ def _wrong(flow: Flow, replies: Sequence[Reply], pods: Collection[str], problem:
     if not strange and _late(replies):
         return Wrong.held_up(flow, replies)
     idle = max((reply.idle for reply in replies), default=0.0)
-    return replace(Wrong.of(flow, strange), idle=idle, problem="" if strange else problem)
+    summed = Wrong.of(flow, strange, asked=len(replies))
+    return replace(summed, idle=idle, problem="" if strange else problem)
 
 
 def _late(replies: Sequence[Reply]) -> int:

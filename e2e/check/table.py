@@ -126,7 +126,8 @@ def assert_only(draws: Mapping[Flow, Sequence[Reply]], table: Table) -> None:
         line += f"{wrong.total()} of {len(replies)} wrong" if wrong else f"it {len(replies)} times"
         if wrong:
             bad = [reply for reply in replies if not want.allows(reply)]
-            flickers.append(Wrong.of(flow, bad, wants_answer=ANSWERED in want.outcomes))
+            wants_answer = ANSWERED in want.outcomes
+            flickers.append(Wrong.of(flow, bad, wants_answer=wants_answer, asked=len(replies)))
             line += ": " + ", ".join(f"{n} {kind}" for kind, n in wrong.most_common(3))
         lines.append(f"{'x' if wrong else ' '} {line}")
     if flickers:

@@ -49,7 +49,7 @@ def assert_unnoticed(watch: Watch) -> None:
         head = f"want no attempt of {watch.seconds:.1f} s to fail"
         rows = [f"{'x' if bad else ' '} {line}" for line, bad in lines]
         wrong = [
-            Wrong.of(track.flow, [sample.reply for sample in bad])
+            Wrong.of(track.flow, [sample.reply for sample in bad], asked=len(track.samples))
             for track in watch.tracks
             if (bad := _failures(track))
         ]

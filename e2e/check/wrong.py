@@ -25,6 +25,8 @@ class Wrong:
         carried: bytes of each payload, if they were more than a question has.
         idle: seconds for which nothing had been said on it, if that was meant.
         problem: what is wrong with all attempts together, where each was right by itself.
+        wrong: how many attempts were wrong, where `asked` is known.
+        asked: of how many; 0 where they were looks, of which the last ones count.
     """
 
     flow: Flow
@@ -35,15 +37,23 @@ class Wrong:
     carried: int = 0
     idle: float = 0.0
     problem: str = ""
+    wrong: int = 0
+    asked: int = 0
 
     @classmethod
-    def of(cls, flow: Flow, replies: Iterable[Reply], *, wants_answer: bool = True) -> "Wrong":
-        """Sum up the wrong replies of a flow."""
+    def of(
+        cls, flow: Flow, replies: Iterable[Reply], *, wants_answer: bool = True, asked: int = 0
+    ) -> "Wrong":
+        """Sum up the wrong replies of a flow, of so many that it was asked for."""
         ended = Counter((str(r.outcome), r.echo, r.seen_as, r.carried) for r in replies)
         if not ended:
             return cls(flow, UNEVEN, wants_answer=wants_answer)
         ((outcome, echo, seen_as, carried), _), *_ = ended.most_common(1)
-        return cls(flow, outcome, echo, wants_answer, seen_as, carried)
+        return cls(
+            *(flow, outcome, echo, wants_answer, seen_as, carried),
+            wrong=ended.total(),
+            asked=asked,
+        )
 
     @classmethod
     def held_up(cls, flow: Flow, replies: Sequence[Reply]) -> "Wrong":

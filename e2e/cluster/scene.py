@@ -122,6 +122,7 @@ class Scene:
         entry = next(e for e in spec["ports"] if _is_port(e, key, flow))
         endpoints = [e for each in slices for e in _ready_endpoints(each, entry.get("name", ""))]
         found: dict[str, Any] = {"changed": max(map(_changed, (service, *slices)))}
+        found["listed"] = sorted({endpoint.pod for endpoint in endpoints})
         if "deletionTimestamp" in where:
             found["held_by"] = where.get("finalizers", [])
         if spec.get("selector") and not spec.get("publishNotReadyAddresses"):
@@ -202,17 +203,22 @@ class Scene:
                 (a for a in other.addresses.values() if (":" in a) == (family == 6)), None
             )
             if address:
-                found["elsewhere"] = self._answers(address, flow)
+                found["elsewhere"] = self._answers(address, flow) is not None
         if flow.caller.name == self.outside.name:
-            found["again"] = self._answers(flow.target.address, flow)
+            found["again_by"] = self._answers(flow.target.address, flow)
+            found["again"] = found["again_by"] is not None
+            if flow.target.protocol == UDP and isinstance(self.outside, Outside):
+                replier = self.outside.replier(flow.target.address, flow.target.port)
+                found["replier"] = "" if replier == flow.target.address else replier
         elif other:
-            found["outside"] = self._answers(flow.target.address, flow)
+            found["outside"] = self._answers(flow.target.address, flow) is not None
         return found
 
-    def _answers(self, address: str, flow: Flow) -> bool:
-        """Whether the flow's port answers the caller outside at an address."""
+    def _answers(self, address: str, flow: Flow) -> str | None:
+        """The pod that answers the caller outside at an address, if one does."""
         call = self.outside.call_udp if flow.target.protocol == UDP else self.outside.call
-        return call(address, flow.target.port).outcome == ANSWERED
+        reply = call(address, flow.target.port)
+        return reply.echo or "" if reply.outcome == ANSWERED else None
 
     def _call(
         self, at: str, calls: Mapping[str, tuple[str, int]], protocol: str

@@ -81,6 +81,17 @@ class Outside:
             return Reply(outcome_of(error), time.monotonic() - began)
         return reply_from(said.decode(errors="replace"), time.monotonic() - began)
 
+    def replier(self, address: str, port: int) -> str:
+        """The address from which a datagram to this one is answered; nothing if it is not."""
+        with socket.socket(family_for(address), socket.SOCK_DGRAM) as asking:
+            asking.settimeout(2 * self.patience)
+            try:
+                asking.sendto(IDENTITY_WORD, (address, port))
+                _, (replier, *_) = asking.recvfrom(4096)
+            except OSError:
+                return ""
+        return str(replier)
+
     @staticmethod
     def why_no_way(address: str) -> str:
         """Why this machine cannot even send to an address; nothing if it can, and nothing is sent.

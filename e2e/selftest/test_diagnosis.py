@@ -53,6 +53,24 @@ SCENES = {
         {"wants_answer": False, "outcome": "answered", "held_by": ["example.com/hook"]},
         "was deleted and is still there, as the finalizer example.com/hook holds it up",
     ),
+    "listed": (
+        {"outcome": "foreign", "answered_by": "echo-b-0", "listed": ["echo-a-0", "echo-b-0"]},
+        "an EndpointSlice of the Service lists echo-b-0 as ready, which is none of the pods",
+    ),
+    "stale-flow": (
+        {
+            "protocol": "UDP",
+            "outcome": "answered",
+            "answered_by": "echo-old-0",
+            "again": True,
+            "again_by": "echo-a-0",
+        },
+        "worker-2 goes on leading to echo-old-0 what came from a port before",
+    ),
+    "some-lost": (
+        {"wrong": 50, "asked": 1000, "again": True},
+        "50 of 1000 calls through worker-2 ended silent, and all others as they should",
+    ),
     "foreign-pod": (
         {"outcome": "foreign", "answered_by": "echo-other-0"},
         "worker-2 leads port 30080 to echo-other-0, which is no pod of this Service",
@@ -90,7 +108,14 @@ SCENES = {
         {"outcome": "foreign"},
         "somebody who is no pod of any echo answers calls of worker-2:30080",
     ),
-    "cluster-ip-too": (LOST, "the way into its rules is cut"),
+    "replies-elsewhere": (
+        {"replier": "192.0.2.77"} | LOST,
+        "worker-2 answers datagrams from 192.0.2.77, and not from the address that was called",
+    ),
+    "cluster-ip-too": (
+        LOST | {"outcome": "refused"},
+        "rules for this Service and reaches the pods: they lead to where nobody listens",
+    ),
     "large-lost": ({"carried": 1 << 20}, "leads small questions on and not 1048576 bytes"),
     "picks-wrongly": (
         {"outcome": UNEVEN, "problem": "never echo-a-0"},

@@ -81,6 +81,32 @@ def test_scripts_are_understood_by_a_shell(way):
         subprocess.run(["sh", "-nc", script], check=True)
 
 
+# What tables say of flows that went wrong, whatever the reason was.
+SYMPTOMS = [
+    f"x outside -> kind-worker2:30080 (web IPv4{over}): want {wanted}, saw {seen}"
+    for over in ("", " UDP")
+    for wanted, every in {
+        "answered by one of echo-a-0, echo-a-1": (
+            "silent", "refused", "no route", "cut off", "foreign", "answered by echo-b-0",
+        ),
+        "refused": ("silent", "answered by echo-a-0"),
+        "silent": ("refused", "answered by echo-a-0"),
+    }.items()
+    for seen in every
+] + [
+    "not settled in 16 s: 0 of 4 looks agreed, never 3 in a row",
+    "x outside -> kind-worker2:30080: echo-a-0 5, echo-a-1 7; 3 of 20 wrong: 3 silent",
+    "x kind-worker2: 3 of 600 failed: 3 silent",
+    "host network of kind-worker2 -> kind-worker2:30080: no step of the ladder explains it",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", faults(), ids=lambda each: each.name)
+def test_no_symptom_passes_for_the_reason(fault):
+    """A reason that is right says what was done, and not only that something went wrong."""
+    assert [line for line in SYMPTOMS if re.search(fault.why, line)] == []
+
+
 REWRITTEN = [
     pytest.param(way.rewrite, rules, id=f"{each.name} {proxy}")
     for each in faults()

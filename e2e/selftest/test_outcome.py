@@ -405,3 +405,26 @@ def test_replies_in_a_row_may_be_torn_anywhere():
     assert is_cut(unsized, closed=False)
     assert not is_cut(unsized, closed=True)
     assert is_cut(b"HTTP/1.0 200 OK\r\n", closed=True)
+
+
+def test_who_answers_from_another_address_is_found():
+    """An answer from elsewhere is none to a caller, and says whence it came to who asks that."""
+    outside = Outside(patience=0.2)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere,
+    ):
+        heard.bind(("127.0.0.1", 0))
+        elsewhere.bind(("127.0.0.2", 0))
+        port = heard.getsockname()[1]
+
+        def answer():
+            for _ in range(2):
+                elsewhere.sendto(b"echo-a", heard.recvfrom(4096)[1])
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        assert outside.call_udp("127.0.0.1", port).outcome == SILENT
+        assert outside.replier("127.0.0.1", port) == "127.0.0.2"
+        answering.join()
+        assert outside.replier("127.0.0.1", port) == ""
