@@ -20,6 +20,7 @@ BOOKKEEPING = (
 # Flags whose change takes numbers away from Services that have them.
 OF_NUMBERS = ("service-node-port-range", "service-cluster-ip-range")
 NOTHING = "nothing"
+NODE_PORT = "node port"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def allocations(service: ServiceFacts) -> dict[str, str]:
     """The numbers and addresses that a Service was given, by what they are."""
     spec = service.spec
     found = {
-        f"node port of {port.get('name') or port['port']}/{port.get('protocol', 'TCP')}": str(
+        f"{NODE_PORT} of {port.get('name') or port['port']}/{port.get('protocol', 'TCP')}": str(
             port["nodePort"]
         )
         for port in spec.get("ports", [])
@@ -113,17 +114,29 @@ def allocations(service: ServiceFacts) -> dict[str, str]:
     return found
 
 
-def changed_allocations(before: Fingerprint, after: Fingerprint) -> list[Change]:
+def changed_allocations(
+    before: Fingerprint, after: Fingerprint, made_again: Collection[str] = ()
+) -> list[Change]:
     """Numbers and addresses that Services lost, or have others of, though they are the same.
 
     One that was made anew is another Service, whatever it is called.
+
+    Args:
+        before: the older.
+        after: the newer.
+        made_again: Services, with their namespaces, that an earlier churn had deleted and made
+            again with their node ports, and nothing else that they had.
     """
     found = []
     for name, old in before.services.items():
         new = after.services.get(name)
-        if new is None or new.uid != old.uid:
+        if new is None or (new.uid != old.uid and name not in made_again):
             continue
         had, has = allocations(old), allocations(new)
+        if new.uid != old.uid:
+            had, has = (
+                {w: a for w, a in of.items() if w.startswith(NODE_PORT)} for of in (had, has)
+            )
         found += [
             Change(f"Service {name}", what, had.get(what, NOTHING), has.get(what, NOTHING), True)
             for what in (*had, *(what for what in has if what not in had))

@@ -150,6 +150,22 @@ def test_what_an_earlier_churn_made_again_is_another_object_by_right():
     }
 
 
+def test_what_an_earlier_churn_made_again_has_to_have_its_number():
+    """Another address is its right, another node port is not: that one was asked for."""
+    name = f"{HOME}/cluster"
+    said = content()
+    said["services"][name]["uid"] = "uid-anew"
+    spec = said["services"][name]["spec"]
+    number = spec["ports"][0]["nodePort"]
+    spec["clusterIPs"] = ["10.96.77.77"]
+
+    assert changed_allocations(fingerprint(), fingerprint(said), [name]) == []
+    spec["ports"][0]["nodePort"] = number + 1
+    assert changed_allocations(fingerprint(), fingerprint(said)) == []
+    (change,) = changed_allocations(fingerprint(), fingerprint(said), [name])
+    assert (change.before, change.after, change.counts) == (str(number), str(number + 1), True)
+
+
 def test_a_prepared_service_that_is_gone_counts():
     said = content()
     said["prepared"] = {}

@@ -42,6 +42,7 @@ def of_fingerprints(
         names: what the two are called; their versions by default.
     """
     same = before.cluster == after.cluster
+    again = _made_again(after)
     changes = of_behaviours(
         before.behaviours or {},
         after.behaviours or {},
@@ -51,11 +52,13 @@ def of_fingerprints(
     )
     return changes.model_copy(
         update={
-            "allocations": _told(differences.changed_allocations(before, after) if same else ()),
-            "objects": _told(
-                differences.changed_objects(before, after, namespace, _made_again(after))
+            "allocations": _told(
+                differences.changed_allocations(before, after, [f"{namespace}/{n}" for n in again])
                 if same
                 else ()
+            ),
+            "objects": _told(
+                differences.changed_objects(before, after, namespace, again) if same else ()
             ),
             "defaults": _told(differences.changed_defaults(before, after)),
             "versions": _told(differences.changed_versions(before, after)),
