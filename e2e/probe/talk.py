@@ -104,7 +104,7 @@ def _connected(caller: Outside, flow: Flow) -> socket.socket:
     if flow.target.protocol != UDP:
         return socket.create_connection(target, timeout=caller.patience)
     talking = socket.socket(family_for(flow.target.address), socket.SOCK_DGRAM)
-    talking.settimeout(caller.patience)
+    talking.settimeout(2 * caller.patience)  # nothing is sent again
     talking.connect(target)
     return talking
 
