@@ -212,7 +212,7 @@ LADDER: tuple[Rung, ...] = (
         lambda f: f.outcome == "foreign" and f.answered_by is not None and not f.carried,
         lambda f: (
             f"{f.node} leads port {f.port} to {f.answered_by}, which is "
-            f"{'not who was called' if f.exists is None else 'no pod of this Service'}: {f.sync}"
+            f"{'no pod of this Service' if f.exists else 'not who was called'}: {f.sync}"
         ),
     ),
     Rung(
