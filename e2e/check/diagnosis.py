@@ -8,6 +8,8 @@ from e2e.check.wrong import HELD_UP, UNEVEN
 # What is known of kube-proxy on a node.
 WELL, ILL, DUMB = "well", "ill", "dumb"
 LOST = ("silent", "no route")
+# Calls without an answer that are no chance.
+SEVERAL = 3
 
 
 @dataclass(frozen=True)
@@ -438,6 +440,14 @@ LADDER: tuple[Rung, ...] = (
         lambda f: (
             f"{f.wrong} of {f.asked} calls through {f.node} ended {f.outcome}, and all others as "
             "they should: packets get lost there or on the way, or some calls are dropped"
+        ),
+    ),
+    Rung(
+        "by-port",
+        lambda f: f.is_lost and f.wrong == f.asked >= SEVERAL and f.again is True,
+        lambda f: (
+            f"none of {f.asked} calls through {f.node} was answered, and one more is: either it has "
+            "healed, or what is lost goes by the port that it comes from"
         ),
     ),
     Rung(

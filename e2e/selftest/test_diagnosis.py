@@ -67,6 +67,10 @@ SCENES = {
         },
         "worker-2 goes on leading to echo-old-0 what came from a port before",
     ),
+    "by-port": (
+        {"wrong": 8, "asked": 8, "again": True},
+        "none of 8 calls through worker-2 was answered, and one more is: either it has healed, or",
+    ),
     "some-lost": (
         {"wrong": 50, "asked": 1000, "again": True},
         "50 of 1000 calls through worker-2 ended silent, and all others as they should",
