@@ -137,8 +137,9 @@ UDP_IDLE_FOR = 20.0
 # A pod that is drained goes on serving until every node has heard that it is leaving, which takes
 # about a second and, on two busy cores, up to 4 s.
 WATCHED_LINGER = 6
-# Who was wrong for half a minute is asked again after the next change, and will hardly be right.
-SETTLE_AGAIN_WITHIN = 8.0
+# Who was wrong for half a minute is asked again after the next change, and will hardly be right;
+# all others have to get there meanwhile, and are looked at as often.
+SETTLE_AGAIN_WITHIN = SETTLE_BROKEN_WITHIN
 # From the word to end until a pod is gone: it lingers, and its kubelet may be busy.
 POD_GOES_WITHIN = WATCHED_LINGER + 30.0
 # kubeadm takes 100 to 150 s for a control plane on two cores, and waits 5 min for each component.
