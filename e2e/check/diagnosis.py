@@ -446,8 +446,8 @@ LADDER: tuple[Rung, ...] = (
         "by-port",
         lambda f: f.is_lost and f.wrong == f.asked >= SEVERAL and f.again is True,
         lambda f: (
-            f"none of {f.asked} calls through {f.node} was answered, and one more is: either it has "
-            "healed, or what is lost goes by the port that it comes from"
+            f"none of {f.asked} calls through {f.node} was answered, and one more is: either it "
+            "has healed, or what is lost goes by the port that it comes from"
         ),
     ),
     Rung(
