@@ -110,11 +110,16 @@ def _connected(caller: Outside, flow: Flow) -> socket.socket:
 
 
 def _ask(connection: socket.socket, began: float) -> Reply:
-    received = b""
     connection.sendall(KEPT_REQUEST)
+    return reply_of(_hear(connection), time.monotonic() - began)
+
+
+def _hear(connection: socket.socket) -> bytes:
+    """One answer over HTTP, or what there is of it when the connection ends."""
+    received = b""
     while is_cut(received, closed=False) and (chunk := connection.recv(4096)):
         received += chunk
-    return reply_of(received, time.monotonic() - began)
+    return received
 
 
 def _ask_datagram(talking: socket.socket, began: float) -> Reply:
@@ -124,14 +129,13 @@ def _ask_datagram(talking: socket.socket, began: float) -> Reply:
 
 
 def _half_close(caller: Outside, flow: Flow, idle: float) -> Reply:
-    began, received = time.monotonic(), b""
+    began = time.monotonic()
     try:
         with _connected(caller, flow) as connection:
             connection.settimeout(idle + caller.patience)
             connection.sendall(SLOW_REQUEST.format(quote(SLOWLY.format(idle))).encode())
             connection.shutdown(socket.SHUT_WR)
-            while is_cut(received, closed=False) and (chunk := connection.recv(4096)):
-                received += chunk
+            received = _hear(connection)
     except OSError as error:
         return Reply(outcome_of(error), time.monotonic() - began, idle=idle)
     took, printed = time.monotonic() - began, PRINTED.search(received)
