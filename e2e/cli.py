@@ -22,7 +22,7 @@ COMMANDS = {
     "explain": "e2e.before.commands:explain",
     "doctor": "e2e.before.commands:doctor",
     "prepare": "e2e.upgrade.commands:prepare",
-    "watch": "e2e.upgrade.command:watch",
+    "watch": "e2e.upgrade.watch_command:watch",
     "verify": "e2e.upgrade.commands:verify",
     "compare": "e2e.upgrade.commands:compare",
     "disturb": "e2e.upgrade.disturb.command:disturb",

@@ -142,6 +142,8 @@ WATCHED_LINGER = 6
 SETTLE_AGAIN_WITHIN = SETTLE_BROKEN_WITHIN
 # From the word to end until a pod is gone: it lingers, and its kubelet may be busy.
 POD_GOES_WITHIN = WATCHED_LINGER + 30.0
+# From the moment that a node's power goes until it is back, or is told to be not Ready: 50 s.
+NODE_MISSED_WITHIN = 60.0
 # kubeadm takes 100 to 150 s for a control plane on two cores, and waits 5 min for each component.
 KUBEADM_WITHIN = 1500.0
 # Each watched pod takes its linger and a second or two for its successor; 12 to 19 s in all.

@@ -45,8 +45,8 @@ class Facts:
         itself: whether the node port answers from the node itself.
         neighbour: whether it does from another node.
         elsewhere: whether it does from the caller's side through another node.
-        again: whether it does by now when the caller outside asks again.
-        again_by: the pod that answers then, if one does.
+        again_by: the pod that answers by now when the caller outside asks again, nothing if none
+            does; None if nobody asked.
         outside: whether it does when that asks for once, as another one's call was lost.
         replier: another address from which datagrams to that one are answered, if they are.
         proxy: how kube-proxy is on that node.
@@ -84,7 +84,6 @@ class Facts:
     itself: bool | None = None
     neighbour: bool | None = None
     elsewhere: bool | None = None
-    again: bool | None = None
     again_by: str | None = None
     outside: bool | None = None
     replier: str = ""
@@ -93,6 +92,11 @@ class Facts:
     changed_ago: float | None = None
     rules: int | None = None
     rules_elsewhere: Sequence[int] = ()
+
+    @property
+    def again(self) -> bool | None:
+        """Whether a pod answers by now, to who asks again."""
+        return None if self.again_by is None else bool(self.again_by)
 
     @property
     def is_behind(self) -> bool:

@@ -185,7 +185,8 @@ def _of_others(about: str, was: ServiceFacts | None, now: ServiceFacts | None) -
     elif was.uid != now.uid:
         yield Change(about, "", f"uid {was.uid}", f"uid {now.uid}, made anew", False)
     else:
-        for each in differences(was.spec, now.spec, "spec"):
+        old, new = (each.model_dump(exclude={"uid"}) for each in (was, now))
+        for each in differences(old, new):
             if not _is_allocation(each.path):
                 yield _change(about, each, counts=False)
 

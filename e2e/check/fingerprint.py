@@ -56,15 +56,19 @@ class NodeFacts(Part):
 
 
 class ServiceFacts(Part):
-    """A Service, as far as node ports depend on it.
+    """A Service, without its annotations.
 
     Attributes:
         uid: by which it is told from another one of the same name.
-        spec: those fields.
+        labels: of itself.
+        spec: as it is stored.
+        status: likewise.
     """
 
     uid: str
+    labels: dict[str, str] = {}
     spec: dict[str, Any]
+    status: dict[str, Any] = {}
 
 
 class Fingerprint(Part):

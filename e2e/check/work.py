@@ -89,12 +89,19 @@ def went(pod: str, moment: float, events: Sequence[Event]) -> bool:
     With a namespace and a slash alone, whether any pod of it was.
 
     A pod that goes on serving after it was told to end ends its conversations when it is gone.
+    One whose node goes away says nothing, and is started again with it.
     """
+    homes = {event.node for event in events if event.name == pod and event.node}
     return any(
         event.kind in WENT
         and (event.name.startswith(pod) if pod.endswith("/") else event.name == pod)
         and moment - timing.POD_GOES_WITHIN <= event.at <= moment + timing.REASON_BEFORE
         for event in events
+    ) or any(
+        moment - timing.REASON_AFTER <= at <= moment + timing.NODE_MISSED_WITHIN
+        for home, moments in went_away(events).items()
+        for at in moments
+        if home in homes
     )
 
 

@@ -12,14 +12,6 @@ from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.service import manifest
 
 SYSTEM = "kube-system"
-# What node ports depend on of a Service.
-OF_SERVICES = (
-    *("type", "ports", "selector", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"),
-    *("externalTrafficPolicy", "internalTrafficPolicy", "healthCheckNodePort", "externalIPs"),
-    *("sessionAffinity", "sessionAffinityConfig", "publishNotReadyAddresses"),
-    *("trafficDistribution", "allocateLoadBalancerNodePorts", "loadBalancerClass"),
-    "loadBalancerSourceRanges",
-)
 FLAGS = ("service-node-port-range", "service-cluster-ip-range", "feature-gates", "runtime-config")
 # Beside kube-system: where pod networks are installed by those who make them.
 NETWORKS = ("calico-system", "cilium", "kube-flannel", "kube-router", "tigera-operator")
@@ -90,11 +82,13 @@ def proxy(api: Api) -> tuple[str, dict[str, Any]]:
 
 
 def services(api: Api) -> dict[str, dict[str, Any]]:
-    """Every Service of the cluster, as far as node ports depend on it, by namespace and name."""
+    """Every Service of the cluster, by namespace and name; annotations may hold secrets."""
     return {
         f"{item['metadata']['namespace']}/{item['metadata']['name']}": {
             "uid": item["metadata"]["uid"],
-            "spec": {key: item["spec"][key] for key in OF_SERVICES if key in item["spec"]},
+            "labels": item["metadata"].get("labels", {}),
+            "spec": item["spec"],
+            "status": item.get("status", {}),
         }
         for item in api.find_all("Service")
     }

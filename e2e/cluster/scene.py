@@ -205,8 +205,7 @@ class Scene:
             if address:
                 found["elsewhere"] = self._answers(address, flow) is not None
         if flow.caller.name == self.outside.name:
-            found["again_by"] = self._answers(flow.target.address, flow)
-            found["again"] = found["again_by"] is not None
+            found["again_by"] = self._answers(flow.target.address, flow) or ""
             if flow.target.protocol == UDP and isinstance(self.outside, Outside):
                 replier = self.outside.replier(flow.target.address, flow.target.port)
                 found["replier"] = "" if replier == flow.target.address else replier
@@ -218,7 +217,7 @@ class Scene:
         """The pod that answers the caller outside at an address, if one does."""
         call = self.outside.call_udp if flow.target.protocol == UDP else self.outside.call
         reply = call(address, flow.target.port)
-        return reply.echo or "" if reply.outcome == ANSWERED else None
+        return reply.echo if reply.outcome == ANSWERED else None
 
     def _call(
         self, at: str, calls: Mapping[str, tuple[str, int]], protocol: str

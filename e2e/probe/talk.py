@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from threading import Event
 from urllib.parse import quote
@@ -103,9 +104,12 @@ def _connected(caller: Outside, flow: Flow) -> socket.socket:
     target = (flow.target.address, flow.target.port)
     if flow.target.protocol != UDP:
         return socket.create_connection(target, timeout=caller.patience)
-    talking = socket.socket(family_for(flow.target.address), socket.SOCK_DGRAM)
-    talking.settimeout(2 * caller.patience)  # nothing is sent again
-    talking.connect(target)
+    with ExitStack() as failing:
+        family = family_for(flow.target.address)
+        talking = failing.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        talking.settimeout(2 * caller.patience)  # nothing is sent again
+        talking.connect(target)
+        failing.pop_all()
     return talking
 
 

@@ -62,17 +62,16 @@ SCENES = {
             "protocol": "UDP",
             "outcome": "answered",
             "answered_by": "echo-old-0",
-            "again": True,
             "again_by": "echo-a-0",
         },
         "worker-2 goes on leading to echo-old-0 what came from a port before",
     ),
     "by-port": (
-        {"wrong": 8, "asked": 8, "again": True},
+        {"wrong": 8, "asked": 8, "again_by": "echo-a-0"},
         "none of 8 calls through worker-2 was answered, and one more is: either it has healed, or",
     ),
     "some-lost": (
-        {"wrong": 50, "asked": 1000, "again": True},
+        {"wrong": 50, "asked": 1000, "again_by": "echo-a-0"},
         "50 of 1000 calls through worker-2 ended silent, and all others as they should",
     ),
     "foreign-pod": (
@@ -146,7 +145,7 @@ SCENES = {
         "echo-a-0, called through worker-2, saw 10.244.2.1 as its caller",
     ),
     "not-from-anywhere": (
-        {"itself": False, "neighbour": False, "again": False},
+        {"itself": False, "neighbour": False, "again_by": ""},
         "worker-2 serves the ClusterIP and not the node port",
     ),
     "not-from-itself": (
@@ -163,7 +162,7 @@ SCENES = {
     ),
     "not-from-others": ({"neighbour": False}, "answers the node port to itself and to nobody else"),
     "not-from-outside": (
-        {"elsewhere": False, "again": False},
+        {"elsewhere": False, "again_by": ""},
         "look between this machine and the nodes",
     ),
 }
@@ -183,7 +182,7 @@ def test_each_rung_is_reached_by_its_facts(name):
 @pytest.mark.parametrize("lost", [{"neighbour": False}, {"itself": False, "neighbour": False}])
 def test_what_answers_its_caller_by_now_is_cut_off_from_nobody(lost):
     """First packets of others may get lost too, where it is first packets that get lost."""
-    again = replace(SOUND, **lost, again=True)
+    again = replace(SOUND, **lost, again_by="echo-a-0")
 
     assert reason(again)[0] == "unexplained"
     assert reason(replace(again, idle=20.0))[0] == "idle-forgotten"
@@ -213,7 +212,7 @@ def test_a_sound_scene_is_called_right_by_now():
 
 def test_one_node_alone_is_kept_from_who_calls_from_outside():
     """Where other nodes answer the caller outside, what lies before this one is blamed."""
-    name, line = reason(replace(SOUND, again=False))
+    name, line = reason(replace(SOUND, again_by=""))
 
     assert name == "not-from-outside"
     assert "to whom other nodes answer: what lies between this machine and worker-2" in line

@@ -91,6 +91,20 @@ def test_a_pod_goes_when_it_is_told_to_end_or_is_gone():
     assert not went(f"{HOME}/echo-a-1", BEGAN + 1, events)
 
 
+@pytest.mark.parametrize("kind", ["node-restarted", "node-not-ready", "node-removed"])
+def test_a_pod_goes_with_its_node(kind):
+    """Nobody tells it to end, and what is known of it comes when it is started again."""
+    events = [
+        event(40, kind, node="worker-2", name="worker-2"),
+        event(60, "pod-started", node="worker-2", name=f"{HOME}/echo-a-1"),
+        event(10, "pod-started", node="worker-3", name=f"{HOME}/echo-a-2"),
+    ]
+
+    assert went(f"{HOME}/echo-a-1", BEGAN + 5, events)
+    assert not went(f"{HOME}/echo-a-2", BEGAN + 5, events)
+    assert not went(f"{HOME}/echo-a-1", BEGAN + 45, events)
+
+
 def flow(node, way):
     return WatchedFlow(
         service="cluster",

@@ -94,7 +94,9 @@ def outside(monkeypatch):
     """What this machine hears, by address and port; answered unless a test says otherwise."""
     hears: dict[tuple[str, int], object] = {}
     monkeypatch.setattr(
-        Outside, "call", lambda _, address, port: Reply(hears.get((address, port), ANSWERED))
+        Outside,
+        "call",
+        lambda _, address, port: Reply(hears.get((address, port), ANSWERED), echo="echo-a-0"),
     )
     return hears
 
