@@ -90,6 +90,7 @@ class Rule:
     needs: list[Need]
     source: str = ""
     ways: list[str] = field(default_factory=list)
+    services: list[str] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
 
 
@@ -169,7 +170,13 @@ def _rule(entry: dict[str, Any]) -> Rule:
 
 
 def cause_of(
-    outage: Outage, events: Sequence[Event], *, node: str, way: str, namespace: str
+    outage: Outage,
+    events: Sequence[Event],
+    *,
+    node: str,
+    way: str,
+    namespace: str,
+    service: str = "",
 ) -> Cause:
     """Find the first rule that fits an outage.
 
@@ -179,9 +186,11 @@ def cause_of(
         node: through which was asked.
         way: how it was asked.
         namespace: of the watched workloads.
+        service: of them, the one that was asked.
     """
     for rule in rules():
-        if way not in (rule.ways or [way]) or outage.kind not in (rule.outcomes or NOBODY):
+        asked = way in (rule.ways or [way]) and service in (rule.services or [service])
+        if not asked or outage.kind not in (rule.outcomes or NOBODY):
             continue
         met = [_met(need, outage, events, node, namespace) for need in rule.needs]
         if all(met):

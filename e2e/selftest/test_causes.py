@@ -130,6 +130,29 @@ def test_a_strange_answer_has_other_reasons():
     assert cause.rule == ""
 
 
+def test_a_pod_is_replaced_where_no_other_one_may_be_called():
+    """Under the policy Local alone; behind others a rollout loses nothing if all is well."""
+    events = [
+        Told("pod-terminating", 94.0, "worker-1", f"{NAMESPACE}/echo-a-0"),
+        Told("pod-not-ready", 100.2, "worker-1", f"{NAMESPACE}/echo-a-0"),
+        Told("pod-ready", 101.2, "worker-1", f"{NAMESPACE}/echo-a-1"),
+    ]
+
+    def told(service: str, *seen: Told) -> str:
+        return cause_of(
+            OUTAGE,
+            seen,
+            node="worker-1",
+            way="new connections",
+            namespace=NAMESPACE,
+            service=service,
+        ).rule
+
+    assert told("local", *events) == "replaced-under-local"
+    assert told("cluster", *events) == "pod-went"
+    assert told("local", *events[:2]) == "pod-went"
+
+
 def test_pods_of_others_explain_nothing():
     """A pod that is not watched may go, and endpoints of Services that are not."""
     assert why(Told("pod-terminating", 99.0, "worker-1", "elsewhere/echo-a-0")) == ""

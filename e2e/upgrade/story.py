@@ -183,6 +183,7 @@ def _flow_story(one: FlowRecord, record: Record) -> FlowStory:
             node=one.flow.node,
             way=one.flow.way,
             namespace=record.namespace,
+            service=one.flow.service,
         )
         for outage in judged.outages
     ]
