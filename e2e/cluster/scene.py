@@ -215,8 +215,11 @@ class Scene:
 
     def _answers(self, address: str, flow: Flow) -> str | None:
         """The pod that answers the caller outside at an address, if one does."""
-        call = self.outside.call_udp if flow.target.protocol == UDP else self.outside.call
-        reply = call(address, flow.target.port)
+        if flow.target.protocol != UDP:
+            reply = self.outside.call(address, flow.target.port)
+        # A first datagram may be lost, and nobody sends it again.
+        elif (reply := self.outside.call_udp(address, flow.target.port)).outcome != ANSWERED:
+            reply = self.outside.call_udp(address, flow.target.port)
         return reply.echo if reply.outcome == ANSWERED else None
 
     def _call(

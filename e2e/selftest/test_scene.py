@@ -12,7 +12,7 @@ from e2e.cluster import scene as scenes
 from e2e.cluster.node import Node
 from e2e.cluster.scene import Scene
 from e2e.fixtures.reasons import reasons_of
-from e2e.probe import ANSWERED, REFUSED, SILENT, Flow, Outside, Reply, Target
+from e2e.probe import ANSWERED, REFUSED, SILENT, UDP, Flow, Outside, Reply, Target
 
 ONE = Node("worker-1", {"IPv4": "10.0.0.1"}, False)
 TWO = Node("worker-2", {"IPv4": "10.0.0.2"}, False)
@@ -127,6 +127,32 @@ def test_a_node_without_rules_is_told_with_its_last_sync(outside, outcome):
         "worker-2 lacks rules for this Service: its kube-proxy last synced 41 s ago, before the "
         "Service changed"
     )
+
+
+@pytest.mark.parametrize(("lost", "again"), [(1, "echo-a-0"), (2, "")])
+def test_who_asks_again_with_a_datagram_asks_twice(monkeypatch, lost, again):
+    """A first one may be what is lost, and then the second one tells that it is that."""
+
+    class OverUdp(FakeApi):
+        def _service(self):
+            (service,) = super()._service()
+            service["spec"]["ports"][0]["protocol"] = UDP
+            return [service]
+
+    heard = {"10.0.0.1": [ANSWERED], "10.0.0.2": [SILENT] * lost + [ANSWERED]}
+
+    def call_udp(_, address: str, port: int) -> Reply:
+        return Reply(heard[address].pop(0), echo="echo-a-0")
+
+    monkeypatch.setattr(Outside, "call", lambda *_: Reply(ANSWERED, echo="echo-a-0"))
+    monkeypatch.setattr(Outside, "call_udp", call_udp)
+    monkeypatch.setattr(Outside, "replier", lambda *_: "")
+    flow = Flow(Outside(), Target("worker-2", "10.0.0.2", 30080, object(), UDP))
+
+    shells = dict.fromkeys(("worker-1", "worker-2"), node_that())
+    facts = Scene(OverUdp(), [ONE, TWO], shells, False).facts(flow)
+
+    assert facts["again_by"] == again
 
 
 def test_a_node_that_says_nothing_at_all(outside):
