@@ -96,19 +96,18 @@ def _keep(caller: Outside, flow: Flow, times: int, idle: float) -> list[Reply]:
 
 
 def _connected(caller: Outside, flow: Flow) -> socket.socket:
-    """A socket that speaks to a flow's target, and waits as long as its caller does.
+    """A socket that speaks to a flow's target, and waits for answers as long as its caller does.
 
     Raises:
         OSError: there is no connection.
     """
-    target = (flow.target.address, flow.target.port)
-    if flow.target.protocol != UDP:
-        return socket.create_connection(target, timeout=caller.patience)
+    family = family_for(flow.target.address)
+    kind = socket.SOCK_DGRAM if flow.target.protocol == UDP else socket.SOCK_STREAM
     with ExitStack() as failing:
-        family = family_for(flow.target.address)
-        talking = failing.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-        talking.settimeout(2 * caller.patience)  # nothing is sent again
-        talking.connect(target)
+        talking = failing.enter_context(socket.socket(family, kind))
+        talking.settimeout(caller.patience)
+        talking.connect((flow.target.address, flow.target.port))
+        talking.settimeout(2 * caller.patience)
         failing.pop_all()
     return talking
 
@@ -136,7 +135,7 @@ def _half_close(caller: Outside, flow: Flow, idle: float) -> Reply:
     began = time.monotonic()
     try:
         with _connected(caller, flow) as connection:
-            connection.settimeout(idle + caller.patience)
+            connection.settimeout(idle + 2 * caller.patience)
             connection.sendall(SLOW_REQUEST.format(quote(SLOWLY.format(idle))).encode())
             connection.shutdown(socket.SHUT_WR)
             received = _hear(connection)
@@ -171,8 +170,9 @@ def _exchange(caller: Outside, flow: Flow, size: int) -> tuple[str, str, str]:
     sent, there = _text(size), url(flow.target.address, flow.target.port)
     with requests.Session() as session:
         session.trust_env = False
-        said = session.get(there + IDENTITY_PATH, timeout=caller.patience)
-        back = session.post(there + ECHO_PATH, data={"msg": sent}, timeout=caller.patience)
+        limits = (caller.patience, 2 * caller.patience)
+        said = session.get(there + IDENTITY_PATH, timeout=limits)
+        back = session.post(there + ECHO_PATH, data={"msg": sent}, timeout=limits)
     return said.text, sent, back.text
 
 
