@@ -89,7 +89,8 @@ def left(request, tmp_path_factory):
     plugins = ("settings", "cluster", "results", "verdict")
     named = [f"e2e.fixtures.{name}" for name in plugins]
     conftest = f"pytest_plugins = {named}\n"
-    ended = ask(folder, CLAUSES, conftest, "-q", f"--numprocesses={request.param}")
+    options = ("-q", f"--numprocesses={request.param}", "--cluster-name=mine")
+    ended = ask(folder, CLAUSES, conftest, *options)
     return folder / "out", ended
 
 
@@ -112,6 +113,7 @@ def test_every_clause_is_there_and_how_it_ended(left, result):
     assert result.exit_code == left[1].returncode == 1
     assert result.found is None
     assert result.reproduce.startswith("make e2e K8S=v1.")
+    assert result.reproduce.endswith("E2E_CLUSTER_NAME=mine")
 
 
 def test_the_last_screen_has_the_times_and_names_the_page(left):

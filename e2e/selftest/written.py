@@ -31,7 +31,8 @@ COMMIT
 """
 NFTABLES = """\
 add rule ip kube-proxy masquerading ct status dnat ip saddr @hairpin-connections masquerade
-add rule ip kube-proxy services ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports
+add rule ip kube-proxy services ip daddr @nodeport-ips \
+meta l4proto . th dport vmap @service-nodeports
 add set ip kube-proxy affinity-A-ns/a/tcp/b { type ipv4_addr ; flags timeout ; timeout 15s ; }
 add rule ip kube-proxy service-A-ns/a/tcp/ ip saddr @affinity-A-ns/a/tcp/b goto endpoint-A-b
 add rule ip kube-proxy local-A-ns/a/tcp/ ip saddr @affinity-A-ns/a/tcp/b goto endpoint-A-b
