@@ -111,7 +111,7 @@ docs: environment ## write what docs/ has from the code; SEEN=out/junit.xml keep
 
 .PHONY: clean
 clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name spares out/ and lists what is left there, YES=1 removes it
-	@$(if $(CONTEXT),,rm -rf out)
+	@$(if $(E2E_KUBE_CONTEXT),,rm -rf out)
 	@$(RUN) clean
 
 .PHONY: stop-engine

@@ -207,7 +207,10 @@ def assert_settles(
     marked = _marked(result.seen, wants, lately)
     if book := journal.current.get():
         book.flows += [
-            journal.FlowEnd.of(flow, want, result.last[flow], right=flow not in marked)
+            journal.FlowEnd.of(
+                *(flow, want, _saw(result, flow, want, wrong[flow], is_wrong=flow in marked)),
+                right=flow not in marked,
+            )
             for flow, want in wants.items()
         ]
     raise NotSettledError(
@@ -223,21 +226,41 @@ def assert_settles(
     )
 
 
+def _saw(
+    result: Settled[dict[Flow, Reply]],
+    flow: Flow,
+    want: Want,
+    wrong: Counter[str],
+    *,
+    is_wrong: bool,
+) -> str:
+    """What is told of a flow: of one that flickers not the last look, if that was right."""
+    last = result.last[flow]
+    if not is_wrong or not want.allows(last):
+        return str(last)
+    mostly = wrong.most_common(1)[0][0]
+    return f"{mostly}; wrong in {wrong.total()} of {result.looks} looks"
+
+
 def _marked(
     seen: Sequence[Mapping[Flow, Reply]], wants: Mapping[Flow, Want], lately: Iterable[list[Flow]]
 ) -> set[Flow]:
     """The flows that kept a table from settling.
 
     A flow that flickers may have been right in the very last look. One that only came late is not
-    to blame, unless all did.
+    to blame, unless all did; nor is one that was mostly right beside others that were not: silence
+    takes its time, so that looks are few, and those in which rules were still to come count for
+    much.
     """
-    late: set[Flow] = set()
+    late, steady = set[Flow](), set[Flow]()
     every = {flow for bad in lately for flow in bad}
     for flow in every:
         right = [wants[flow].allows(each[flow]) for each in seen]
         if right[-1] and right == sorted(right):
             late.add(flow)
-    return every - late or every
+        elif 2 * sum(right) <= len(right):
+            steady.add(flow)
+    return steady or every - late or every
 
 
 def _right_since(result: Settled[dict[Flow, Reply]], flow: Flow, want: Want) -> float:

@@ -24,6 +24,8 @@ BY_WORDS: Sequence[tuple[str, Outcome]] = (
     ("connection timed out", SILENT),
     ("no route to host", NO_ROUTE),
     ("network is unreachable", NO_ROUTE),
+    # What Linux says of a route of the type blackhole.
+    ("connect: invalid argument", NO_ROUTE),
     ("connection reset by peer", CUT_OFF),
     ("EOF", CUT_OFF),
 )

@@ -29,12 +29,19 @@ def make_node_image(k8s: str, node_image: str | None) -> None:
 
 
 @click.command()
+@option("--cluster-name", "CLUSTER_NAME", default=None, help="Of kept clusters, this one alone.")
 @option("--kube-context", "KUBE_CONTEXT", default=None, help="Clean up in this cluster too.")
 @option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context.")
 @option("--yes", "YES", is_flag=True, help="Remove what is listed of that cluster, and do not ask.")
 @option("--wait", "WAIT", type=click.FloatRange(min=0), default=0.0,
         help="Seconds to wait for a run of another machine to end.")  # fmt: skip
-def clean(kube_context: str | None, kubeconfig: str | None, yes: bool, wait: float) -> None:
+def clean(
+    cluster_name: str | None,
+    kube_context: str | None,
+    kubeconfig: str | None,
+    yes: bool,
+    wait: float,
+) -> None:
     """Remove every cluster, container, namespace and folder that interrupted runs left behind.
 
     In a cluster that exists, named by its context, what would be removed is listed first, and is
@@ -45,7 +52,7 @@ def clean(kube_context: str | None, kubeconfig: str | None, yes: bool, wait: flo
     file = Path(kubeconfig or default_kubeconfig(kube_context))
     if kube_context:
         existing.check_allowed(file, kube_context, engine)
-    failures = kind.sweep(steps) if engine else _clusters_out_of_reach(steps)
+    failures = kind.sweep(steps, cluster_name) if engine else _clusters_out_of_reach(steps)
     if engine:
         with _gathered(failures), steps.step("callers", "they stand beside the nodes") as step:
             removed = leftovers.remove_callers(engine)

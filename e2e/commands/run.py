@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -83,13 +83,21 @@ def run(**asked: Any) -> int:
     ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
     name = asked["cluster_name"] or lane.cluster_name
     steps = Steps(quiet=asked["quiet"])
-    with alone(out), _told_what_is_left(name, steps):
-        outputs.remove(out)
-        engine = ensure_engine(steps)
-        # Before it is missed, and the cluster taken for one that is broken.
-        if undone := leftovers.undo_on_nodes(engine):
-            steps.say(f"undid what an interrupted run had changed on nodes (commands: {undone})")
-        lane, tools = ready(lane, engine, steps, asked["node_image"])
+    with alone(out), _told_what_is_left(name, steps), ExitStack() as leased:
+        with outputs.replaced(out):
+            engine = ensure_engine(steps)
+            # Before it is missed, and the cluster taken for one that is broken.
+            if undone := leftovers.undo_on_nodes(engine):
+                steps.say(f"undid what an interrupted run had changed on nodes (in all: {undone})")
+            lane, tools = ready(lane, engine, steps, asked["node_image"])
+            evidence = out / "evidence" / "cluster"
+            cluster = leased.enter_context(
+                kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence)
+            )
+            if not asked["in_cluster"]:
+                _demand_admission(cluster.kubeconfig_path, cluster.context)
+        if asked["in_cluster"]:
+            return _in_cluster(asked, cluster.kubeconfig_path, cluster.context, lane)
         arguments += [
             *(f"--k8s={lane.version}", f"--proxy={lane.proxy}", f"--family={lane.family}"),
             *(f"--shape={lane.shape}", f"--kind-bin={tools.kind}", f"--kind-image={tools.image}"),
@@ -97,13 +105,7 @@ def run(**asked: Any) -> int:
             "--leased",
             *(["--keep-cluster"] if asked["keep"] else []),
         ]
-        evidence = out / "evidence" / "cluster"
-        leased = kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence)
-        with leased as cluster:
-            if asked["in_cluster"]:
-                return _in_cluster(asked, cluster.kubeconfig_path, cluster.context, lane)
-            _demand_admission(cluster.kubeconfig_path, cluster.context)
-            return _pytest(arguments, screen)
+        return _pytest(arguments, screen)
 
 
 def _in_cluster(

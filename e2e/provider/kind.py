@@ -266,7 +266,7 @@ class Record:
         if self.lane != lane:
             raise UsageError(
                 f"the cluster {name} is {self.lane}, and {lane} is asked for",
-                "choose another --cluster-name, or remove it: make clean",
+                f"choose another --cluster-name, or remove it: make clean E2E_CLUSTER_NAME={name}",
             )
 
 
@@ -319,10 +319,15 @@ def lease(
         yield cluster
 
 
-def sweep(steps: Steps) -> list[StopError]:
-    """Remove every cluster that we made and that nobody uses, kept ones too; returns failures."""
+def sweep(steps: Steps, only: str | None = None) -> list[StopError]:
+    """Remove every cluster that we made and that nobody uses, kept ones too; returns failures.
+
+    Args:
+        steps: tell which.
+        only: the name of the one that is meant.
+    """
     failures: list[StopError] = []
-    for name in recorded():
+    for name in [each for each in recorded() if only in (None, each)]:
         try:
             with (
                 steps.step("cluster", "it was kept, or left by an interrupted run") as step,

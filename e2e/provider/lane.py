@@ -48,6 +48,8 @@ class Lane:
         ):
             if value not in allowed:
                 raise UsageError(f"{option}={value} is unknown", f"use {', '.join(allowed)}")
+        if not re.match(r"v\d+\.\d+", self.version):
+            raise UsageError(f"{self.version!r} is no version of Kubernetes", f"use {DEFAULT}")
         self.kind_config()
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OF_API = ("range.outside-is-refused", "allocation.across-protocols", "objects.sent-again")
 OF_TRAFFIC = ("reach.pods-on-one-node", "vantages.hosts", "balance.per-connection")
 NO_BUG = "no known bug"
+ISSUE = re.compile(r"https://github\.com/[\w.-]+/([\w.-]+)/(?:issues|pull)/(\d+)\b")
 # Scripts know two workers, the usual range and IPv4.
 SHAPES_BROKEN, WITH_IPV4 = ("two-workers", "three-workers"), ("ipv4", "dual")
 
@@ -156,11 +157,9 @@ class Fault(Part):
     @property
     def like(self) -> tuple[str, str]:
         """The link of what it emulates, if there is one, and how that is called."""
-        if not self.emulates.startswith("https://"):
-            return "", self.emulates
-        link = self.emulates.split()[0]
-        _, repository, _, number = link.removeprefix("https://github.com/").split("/")
-        return link, f"{repository}#{number}"
+        if issue := ISSUE.match(self.emulates):
+            return issue[0], f"{issue[1]}#{issue[2]}"
+        return "", self.emulates
 
     @property
     def is_local(self) -> bool:
@@ -265,8 +264,8 @@ def _problems(fault: Fault, known: Collection[str]) -> list[str]:
     twice = sorted({clause for clause in every if every.count(clause) > 1})
     rules = {
         "the name is not in words with hyphens between": NAME.fullmatch(fault.name),
-        f"emulates begins with neither a link nor {NO_BUG!r}": fault.emulates.startswith(
-            ("https://", NO_BUG)
+        f"emulates begins with neither a link to an issue at GitHub nor {NO_BUG!r}": (
+            fault.emulates.startswith(NO_BUG) or ISSUE.match(fault.emulates)
         ),
         "no clause has to notice it": fault.clauses,
         f"{', '.join(twice)} is named twice": not twice,

@@ -1,11 +1,12 @@
 """Everything that a run leaves in its folder of results beside evidence and junit.xml."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from e2e.errors import UsageError
+from e2e.errors import RefusedError, UsageError
 from e2e.report.clauses import Clause
 from e2e.report.result import RESULT, Result
 
@@ -20,6 +21,24 @@ MADE = (JUNIT, RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
 def remove(out: Path) -> None:
     """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
     shutil.rmtree(out / EVIDENCE, ignore_errors=True)
+    _remove_made(out)
+
+
+@contextmanager
+def replaced(out: Path) -> Iterator[None]:
+    """Do the same when a run has what it needs; one that is refused touches nothing."""
+    try:
+        yield
+    except (UsageError, RefusedError):
+        raise
+    except BaseException:
+        # Evidence may be that of the cluster which could not be made.
+        _remove_made(out)
+        raise
+    remove(out)
+
+
+def _remove_made(out: Path) -> None:
     for name in MADE:
         (out / name).unlink(missing_ok=True)
 

@@ -155,6 +155,32 @@ def test_a_flicker_is_marked_even_if_the_last_look_was_right(looks_end_with_the_
     ]
 
 
+def test_of_a_flicker_what_was_wrong_is_noted(looks_end_with_the_script):
+    """A right reply at last would stand in the report as one that is wrong."""
+    book = journal.Journal()
+    token = journal.current.set(book)
+    try:
+        looks_end_with_the_script({flow(NOBODY, *[ECHO] * 2, NOBODY, ECHO): ANSWERED})
+    finally:
+        journal.current.reset(token)
+
+    (noted,) = book.flows
+    assert (noted.saw, noted.right) == ("refused; wrong in 2 of 5 looks", False)
+
+
+def test_a_flicker_is_not_marked_beside_what_is_mostly_wrong(looks_end_with_the_script):
+    """Where somebody is silent, looks are few, and the first ones count for much."""
+    flickers = flow(NOBODY, ECHO, ECHO, NOBODY, ECHO)
+
+    text = looks_end_with_the_script({flickers: ANSWERED, flow(NOBODY, to="worker-2"): ANSWERED})
+
+    assert text.splitlines() == [
+        "not settled in 1 s: 0 of 5 looks agreed, never 3 in a row",
+        RIGHT + OFTEN,
+        "x outside -> worker-2:30081: want answered, saw refused",
+    ]
+
+
 def test_a_flow_that_was_wrong_only_at_first_is_not_marked(looks_end_with_the_script):
     """A flow that came right keeps its figures but not the mark, which is for what stays wrong."""
     late, never = flow(NOBODY, NOBODY, *[ECHO] * 3), flow(NOBODY, to="worker-2")

@@ -231,8 +231,11 @@ def test_a_shape_that_contradicts_the_lane_is_named(tmp_path, networking, what, 
     assert caught.value.do.startswith(do)
 
 
-@pytest.mark.parametrize(("argv", "left"), [((), 0), (("--provider=existing",), 1)])
-def test_results_of_an_earlier_run_are_removed_unless_this_one_is_refused(variables, argv, left):
+@pytest.mark.parametrize(
+    ("argv", "code", "left"),
+    [((), 2, False), (("--provider=existing",), 3, True), (("--k8s=banana",), 4, True)],
+)
+def test_results_of_an_earlier_run_go_unless_this_one_is_refused(variables, argv, code, left):
     """Nobody takes old results for new ones, and a run that is refused touches nothing."""
     out = Path(variables["E2E_OUT"])
     (out / "evidence").mkdir(parents=True)
@@ -241,8 +244,8 @@ def test_results_of_an_earlier_run_are_removed_unless_this_one_is_refused(variab
 
     done = python(*CLI, *argv, env=variables)
 
-    assert done.returncode == (3 if argv else 2), done.stderr
-    assert {file.name for file in out.iterdir()} == ({"evidence", *MADE} if left else set())
+    assert done.returncode == code, done.stderr
+    assert {file.name for file in out.iterdir()} == {"evidence", *(MADE if left else ())}
 
 
 def test_clean_without_an_engine_says_what_it_could_not_look_for(variables):

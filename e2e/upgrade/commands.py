@@ -14,7 +14,7 @@ from e2e.cluster.api import ApiRefusedError
 from e2e.errors import CannotRunError, ProbeBrokenError, StoppedError, UsageError
 from e2e.options import PROCESSES, of_limits, option, together
 from e2e.provider.steps import Steps
-from e2e.report.clauses import choose
+from e2e.report.clauses import choose, contract
 from e2e.report.upgrade_junit import changes_junit
 from e2e.report.upgrade_text import changes_text
 from e2e.report.verdict import Comparison
@@ -61,9 +61,20 @@ of_budgets = option(
 
 
 def judged_by(asked: Mapping[str, Any]) -> verifying.Wishes:
-    """What is asked of a cluster before and afterwards, as the options say."""
+    """What is asked of a cluster before and afterwards, as the options say.
+
+    Raises:
+        UsageError: the budgets are none, or excuse a clause that there is not.
+    """
+    budgets = read_budgets(Path(asked["budgets"]) if asked["budgets"] else None)
+    known = {name for clause in contract() for name in (clause.id, clause.id.partition(".")[0])}
+    if unknown := [each for each in budgets.behaviours.may_change if each not in known]:
+        raise UsageError(
+            f"{asked['budgets']}: no clause and no topic is called {', '.join(unknown)}",
+            "see docs/contract.md",
+        )
     return verifying.Wishes(
-        budgets=read_budgets(Path(asked["budgets"]) if asked["budgets"] else None),
+        budgets=budgets,
         contract=not asked["no_contract"],
         only=asked["only"],
         processes=asked["processes"],
@@ -128,19 +139,24 @@ def prepare(**asked: Any) -> int:
 
 def what_comes_next(here: Site, folder: str) -> str:
     """What is to be done after prepare, as it can be typed."""
-    where = " ".join(
-        [
-            *([f"--folder={shlex.quote(folder)}"] if folder != FOLDER else []),
-            f"--kubeconfig={shlex.quote(str(here.kubeconfig))}",
-            f"--kube-context={shlex.quote(here.context)}",
-        ]
-    )
+    where = _where(here, folder)
     return "\n".join(
         (
             "what comes next, with an upgrade of yours:",
             f"  nodeport-e2e watch {where} -- ./upgrade.sh",
             f"  nodeport-e2e verify {where}",
         )
+    )
+
+
+def _where(here: Site, folder: str) -> str:
+    """The options by which the next command finds the same."""
+    return " ".join(
+        [
+            *([f"--folder={shlex.quote(folder)}"] if folder != FOLDER else []),
+            f"--kubeconfig={shlex.quote(str(here.kubeconfig))}",
+            f"--kube-context={shlex.quote(here.context)}",
+        ]
     )
 
 
@@ -177,7 +193,8 @@ def verify(**asked: Any) -> int:
             raise StoppedError(STILL_THERE) from error
         if asked["remove"] and not verdict.other_cluster:
             preparing.remove(here, folder, steps)
-    click.echo(verifying.told(verdict, folder, is_there=not asked["remove"]))
+    where = "" if asked["remove"] else _where(here, asked["folder"])
+    click.echo(verifying.told(verdict, folder, where))
     return verdict.exit_code
 
 

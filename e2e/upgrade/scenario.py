@@ -89,7 +89,7 @@ class Scenario:
                 self._remove(where)
             if not _is_as_before(verdict):
                 kind.note_change(self.cluster, self.told)
-        click.echo(verifying.told(verdict, self.folder, is_there=False))
+        click.echo(verifying.told(verdict, self.folder))
         if code:
             click.echo(f"{self.told} did not come to its end (exit code {code}): see above")
         return verdict.exit_code or (CannotRunError.exit_code if code else 0)

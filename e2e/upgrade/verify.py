@@ -117,17 +117,19 @@ def verify(here: Site, folder: Path, steps: Steps, wishes: Wishes) -> Verdict:
     return verdict
 
 
-def told(verdict: Verdict, folder: Path, *, is_there: bool) -> str:
+def told(verdict: Verdict, folder: Path, where: str = "") -> str:
     """The verdict for a terminal, and what can be done next.
 
     Args:
         verdict: what was found.
         folder: where the rest of it is.
-        is_there: whether what was prepared is still in the cluster.
+        where: options by which a command finds what was prepared; nothing if it is removed.
     """
     lines = [verdict_text(verdict), f"the report: {folder / PAGE}, as JUnit: {folder / JUNIT}"]
-    if is_there:
-        lines.append("what was prepared is still there; remove it: nodeport-e2e prepare --remove")
+    if where:
+        lines.append(
+            f"what was prepared is still there; remove it: nodeport-e2e prepare --remove {where}"
+        )
     return "\n".join(lines)
 
 
