@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from e2e import timing
 from e2e.errors import CannotRunError
@@ -116,20 +117,23 @@ def run_specs(
             progress(without_marks(match.group(1)))
 
     failure = None
-    try:
-        stream(
-            [
-                *(str(program), f"--kubeconfig={kubeconfig}", "--provider=skeleton"),
-                *(f"--ginkgo.focus={focus_on(names)}", f"--ginkgo.skip={SKIP}"),
-                *("--ginkgo.no-color", "--ginkgo.v", f"--report-dir={out}"),
-                *([f"--ginkgo.timeout={within:g}s"] if within else []),
-            ],
-            on_line,
-            log=out / "specs.log",
-            timeout=timing.SPECS_WITHIN,
-        )
-    except CommandFailedError as error:
-        failure = error
+    # Each kubectl that they run leaves a folder where it may.
+    with TemporaryDirectory(prefix="nodeport-e2e-specs-") as scratch:
+        try:
+            stream(
+                [
+                    *(str(program), f"--kubeconfig={kubeconfig}", "--provider=skeleton"),
+                    *(f"--ginkgo.focus={focus_on(names)}", f"--ginkgo.skip={SKIP}"),
+                    *("--ginkgo.no-color", "--ginkgo.v", f"--report-dir={out}"),
+                    *([f"--ginkgo.timeout={within:g}s"] if within else []),
+                ],
+                on_line,
+                env={"TMPDIR": scratch},
+                log=out / "specs.log",
+                timeout=timing.SPECS_WITHIN,
+            )
+        except CommandFailedError as error:
+            failure = error
     results = read_results(out)
     if not results:
         raise failure or CannotRunError(f"no spec matched; see {out / 'specs.log'}")

@@ -29,7 +29,8 @@ SPECS = """\
 ### Beside Kubernetes' own NodePort specs
 
 The compiled specs that call node ports, but for those that wait for minutes or need three \
-workers, asked while the same fault was in force (`make faults SPECS=1`); a fault is noticed if one of them fails that passes when nothing is broken.
+workers, asked while the same fault was in force (`make faults SPECS=1`); a fault is noticed if \
+one of them fails that passes when nothing is broken.
 """
 WORDS = {True: "yes", False: "no", None: "-"}
 
