@@ -150,6 +150,18 @@ def _fill_source(root: Path) -> None:
     place = root / PLACE.relative_to("/") / "lib"
     # manifests/ is a link in a checkout.
     shutil.copytree(ROOT / "e2e", place / "e2e", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    if about := _own_metadata():
+        (place / about.parent.name).mkdir()
+        shutil.copy2(about, place / about.parent.name)
+
+
+def _own_metadata() -> Path | None:
+    """By which an installed harness knows its version; there is none in a checkout."""
+    try:
+        files = metadata.distribution(PROJECT).files or []
+    except metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(each.locate())) for each in files if each.name == "METADATA"), None)
 
 
 def _python() -> Path:
@@ -278,13 +290,13 @@ def _base_recipe() -> dict[str, object]:
 
 
 def _source_recipe() -> dict[str, str]:
-    source = ROOT / "e2e"
+    source, about = ROOT / "e2e", _own_metadata()
     return {
         str(file.relative_to(source)): digest(file.read_bytes().hex())
         for folder in (source, source / "manifests")
         for file in sorted(folder.rglob("*"))
         if file.is_file() and not {*LEFT_OUT} & set(file.relative_to(source).parts)
-    }
+    } | ({"about": digest(about.read_text())} if about else {})
 
 
 def _arch() -> str:

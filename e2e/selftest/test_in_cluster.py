@@ -690,6 +690,22 @@ def test_the_libraries_of_a_program_are_found(tmp_path):
     assert all(path.exists() for path in found)
 
 
+def test_an_installed_harness_knows_its_version_in_a_pod(tmp_path, monkeypatch):
+    """Its report would say that it was run from a checkout."""
+    about = tmp_path / "site" / "nodeport_e2e-9.9.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nodeport-e2e\nVersion: 9.9\n")
+    (about / "RECORD").write_text("nodeport_e2e-9.9.dist-info/METADATA,,\n")
+    before = harness_image.reference()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+    harness_image._fill_source(tmp_path / "tree")
+
+    assert harness_image.reference() != before
+    (kept,) = (tmp_path / "tree/opt/nodeport-e2e/lib").glob("*.dist-info")
+    assert (kept / "METADATA").read_text() == (about / "METADATA").read_text()
+
+
 def test_the_source_in_the_image_runs_alone(tmp_path):
     """With the manifests, and without what only developers need."""
     harness_image._fill_source(tmp_path)
