@@ -234,7 +234,8 @@ class Scene:
             if protocol == UDP:
                 ask = f"printf hostname | nc -u -w {STEP} {address} {port} | grep -q ."
             said = shlex.quote(key)
-            script.append(f"({ask} && echo yes {said} || echo no {said}) &")
+            # Busy nodes were too late for one call, and that is no reason.
+            script.append(f"({{ {ask} || {ask}; }} && echo yes {said} || echo no {said}) &")
         lines = self.shells[at](" ".join([*script, "wait"])).splitlines()
         return {key: word == "yes" for word, _, key in (line.partition(" ") for line in lines)}
 
