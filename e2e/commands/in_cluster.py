@@ -299,7 +299,8 @@ def _loaded_image(api: Api, engine: Engine | None, steps: Steps) -> str:
     with steps.step("load", "no registry is needed where nodes have the image") as step:
         with ThreadPoolExecutor(len(nodes)) as pool:
             took = list(pool.map(lambda n: harness_image.load(archive, n, engine), nodes))
-        step.done(f"{sum(took)} of {len(nodes)} nodes took in {reference}, the others had it")
+        rest = "" if all(took) else ", the others had it"
+        step.done(f"{sum(took)} of {len(nodes)} nodes took in {reference}{rest}")
     return reference
 
 
