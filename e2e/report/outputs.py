@@ -14,7 +14,7 @@ SUMMARY, METRICS, CONFORMANCE, PAGE = (
     *("summary.md", "metrics.prom", "conformance.yaml", "report.html"),
 )
 # What an earlier run left must not be taken for that of this one; its history stays.
-JUNIT, EVIDENCE = "junit.xml", "evidence"
+JUNIT, EVIDENCE, OF_CLUSTER = "junit.xml", "evidence", "cluster"
 MADE = (JUNIT, RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
 
 
@@ -32,8 +32,8 @@ def replaced(out: Path) -> Iterator[None]:
     except (UsageError, RefusedError):
         raise
     except BaseException:
-        # Evidence may be that of the cluster which could not be made.
-        _remove_made(out)
+        # Evidence of a cluster is that of the one which could not be made.
+        (_remove_made if (out / EVIDENCE / OF_CLUSTER).exists() else remove)(out)
         raise
     remove(out)
 

@@ -187,6 +187,7 @@ def test_chains_of_deleted_services_are_kept():
         ('in_force = "test -e /broken"', "", "nobody can tell whether it is in force"),
         ('inject = "touch /broken"', "", "nothing is done in nftables mode"),
         ("no known bug", "a rumour", "neither a link to an issue"),
+        ("no known bug", "https://bugs.example/17", "neither a link to an issue"),
         ("why =", 'also = ["reach.pods-on-one-node"]\nwhy =', "reach.pods-on-one-node is named tw"),
         ("why =", 'also = ["reach.nowhere"]\nwhy =', "no clause is called reach.nowhere"),
         ("[both]", '[both.altered]\nasked = "."\n[both]', "nothing is altered"),

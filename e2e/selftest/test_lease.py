@@ -347,6 +347,17 @@ def test_a_cluster_that_was_found_is_never_removed(machine):
     assert len(machine.asked("kind create")) == 1
 
 
+def test_of_kept_clusters_the_one_that_is_named_is_removed(machine):
+    """Others are of other checkouts, and stay."""
+    with machine.lease(keep=True):
+        pass
+    kind.sweep(Steps(quiet=True), "another")
+    assert machine.clusters == [NAME]
+
+    kind.sweep(Steps(quiet=True), NAME)
+    assert machine.clusters == []
+
+
 def test_a_cluster_is_kept_for_the_next_lease(machine):
     """With `keep` the cluster stays, the next lease takes it, and it stays kept after that one."""
     with machine.lease(keep=True):

@@ -74,3 +74,16 @@ def test_help_needs_nothing(variables, command):
 
     assert done.returncode == 0
     assert "upgrade" in done.stdout or "Compare two runs" in done.stdout
+
+
+def test_budgets_that_excuse_what_there_is_not_are_refused(variables, tmp_path):
+    """A name that is mistyped would excuse nothing, and nobody would be told."""
+    usual = (Path(__file__).parents[1] / "check" / "budgets.toml").read_text()
+    for names, code in (('"addresses.localhost", "policy"', 3), ('"policy", "no.such-thing"', 4)):
+        file = tmp_path / "budgets.toml"
+        file.write_text(usual.replace("may_change = []", f"may_change = [{names}]"))
+
+        done = python("e2e.cli", "verify", f"--budgets={file}", env=variables)
+
+        assert done.returncode == code, done.stderr
+        assert ("no clause and no topic is called no.such-thing" in done.stderr) == (code == 4)
