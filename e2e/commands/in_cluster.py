@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,6 @@ LOG_TIMES = 30
 LAST_WORDS = 12
 # For which something may be left.
 TROUBLES = (StopError, ApiRefusedError, WaitedInVainError)
-# Where the results of the shards are, in the folder of results.
-SHARDS = "shards"
 
 
 class HinderedError(CannotRunError):
@@ -216,13 +214,13 @@ def run_in_cluster(
     count = of_shards(asked)
     run = leftovers.new_run()
     ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
-    outputs.remove(out)
-    shutil.rmtree(out / SHARDS, ignore_errors=True)
-    # Its pods take none: it is had for them.
-    with (
-        leftovers.alive(run) as shared,
-        lease.taken(kubeconfig, context, engine, shared, wait=asked["wait"], say=steps.say) as api,
-    ):
+    with ExitStack() as held:
+        with outputs.replaced(out):
+            shared = held.enter_context(leftovers.alive(run))
+            # Its pods take none: it is had for them.
+            api = held.enter_context(
+                lease.taken(kubeconfig, context, engine, shared, wait=asked["wait"], say=steps.say)
+            )
         there = leftovers.in_cluster(api)
         leftovers.remove_in_cluster(api, there)
         leftovers.demand_no_job(there)
@@ -238,7 +236,7 @@ def run_in_cluster(
             with steps.step("job", "an Indexed Job, as manifests/job has it") as step:
                 job.create(image=image, shards=count, variables=variables)
                 step.done(f"created {job.namespace} of {count} pods")
-            watched = Watched(job, out / SHARDS, steps)
+            watched = Watched(job, out / outputs.SHARDS, steps)
             with steps.step("shards", "pods of the cluster ask the contract") as step:
                 try:
                     _await(watched, step.progress)
@@ -246,7 +244,8 @@ def run_in_cluster(
                     # What was brought by then is worth a report all the same.
                     watched.lost.append(str(error))
                 step.done(f"{len(watched.done)} of {count} were asked to their end")
-    given, lost = find([out / SHARDS], out) if (out / SHARDS).exists() else ([], [])
+    shards = out / outputs.SHARDS
+    given, lost = find([shards], out) if shards.exists() else ([], [])
     if not given:
         why = "\n  ".join(watched.lost) or "no pod ended"
         raise CannotRunError(f"no shard brought a result:\n  {why}", "see the log of each pod")

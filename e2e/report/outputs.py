@@ -15,6 +15,8 @@ SUMMARY, METRICS, CONFORMANCE, PAGE = (
 )
 # What an earlier run left must not be taken for that of this one; its history stays.
 JUNIT, EVIDENCE, OF_CLUSTER = "junit.xml", "evidence", "cluster"
+# Of a run in the cluster, a folder each.
+SHARDS = "shards"
 MADE = (JUNIT, RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
 
 
@@ -39,6 +41,7 @@ def replaced(out: Path) -> Iterator[None]:
 
 
 def _remove_made(out: Path) -> None:
+    shutil.rmtree(out / SHARDS, ignore_errors=True)
     for name in MADE:
         (out / name).unlink(missing_ok=True)
 

@@ -15,6 +15,7 @@ from e2e.provider.existing import Consent
 from e2e.provider.kubeconfig import current_context, default_kubeconfig, pin, read_context
 from e2e.provider.steps import Steps
 from e2e.provider.wellness import FORBIDDEN
+from e2e.report.result import RESULT
 from e2e.selftest.programs import environment, only_path, put, python
 from e2e.selftest.storing_server import CONTEXT, UID, refused, storing_server
 from e2e.upgrade.commands import FOLDER, what_comes_next
@@ -128,16 +129,18 @@ def variables(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_that_writes_is_refused(server, variables, command):
-    """With the mark each of them ends with 3, and nothing was written."""
+def test_every_command_that_writes_is_refused(server, variables, tmp_path, command):
+    """With the mark each of them ends with 3, nothing was written, and what was there stays."""
     system(server)["labels"] = {FORBIDDEN: "yes"}
     where = [f"--kubeconfig={server.kubeconfig}", f"--kube-context={CONTEXT}"]
+    before = put(tmp_path / "out", RESULT, "of the run before")
 
     ended = python("e2e.cli", *COMMANDS[command], *where, env=variables)
 
     assert ended.returncode == 3, ended.stdout + ended.stderr
     assert FORBIDDEN in ended.stdout + ended.stderr
     assert not WRITES & {method for method, _ in server.requests}
+    assert before.exists()
 
 
 def test_plain_pytest_is_refused_likewise(server, variables):

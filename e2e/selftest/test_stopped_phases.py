@@ -128,6 +128,21 @@ def test_two_runs_into_one_folder(server, reached, tmp_path):
     assert not left(server, tmp_path)
 
 
+def test_a_node_that_is_not_ready_ends_it_before_processes_begin(server, tmp_path):
+    """Each of them would say so."""
+    (worker,) = (n for n in server.of("nodes") if n["metadata"]["name"] == "worker")
+    worker["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+
+    process = start(server, tmp_path, processes=2)
+    said, _ = process.communicate(timeout=LONG)
+
+    assert process.returncode == 2, said
+    assert "nodes that are not Ready: worker" in said
+    assert "workers" not in said, said
+    assert "stopped by you" not in said
+    assert not left(server, tmp_path)
+
+
 def test_two_runs_of_one_machine_share_the_cluster(server, reached, tmp_path):
     """With folders of their own both come to their end, and the last one leaves nothing."""
     came, may_go_on = reached("a clause")
