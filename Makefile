@@ -24,6 +24,7 @@ export E2E_FAULT := $(or $(FAULT),$(E2E_FAULT))
 export E2E_TRUST := $(or $(TRUST),$(E2E_TRUST))
 export E2E_SPECS := $(or $(SPECS),$(E2E_SPECS))
 export E2E_QUICK := $(or $(QUICK),$(E2E_QUICK))
+export E2E_CLUSTERS := $(or $(CLUSTERS),$(E2E_CLUSTERS))
 export E2E_SHARD := $(or $(SHARD),$(E2E_SHARD))
 export E2E_IN_CLUSTER := $(or $(IN_CLUSTER),$(E2E_IN_CLUSTER))
 export E2E_SHARDS := $(or $(SHARDS),$(E2E_SHARDS))
@@ -83,7 +84,7 @@ scenario: environment ## do something else under the watch, and verify it: NAME=
 	@$(RUN) scenario $(or $(NAME),--help) $(ARGS)
 
 .PHONY: faults
-faults: environment ## break a cluster in one way after another, and see which clauses notice: FAULT=name SHARD=1/4 QUICK=1 TRUST=1 SPECS=1 PROXY= FAMILY=
+faults: environment ## break a cluster in one way after another, and see which clauses notice: FAULT=name SHARD=1/4 CLUSTERS=2 QUICK=1 TRUST=1 SPECS=1 PROXY= FAMILY=
 	@$(RUN) faults $(ARGS)
 
 .PHONY: soak

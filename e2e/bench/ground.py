@@ -1,7 +1,6 @@
 """What all measurements stand on: a cluster, and the command that asks the contract of it."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from e2e.bench.memory import memory_of, work
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
 from e2e.provider import kind
+from e2e.provider.command import tied
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
@@ -144,13 +144,12 @@ def watch(argv: Sequence[str], log: Path) -> tuple[int, int]:
 
     If this process is interrupted, so is the command, which may then clean up.
     """
-    # Should this process be killed, the kernel interrupts the command, which then cleans up.
-    tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
     peak, process = 0, None
     try:
         with log.open("wb") as sink:
             process = subprocess.Popen(
-                [*tied, *argv],
+                # Should this process be killed, it is interrupted, and then cleans up.
+                [*tied("INT"), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

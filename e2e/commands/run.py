@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ from e2e.fixtures.settings import HOW_TO_ASK, ROOM
 from e2e.options import PROCESSES, of_choice, of_cluster, of_limits, of_making, of_shard, option
 from e2e.provider import existing, in_cluster, kind
 from e2e.provider.cache import ensure_room
-from e2e.provider.command import own_program
+from e2e.provider.command import own_program, tied
 from e2e.provider.engine import ensure_engine, find_engine
 from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.provider.lane import Lane
@@ -187,9 +186,8 @@ def _pytest(arguments: list[str], screen: Screen) -> int:
 
 
 def _run_pytest(arguments: list[str], output: IO[bytes] | None) -> int:
-    # Should this process be killed, the kernel interrupts pytest, which then cleans up.
-    tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
-    argv = [*tied, *own_program("pytest"), *arguments]
+    # Should this process be killed, pytest is interrupted, and then cleans up.
+    argv = [*tied("INT"), *own_program("pytest"), *arguments]
     process: subprocess.Popen[bytes] | None = None
     asked = handed = 0
 

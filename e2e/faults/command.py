@@ -1,7 +1,8 @@
 """The command `nodeport-e2e faults`: does the contract notice when a cluster is broken?"""
 
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from e2e.errors import RefusedError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.specs import Specs
+from e2e.faults.spread import CLUSTERS, brought, dealt, how_many, try_on_clusters
 from e2e.faults.trying import BASELINE, NotWellError, Trials
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
 from e2e.provider import kind
@@ -48,6 +50,8 @@ ROOM = 0.5
 @option("--trust", "TRUST", is_flag=True, help="Do not ask before what held on this lane.")
 @option("--specs", "SPECS", is_flag=True, help="Ask Kubernetes' own NodePort specs too.")
 @option("--processes", "PROCESSES", default=PROCESSES, help="So many clauses at once.")
+@option("--clusters", "CLUSTERS", type=click.IntRange(1), default=None,
+        help="Try faults on so many at once; on two where there are many faults.")  # fmt: skip
 @option("--out", "OUT", default="out", help="The folder of the results.")
 def faults(**asked: Any) -> int:
     """Break a cluster of ours in one way after another, and see which clauses notice.
@@ -58,8 +62,29 @@ def faults(**asked: Any) -> int:
     chosen = choose_faults(asked["fault"], asked["shard"], lane)
     out = Path(asked["out"]).absolute()
     ensure_room(out, gigabytes=ROOM, what="faults", variable="E2E_OUT")
-    name = asked["cluster_name"] or lane.cluster_name
-    steps = Steps()
+    asked["cluster_name"] = asked["cluster_name"] or lane.cluster_name
+    steps, began, moment = Steps(), time.monotonic(), datetime.now(UTC)
+    parts = dealt(chosen, asked["clusters"] or how_many(chosen), lane)
+    shutil.rmtree(out / CLUSTERS, ignore_errors=True)
+    if len(parts) == 1:
+        matrix, code = _try_here(asked, lane, chosen, out, steps), 0
+    else:
+        try:
+            code = try_on_clusters(asked, parts, out, steps)
+        finally:
+            took = time.monotonic() - began
+            matrix = Matrix(began=moment, seconds=took, trials=brought(out, chosen))
+            _keep(matrix, out)
+    click.echo(f"{counted(matrix.trials)}; {matrix.seconds / 60:.0f} minutes")
+    click.echo(f"{out / MATRIX}\n{out / PAGE}")
+    return code or matrix.exit_code
+
+
+def _try_here(
+    asked: Mapping[str, Any], lane: Lane, chosen: Sequence[Fault], out: Path, steps: Steps
+) -> Matrix:
+    """Try all of them on one cluster."""
+    name = asked["cluster_name"]
     engine = ensure_engine(steps)
     leftovers.undo_on_nodes(engine)
     lane, tools = ready(lane, engine, steps, asked["node_image"])
@@ -95,9 +120,12 @@ def faults(**asked: Any) -> int:
                     specs,
                     steps.say,
                 )
-                matrix = _try_all(trials, chosen, steps)
-    click.echo(f"{counted(matrix.trials)}\n{out / MATRIX}\n{out / PAGE}")
-    return matrix.exit_code
+                return _try_all(trials, chosen, steps)
+
+
+def _keep(matrix: Matrix, out: Path) -> None:
+    matrix.save(out)
+    (out / PAGE).write_text(faults_page(matrix))
 
 
 @contextmanager
@@ -134,8 +162,7 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
             step.done(told(trial))
         done.append(trial)
         matrix = Matrix(began=moment, seconds=time.monotonic() - began, trials=tuple(done))
-        matrix.save(trials.out)
-        (trials.out / PAGE).write_text(faults_page(matrix))
+        _keep(matrix, trials.out)
         if broken:
             raise broken
     return matrix

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,14 @@ START = (
 def own_program(module: str) -> list[str]:
     """The beginning of a command that runs a module, and finds this package wherever it starts."""
     return [sys.executable, "-P", "-c", START, str(ROOT), module]
+
+
+def tied(sign: str) -> list[str]:
+    """What goes before a command to which the kernel gives a signal when this process is killed.
+
+    Nothing where there is no program for that; it is this thread that counts.
+    """
+    return ["setpriv", "--pdeathsig", sign] if shutil.which("setpriv") else []
 
 
 class CommandFailedError(CannotRunError):

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from e2e.provider.command import CommandFailedError, end_group
+from e2e.provider.command import CommandFailedError, end_group, tied
 
 TAIL = 30
 
@@ -72,14 +72,13 @@ def start(
     Raises:
         CommandFailedError: it is missing.
     """
-    # The kernel ends it when we are killed without a chance to do so ourselves.
-    tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     if shutil.which(argv[0]) is None:
         raise CommandFailedError(argv, "no such program", "")
     sink = log.open("ab") if log else subprocess.PIPE
     try:
         return subprocess.Popen(
-            [*tied, *argv],
+            # Also when we are killed without a chance to end it ourselves.
+            [*tied("KILL"), *argv],
             cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from e2e.check.fingerprint import Behaviour, Fingerprint
 from e2e.cluster import inventory, workload
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
-from e2e.provider.command import own_program
+from e2e.provider.command import own_program, tied
 from e2e.provider.interrupts import shielded
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
@@ -158,8 +158,9 @@ def _node_of(flow: str) -> str:
 
 def run_to_its_end(argv: Sequence[str], say: Callable[[str], None]) -> int:
     """Run a command to its end, also when somebody stops this process: it has to clean up."""
-    tied = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
-    process = subprocess.Popen([*tied, *argv], stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        [*tied("INT"), *argv], stdin=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         return process.wait()
     except KeyboardInterrupt:
