@@ -24,7 +24,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError, api_exception
 from e2e import timing
 from e2e.cluster.cap import Cap
 from e2e.cluster.denied import is_foreign, why_denied
-from e2e.cluster.pace import Pace, Patience
+from e2e.cluster.pace import Pace, Patience, Pool
 from e2e.errors import CannotRunError, UsageError
 from e2e.provider.existing import LOOPBACK
 from e2e.provider.kubeconfig import current_context, read_context, shown
@@ -67,6 +67,12 @@ class Counting(ApiClient):  # type: ignore[misc]  # the library carries no types
     sent = 0
     _lock = threading.Lock()
 
+    def __init__(self, settings: Configuration) -> None:
+        """Connect so that what was never sent can be told."""
+        super().__init__(settings)
+        manager = self.rest_client.pool_manager
+        manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": Pool}
+
     def call_api(self, *args: Any, **kwargs: Any) -> Any:
         """Send one."""
         with Counting._lock:
@@ -95,7 +101,7 @@ class Api:
             UsageError: the file has no such context.
             CannotRunError: the API server does not answer.
         """
-        self._cap, self._pace, self._patience = Cap(secrets), Pace(), Patience()
+        self._cap, self._pace, self._patience = Cap(secrets), Pace(), Patience(secrets)
         settings = Configuration()
         settings.retries = False
         # A look from pods sends one request for each of its flows at the same time.
@@ -484,8 +490,11 @@ class Api:
             return answer
 
     def _no_answer(self, error: Exception) -> CannotRunError:
+        # The library's own words have a stack trace, and begin with the number 0.
+        said = error.reason if isinstance(error, ApiException) else error
+        words = " ".join(str(said).split())
         return CannotRunError(
-            f"the API server {getattr(self, 'server', '')} does not answer: {error}",
+            f"the API server {getattr(self, 'server', '')} does not answer: {words}",
             "look whether the cluster runs and whether this machine may reach it",
         )
 

@@ -66,6 +66,10 @@ KUBECTL = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-syst
 PROGRAMS = r"/proc/$(pidof kube-proxy)/root/usr/sbin -name nft -o -name 'xtables-*-multi'"
 
 
+class NotCutError(CannotRunError):
+    """The kernel does not end the connections of another process."""
+
+
 @dataclass(frozen=True)
 class Said:
     """What kube-proxy said when it was asked.
@@ -207,14 +211,14 @@ class KubeProxy:
         """End the connections of the one on a node with the API server; it opens new ones.
 
         Raises:
-            CannotRunError: the kernel does not end connections of others.
+            NotCutError: the kernel does not end connections of others.
         """
         try:
             self._on(node, CUT)
         except CommandFailedError as error:
             if error.code != STAYED:
                 raise
-            raise CannotRunError(
+            raise NotCutError(
                 "the kernel does not end the connections of another process",
                 "use one that was built with CONFIG_INET_DIAG_DESTROY",
             ) from error

@@ -1,12 +1,16 @@
 """How fast an API server is asked, and when it is asked again."""
 
+import ssl
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import urllib3
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import DynamicApiError
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
 
 from e2e import timing
 from e2e.wait import pause
@@ -21,7 +25,46 @@ PASSING = (500, 502, 503)
 # So often within eight seconds; what is there for longer will stay.
 ASKED_AGAIN = 5
 NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+LOST = (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)
+# Whose time is when the server was missed last, by whichever process of the run.
+MISSED = "api-server-missed"
 _NEVER = threading.Event()
+
+
+class Connection(HTTPSConnection):
+    """One that says whether it was never there, so that nothing was sent by it.
+
+    What stands before a server that is away may take connections for it, as docker's proxy does,
+    and a server that is held takes them and says nothing.
+    """
+
+    def connect(self) -> None:
+        """Open it, with all that comes before the first request.
+
+        Raises:
+            NewConnectionError: it was closed before.
+            ConnectTimeoutError: nothing came.
+        """
+        try:
+            super().connect()
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError) as error:
+            why = f"closed before anything was sent: {error}"
+            raise urllib3.exceptions.NewConnectionError(self, why) from error
+        except TimeoutError as error:
+            why = f"{self.host} took the connection, and says nothing"
+            raise urllib3.exceptions.ConnectTimeoutError(self, why) from error
+
+
+class Pool(HTTPSConnectionPool):
+    """Connections of that kind."""
+
+    ConnectionCls = Connection
+
+
+def missed_at(shared: Path) -> float:
+    """When the API server was missed last by a process of the run, as time.time(); 0 if never."""
+    noted = shared / MISSED
+    return noted.stat().st_mtime if noted.exists() else 0.0
 
 
 class Pace:
@@ -46,8 +89,10 @@ class Pace:
 class Patience:
     """Asks again what was not asked for, as long as that makes sense."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Path | None = None) -> None:
+        """Note in a folder of the run, if there is one, when the server was missed."""
         self._is_away = False
+        self._noted = None if shared is None else shared / MISSED
 
     def again(self, error: Exception, method: str, asked: int, began: float) -> bool:
         """Wait until a request is worth being sent again; False if it is not.
@@ -62,6 +107,8 @@ class Patience:
         if seconds is None:
             return False
         never_sent = isinstance(error, NEVER_SENT)
+        if self._noted and isinstance(error, (*NEVER_SENT, urllib3.exceptions.ReadTimeoutError)):
+            self._noted.touch()
         # Who waited in vain once does not do so for each of the requests that follow.
         if never_sent and self._is_away:
             return False
@@ -81,8 +128,9 @@ def _seconds_until(error: Exception, method: str, asked: int) -> float | None:
     usual: float = min(timing.API_AGAIN * 2 ** (asked - 1), timing.API_AGAIN_AT_MOST)
     if isinstance(error, NEVER_SENT):
         return usual
-    if isinstance(error, urllib3.exceptions.ProtocolError):
-        # A kept connection that had ended; whether the server read what was sent is not known.
+    if isinstance(error, LOST):
+        # A kept connection that had ended, or nothing came; whether the server read what was sent
+        # is not known.
         return usual if method in READS else None
     if not isinstance(error, DynamicApiError | ApiException):
         return None

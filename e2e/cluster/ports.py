@@ -65,6 +65,10 @@ def static_band(allowed: range) -> range:
     return allowed[: min(max(16, len(allowed) // 32), 128)]
 
 
+class TakenError(CannotRunError):
+    """Somebody else has the node port that a clause needs, or all of them."""
+
+
 @dataclass
 class PortBroker:
     """Node ports of one cluster, each lent to one clause at a time on this machine.
@@ -94,7 +98,7 @@ class PortBroker:
         """Take one certain number, and wait for a clause that has it.
 
         Raises:
-            CannotRunError: a Service that is not ours has it.
+            TakenError: a Service that is not ours has it.
         """
         self._lock(number)
         # A namespace of an earlier run may still be on its way out, and its Services with it.
@@ -105,7 +109,7 @@ class PortBroker:
         """Ask for a Service, again as long as a number that it wants was picked for one of ours.
 
         Raises:
-            CannotRunError: a Service that is not ours has the number.
+            TakenError: a Service that is not ours has the number.
         """
         answer: Object = {}
 
@@ -129,7 +133,7 @@ class PortBroker:
                 continue
             if self._can_lock(number):
                 return number
-        raise CannotRunError(
+        raise TakenError(
             f"no node port is free in {band[0]}-{band[-1]}", "delete Services that are not needed"
         )
 
@@ -173,9 +177,9 @@ class PortBroker:
                 within=timing.NAMESPACE_GONE_WITHIN,
             )
         except WaitedInVainError as error:
-            raise CannotRunError(f"{error}: it stays with the Service {owner}") from None
+            raise TakenError(f"{error}: it stays with the Service {owner}") from None
         if owner:
-            raise CannotRunError(
+            raise TakenError(
                 f"the node port {number} is taken by the Service {owner}",
                 "delete that Service, or leave this clause out",
             )

@@ -129,9 +129,11 @@ def test_only_that_is_made_anew_which_belongs_to_the_clause(left):
 
 
 AWAY = """
+import os
 import time
 from pathlib import Path
 import pytest
+from e2e.cluster.pace import MISSED
 from e2e.errors import ProbeBrokenError
 
 def asked(name):
@@ -174,6 +176,30 @@ def test_comes_after():
 def test_comes_when_it_is_back():
     asked("comes-when-it-is-back")
 """
+SERVER_AWAY = (
+    AWAY.partition("@pytest")[0]
+    + """
+@pytest.mark.clause("a.1-misses-the-server", covers=["N-01"])
+def test_misses_the_server(settings):
+    if asked("misses-the-server") == 1:
+        settings.shared.mkdir(parents=True, exist_ok=True)
+        (settings.shared / MISSED).touch()
+        raise AssertionError("silent")
+
+@pytest.mark.clause("a.2-is-late-to-follow", covers=["N-01"])
+def test_is_late_to_follow(settings):
+    assert asked("is-late-to-follow") == 2, "silent"
+
+@pytest.mark.clause("a.3-is-wrong-later-too", covers=["N-01"])
+def test_is_wrong_later_too(settings):
+    assert asked("is-wrong-later-too") > 2, "silent"
+
+@pytest.mark.clause("a.4-fails-long-after", covers=["N-01"])
+def test_fails_long_after(settings):
+    os.utime(settings.shared / MISSED, (time.time() - 300, time.time() - 300))
+    assert asked("fails-long-after") > 1, "silent"
+"""
+)
 AWAY_CONFTEST = (
     CONFTEST
     + """
@@ -217,6 +243,13 @@ again.went_away, again.await_back = went_away, await_back
 @pytest.fixture(scope="session")
 def api():
     return None
+
+@pytest.fixture
+def followed():
+    def wait():
+        with Path("asked").open("a") as file:
+            file.write("followed\\n")
+    return wait
 """
 )
 
@@ -242,6 +275,24 @@ def test_without_a_node_nothing_is_judged(without_a_node):
         "a.6-comes-when-it-is-back": ("held", ""),
     }
     assert "- asked again alone: a.1-sees-silence" in without_a_node[1].stdout
+
+
+def test_without_an_api_server_nothing_is_judged(tmp_path):
+    """Nor for as long as nodes may be late to follow it; they do before anything is asked again."""
+    ended = ask(tmp_path, SERVER_AWAY, AWAY_CONFTEST, "--numprocesses=0")
+    result = Result.load(tmp_path / "out" / "result.json")
+    said = {each.clause: (each.ended, each.said.partition("\n")[0]) for each in result.clauses}
+
+    assert said == {
+        "a.1-misses-the-server": ("held", ""),
+        "a.2-is-late-to-follow": ("held", ""),
+        "a.3-is-wrong-later-too": ("failed", "AssertionError: silent"),
+        "a.4-fails-long-after": ("failed", "AssertionError: silent"),
+    }
+    notes = (tmp_path / "asked").read_text().split()
+    assert notes.count("fails-long-after") == 1
+    assert notes[:3] == ["misses-the-server", "followed", "misses-the-server"]
+    assert "asked again alone: a.1-misses-the-server" in ended.stdout
 
 
 def test_a_node_is_waited_for_once(without_a_node):

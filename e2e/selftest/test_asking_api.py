@@ -1,20 +1,25 @@
 """How an API server is asked: paced, again, through proxies, with plugins, and not too much."""
 
 import json
+import socket
+import ssl
 import stat
+import struct
 import threading
 import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import urllib3
 import yaml
 
 from e2e import timing
 from e2e.cluster.api import Api, ApiRefusedError
 from e2e.cluster.cap import ALLOWED, Cap, variable
-from e2e.cluster.pace import Pace
+from e2e.cluster.pace import NEVER_SENT, Pace, Patience, Pool, missed_at
 from e2e.errors import CannotRunError, UsageError
 from e2e.probe import Outside
 from e2e.provider.kubeconfig import pin
@@ -175,6 +180,69 @@ def test_one_that_stays_away_is_waited_for_once(tmp_path, monkeypatch):
 
     assert took[0] > 1.0
     assert max(took[1:]) < 1.0
+
+
+@pytest.fixture
+def taker():
+    """Takes connections for a server that is away; gives the socket."""
+    with socket.create_server(("127.0.0.1", 0)) as taking:
+        yield taking
+
+
+@pytest.mark.parametrize("how", ["closes", "resets"])
+def test_what_was_taken_for_a_server_that_is_away_was_never_sent(taker, how):
+    """As by docker's proxy, which stands before the API servers of kind."""
+
+    def take():
+        taken, _ = taker.accept()
+        if how == "resets":
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        taken.close()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+
+    with pytest.raises(NEVER_SENT):
+        Pool(*taker.getsockname(), retries=False).request("POST", "/", timeout=20.0)
+    thread.join()
+
+
+def test_nor_was_what_a_server_that_is_held_did_not_hear(taker):
+    with pytest.raises(NEVER_SENT):
+        Pool(*taker.getsockname(), retries=False).request("POST", "/", timeout=0.2)
+
+
+def test_a_certificate_that_is_wrong_is_no_absence(taker, monkeypatch):
+    """It stays so, however often it is asked."""
+    wrong = mock.Mock(side_effect=ssl.SSLCertVerificationError("no"))
+    monkeypatch.setattr("urllib3.connection.HTTPSConnection.connect", wrong)
+
+    with pytest.raises(urllib3.exceptions.SSLError):
+        Pool(*taker.getsockname(), retries=False).request("GET", "/")
+
+
+def test_when_it_was_missed_is_noted_for_all_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "API_BACK_WITHIN", 0.2)
+    with storing_server(tmp_path / "gone") as server:
+        (tmp_path / "run").mkdir()
+        api = Api(server.kubeconfig, CONTEXT, secrets=tmp_path / "run")
+        api.find_all("Node")
+    assert missed_at(tmp_path / "run") == 0.0
+
+    with pytest.raises(CannotRunError, match="does not answer") as said:
+        api.find_all("Node")
+
+    assert time.time() - 60 < missed_at(tmp_path / "run") < time.time() + 1
+    assert "Traceback" not in said.value.what
+    assert "\n" not in said.value.what
+
+
+@pytest.mark.parametrize(("method", "again"), [("get", True), ("post", False)])
+def test_a_read_that_is_not_answered_comes_again(method, again, monkeypatch):
+    monkeypatch.setattr(timing, "API_AGAIN", 0.0)
+    late = urllib3.exceptions.ReadTimeoutError(None, "/", "late")
+
+    assert Patience().again(late, method, 1, time.monotonic()) == again
 
 
 def test_whether_it_is_ready_is_not_asked_twice(tmp_path):
