@@ -135,6 +135,7 @@ from pathlib import Path
 import pytest
 from e2e.cluster.pace import MISSED
 from e2e.errors import ProbeBrokenError
+from e2e.fixtures.actors import PLACED
 
 def asked(name):
     with Path("asked").open("a") as file:
@@ -180,8 +181,9 @@ SERVER_AWAY = (
     AWAY.partition("@pytest")[0]
     + """
 @pytest.mark.clause("a.1-misses-the-server", covers=["N-01"])
-def test_misses_the_server(settings):
+def test_misses_the_server(settings, request):
     if asked("misses-the-server") == 1:
+        request.node.stash[PLACED] = ["its-echoes"]
         settings.shared.mkdir(parents=True, exist_ok=True)
         (settings.shared / MISSED).touch()
         raise AssertionError("silent")
@@ -238,7 +240,11 @@ def await_back(api, nodes, within):
         time.sleep(within)
         raise NodeAwayError("worker2 is not Ready: waited in vain")
 
-again.went_away, again.await_back = went_away, await_back
+def remove_echoes(api, of):
+    with Path("asked").open("a") as file:
+        file.write(f"removed {of[0]}\\n")
+
+again.went_away, again.await_back, again.remove_echoes = went_away, await_back, remove_echoes
 
 @pytest.fixture(scope="session")
 def api():
@@ -291,7 +297,9 @@ def test_without_an_api_server_nothing_is_judged(tmp_path):
     }
     notes = (tmp_path / "asked").read_text().split()
     assert notes.count("fails-long-after") == 1
-    assert notes[:3] == ["misses-the-server", "followed", "misses-the-server"]
+    assert notes[:5] == [
+        *("misses-the-server", "removed", "its-echoes", "followed", "misses-the-server"),
+    ]
     assert "asked again alone: a.1-misses-the-server" in ended.stdout
 
 
