@@ -131,7 +131,7 @@ def _seconds_until(error: Exception, method: str, asked: int) -> float | None:
     if isinstance(error, LOST):
         # A kept connection that had ended, or nothing came; whether the server read what was sent
         # is not known.
-        return usual if method in READS else None
+        return usual if method in (*READS, "delete") else None
     if not isinstance(error, DynamicApiError | ApiException):
         return None
     named = _retry_after(error.headers or {})

@@ -237,8 +237,8 @@ def test_when_it_was_missed_is_noted_for_all_of_the_run(tmp_path, monkeypatch):
     assert "\n" not in said.value.what
 
 
-@pytest.mark.parametrize(("method", "again"), [("get", True), ("post", False)])
-def test_a_read_that_is_not_answered_comes_again(method, again, monkeypatch):
+@pytest.mark.parametrize(("method", "again"), [("get", True), ("delete", True), ("post", False)])
+def test_a_read_or_deletion_that_is_not_answered_comes_again(method, again, monkeypatch):
     monkeypatch.setattr(timing, "API_AGAIN", 0.0)
     late = urllib3.exceptions.ReadTimeoutError(None, "/", "late")
 
