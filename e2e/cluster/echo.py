@@ -107,6 +107,13 @@ class Echo:
             for family, address in addresses.items()
         }
 
+    def look(self) -> None:
+        """Note the addresses of its pods, which are others when their node was started again."""
+        for pod in self.api.find_all("Pod", self.namespace, **self.labels):
+            addresses = _addresses(pod)
+            if addresses and pod["metadata"]["name"] in self.addresses:
+                self.addresses[pod["metadata"]["name"]] = addresses
+
     def await_ready(self, count: int, *, instead_of: Set[str] = frozenset()) -> None:
         """Wait until exactly `count` pods exist, all of them Ready, and note where they are.
 
@@ -151,12 +158,7 @@ class Echo:
             ),
         )
         self.pods = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in seen}
-        self.addresses = {
-            pod["metadata"]["name"]: {
-                family_of(entry["ip"]): entry["ip"] for entry in pod["status"]["podIPs"]
-            }
-            for pod in seen
-        }
+        self.addresses = {pod["metadata"]["name"]: _addresses(pod) for pod in seen}
 
     def _lost_nodes(self, pods: Sequence[Object]) -> Iterator[str]:
         """Why pods that are not Ready may wait for ever: what their nodes say."""
@@ -438,6 +440,10 @@ def describe(pod: Object) -> str:
     return (
         f"{pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}: {ready}, {state}"
     )
+
+
+def _addresses(pod: Object) -> dict[str, str]:
+    return {family_of(each["ip"]): each["ip"] for each in pod["status"].get("podIPs", [])}
 
 
 def _name() -> str:

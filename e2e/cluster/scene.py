@@ -187,9 +187,12 @@ class Scene:
             for said in pool.map(lambda at: self._call(at, calls[at], protocol), calls):
                 answers |= said
         found: dict[str, Any] = {
-            "dead": [e.pod for e in asked if answers.get(f"at-home {e.address}") is False],
+            # Of an endpoint that somebody wrote by hand nobody says whose it is.
+            "dead": [
+                e.pod or e.address for e in asked if answers.get(f"at-home {e.address}") is False
+            ],
             "unreached": [
-                e.pod
+                e.pod or e.address
                 for e in asked
                 if answers.get(f"from-here {e.address}") is False
                 and answers.get(f"at-home {e.address}")

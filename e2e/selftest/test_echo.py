@@ -51,6 +51,20 @@ def test_who_lingers_is_hurried_unless_another_would_follow():
     assert api.deleted == {"lingers": 1, "told-to-end": 1, "of-a-deployment-told-to-end": 1}
 
 
+def test_pods_have_other_addresses_when_their_node_was_started_again():
+    """Those that it still has, or that are none of the group's, change nothing."""
+    there = {"echo-0": "10.0.0.9", "echo-1": "", "echo-of-others-0": "10.0.0.7"}
+    found = [pod(name, 1) for name in there]
+    for each, ip in zip(found, there.values(), strict=True):
+        each["status"] = {"podIPs": [{"ip": ip}]} if ip else {"phase": "Pending"}
+    before = {"echo-0": {"IPv4": "10.0.0.2"}, "echo-1": {"IPv4": "10.0.0.3"}}
+    echo = Echo(Pods(*found), "echo", "here", {}, dict.fromkeys(before, "n"), before)
+
+    echo.look()
+
+    assert echo.addresses == {"echo-0": {"IPv4": "10.0.0.9"}, "echo-1": {"IPv4": "10.0.0.3"}}
+
+
 def test_a_node_that_is_lost_is_named_beside_the_pod_that_waits_for_it(monkeypatch):
     monkeypatch.setattr(timing, "PODS_READY_WITHIN", 0.1)
     pending = [pod("echo-0", 1), pod("echo-1", 1)]
