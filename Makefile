@@ -141,11 +141,14 @@ lock: ## resolve the dependencies anew, with hashes
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 LOCK := -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
+# `python -m venv`, without a stack trace when somebody presses Ctrl-C. What that leaves has no pip.
+MAKE_VENV := "import runpy, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); runpy.run_module('venv', run_name='__main__')"
+
 # One line a step, as everywhere; a stamp with the lock's content says that it is done.
 define install
 	@began=$$SECONDS; \
 	if cmp -s $(1) $(VENV)/$(1); then echo "- environment  there already, as $(1) says (0 s)"; else \
-	  test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || \
+	  test -x $(VENV)/bin/pip || $(PYTHON) -c $(MAKE_VENV) --clear $(VENV) || \
 	    { echo "x environment  $(PYTHON) cannot make one; on Debian: apt-get install python3-venv"; exit 2; }; \
 	  $(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r $(1) || \
 	    { echo "x environment  pip could not install $(1); see above"; exit 2; }; \
