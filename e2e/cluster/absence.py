@@ -7,7 +7,7 @@ from datetime import datetime
 
 from e2e import timing
 from e2e.cluster.api import Api, ApiRefusedError, Object
-from e2e.cluster.node import OF_NODES, conditions, is_ready
+from e2e.cluster.node import OF_NODES, Node, conditions, is_ready, node_of_object
 from e2e.errors import NodeAwayError, StopError
 from e2e.wait import WaitedInVainError, settle, wait_until
 
@@ -41,6 +41,22 @@ def went_away(api: Api, nodes: Iterable[str], since: float) -> list[str]:
             return unheard
     # One that came back meanwhile has said so since.
     return _told(api, names, since)
+
+
+def moved(api: Api, nodes: Iterable[Node]) -> list[str]:
+    """The nodes that have other addresses now than when they were looked at, each in words."""
+    stored: dict[str, Node] = {}
+    with suppress(*UNKNOWN):
+        stored = {node.name: node for node in map(node_of_object, api.find_all("Node"))}
+    return [
+        f"{node} is at {_at(stored[node.name])} now, and was at {_at(node)} when the run began"
+        for node in nodes
+        if node.name in stored and stored[node.name].addresses != node.addresses
+    ]
+
+
+def _at(node: Node) -> str:
+    return " and ".join(node.addresses.values())
 
 
 def await_back(api: Api, nodes: Iterable[str], within: float) -> None:

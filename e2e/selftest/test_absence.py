@@ -6,8 +6,9 @@ import pytest
 
 from e2e import timing
 from e2e.cluster import absence
-from e2e.cluster.absence import await_back, went_away
+from e2e.cluster.absence import await_back, moved, went_away
 from e2e.cluster.api import ApiRefusedError
+from e2e.cluster.node import Node
 from e2e.errors import CannotRunError, NodeAwayError
 
 BEGAN = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
@@ -81,6 +82,20 @@ def _quick(monkeypatch):
 def others(*changed: dict) -> list[dict]:
     names = [each["metadata"]["name"] for each in changed]
     return [*(node(name) for name in NODES if name not in names), *changed]
+
+
+def test_a_node_that_came_back_elsewhere_is_told():
+    """One that is gone is not; nor is anything told by an API server that does not say."""
+    stored = node("worker")
+    stored["metadata"]["labels"] = {}
+    stored["status"]["addresses"] = [{"type": "InternalIP", "address": "10.0.0.9"}]
+    was = [Node("worker", {"IPv4": "10.0.0.2"}, False), Node("gone", {"IPv4": "10.0.0.3"}, False)]
+
+    (said,) = moved(Told(nodes=[stored]), was)
+
+    assert said == "worker is at 10.0.0.9 now, and was at 10.0.0.2 when the run began"
+    assert not moved(Told(nodes=[stored]), [Node("worker", {"IPv4": "10.0.0.9"}, False)])
+    assert not moved(Told(nodes=[stored], refuses=("Node",)), was)
 
 
 SILENT = node("worker", ready="Unknown", changed=20, says="Kubelet stopped posting node status.")

@@ -172,11 +172,24 @@ def test_stays_away():
 @pytest.mark.clause("a.5-comes-after", covers=["N-01"])
 def test_comes_after():
     asked("comes-after")
-
-@pytest.mark.clause("a.6-comes-when-it-is-back", covers=["N-01"])
-def test_comes_when_it_is_back():
-    asked("comes-when-it-is-back")
 """
+ELSEWHERE = (
+    AWAY.partition("@pytest")[0]
+    + """
+@pytest.mark.clause("a.1-is-right", covers=["N-01"])
+def test_is_right():
+    pass
+
+@pytest.mark.clause("a.2-knows-an-old-address", covers=["N-01"])
+def test_knows_an_old_address():
+    Path("elsewhere").touch()
+    raise AssertionError("no route")
+
+@pytest.mark.clause("a.3-comes-after", covers=["N-01"])
+def test_comes_after():
+    asked("comes-after")
+"""
+)
 SERVER_AWAY = (
     AWAY.partition("@pytest")[0]
     + """
@@ -234,8 +247,6 @@ def await_back(api, nodes, within):
     with Path("asked").open("a") as file:
         file.write(f"waited-{within > 0}\\n")
     Path("waited").write_text(str(time.time()))
-    if "comes_when" in os.environ.get("PYTEST_CURRENT_TEST", ""):
-        return
     if not Path("back").read_text():
         time.sleep(within)
         raise NodeAwayError("worker2 is not Ready: waited in vain")
@@ -244,11 +255,20 @@ def remove_echoes(api, of):
     with Path("asked").open("a") as file:
         file.write(f"removed {of[0]}\\n")
 
+def moved(api, nodes):
+    assert nodes == "as they were"
+    return ["worker is at 10.0.0.9 now"] if Path("elsewhere").exists() else []
+
 again.went_away, again.await_back, again.remove_echoes = went_away, await_back, remove_echoes
+again.moved = moved
 
 @pytest.fixture(scope="session")
 def api():
     return None
+
+@pytest.fixture(scope="session")
+def cluster_nodes():
+    return "as they were"
 
 @pytest.fixture
 def followed():
@@ -263,12 +283,12 @@ def followed():
 @pytest.fixture(scope="module")
 def without_a_node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("away")
-    ended = ask(folder, AWAY, AWAY_CONFTEST, "--numprocesses=0")
+    ended = ask(folder, AWAY, AWAY_CONFTEST, "--numprocesses=0", "--progress=plain")
     return folder, ended
 
 
 def test_without_a_node_nothing_is_judged(without_a_node):
-    """What failed meanwhile is asked again when it is back, and ends as it does then."""
+    """What failed meanwhile is asked again when it is back; the run ends where it stays away."""
     result = Result.load(without_a_node[0] / "out" / "result.json")
     said = {each.clause: (each.ended, each.said.partition("\n")[0]) for each in result.clauses}
 
@@ -277,9 +297,8 @@ def test_without_a_node_nothing_is_judged(without_a_node):
         "a.2-is-wrong-then": ("failed", "AssertionError: silent"),
         "a.3-breaks-itself": ("failed", "AssertionError: it was me"),
         "a.4-stays-away": ("broken", "worker2 is not Ready: waited in vain"),
-        "a.5-comes-after": ("broken", "worker2 is not Ready: waited in vain"),
-        "a.6-comes-when-it-is-back": ("held", ""),
     }
+    assert not result.whole
     assert "- asked again alone: a.1-sees-silence" in without_a_node[1].stdout
 
 
@@ -304,14 +323,26 @@ def test_without_an_api_server_nothing_is_judged(tmp_path):
 
 
 def test_a_node_is_waited_for_once(without_a_node):
-    """Who finds it away still, says so at once; and waits for nothing when it is back."""
+    """Where it stays away nothing else is asked, and the last line says why."""
     notes = (without_a_node[0] / "asked").read_text().split()
-    after = notes[notes.index("stays-away") :]
 
     assert notes[:3] == ["sees-silence", "waited-True", "sees-silence"]
-    assert after == [
-        *("stays-away", "waited-True", "waited-False", "waited-False", "comes-when-it-is-back"),
-    ]
+    assert notes[notes.index("stays-away") :] == ["stays-away", "waited-True"]
+    assert without_a_node[1].returncode == 2
+    assert "!! worker2 is not Ready: waited in vain !!" in without_a_node[1].stdout
+
+
+def test_a_node_that_came_back_elsewhere_ends_the_run(tmp_path):
+    """It is called at an address that it no longer has, which says nothing of it."""
+    ended = ask(tmp_path, ELSEWHERE, AWAY_CONFTEST, "--numprocesses=0", "--progress=plain")
+    result = Result.load(tmp_path / "out" / "result.json")
+
+    assert {each.clause: each.ended for each in result.clauses} == {
+        "a.1-is-right": "held", "a.2-knows-an-old-address": "broken",
+    }  # fmt: skip
+    assert "worker is at 10.0.0.9 now" in result.clauses[1].said
+    assert ended.returncode == 2
+    assert not (tmp_path / "asked").exists()
 
 
 PINS = """
