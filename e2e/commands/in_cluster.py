@@ -20,10 +20,8 @@ from e2e.cluster.job import FAILED, SUCCEEDED, Job, ShardPod
 from e2e.cluster.namespace import OF_JOB
 from e2e.commands.merge import last_screen, merge_into
 from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
-from e2e.fixtures.settings import ROOM
 from e2e.options import PROCESSES
 from e2e.provider import existing, harness_image
-from e2e.provider.cache import ensure_room
 from e2e.provider.engine import Engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
@@ -213,7 +211,6 @@ def run_in_cluster(
     out, steps = Path(asked["out"]).absolute(), Steps(quiet=asked["quiet"] or asked["as_json"])
     count = of_shards(asked)
     run = leftovers.new_run()
-    ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
     with ExitStack() as held:
         with outputs.replaced(out):
             shared = held.enter_context(leftovers.alive(run))

@@ -66,6 +66,7 @@ def run(**asked: Any) -> int:
           if asked["processes"] else []),
         *asked["more"],
     ]  # fmt: skip
+    ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
     screen = Screen(quiet=asked["quiet"], as_json=asked["as_json"])
     if asked["provider"] == "existing":
         context = asked["kube_context"]
@@ -79,7 +80,6 @@ def run(**asked: Any) -> int:
             arguments += [f"--kubeconfig={file}", f"--kube-context={context}"]
             return _pytest(arguments, screen)
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
-    ensure_room(out, gigabytes=ROOM, what="a run", variable="E2E_OUT")
     name = asked["cluster_name"] or lane.cluster_name
     steps = Steps(quiet=asked["quiet"])
     with alone(out), _told_what_is_left(name, steps), ExitStack() as leased:
