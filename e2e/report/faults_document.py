@@ -30,7 +30,8 @@ SPECS = """\
 
 The compiled specs that call node ports, but for those that wait for minutes or need three \
 workers, asked while the same fault was in force (`make faults SPECS=1`); a fault is noticed if \
-one of them fails that passes when nothing is broken.
+one of them fails that passes when nothing is broken, or their suite does not begin, as a node or \
+a pod of kube-system is not Ready.
 """
 WORDS = {True: "yes", False: "no", None: "-"}
 
@@ -42,7 +43,8 @@ def text() -> str:
     for lane, of_lane in groupby(trials, key=lambda trial: trial.lane):
         found = {trial.fault: trial for trial in of_lane}
         minutes = sum(trial.seconds for trial in found.values()) / 60
-        parts.append(f"\n## {lane}\n\n{counted(found.values())}; {minutes:.0f} minutes.\n")
+        took = f"{minutes:.0f} minutes one after another"
+        parts.append(f"\n## {lane}\n\n{counted(found.values())}; {took}.\n")
         parts.append("| fault | ended | noticed by | not by | node named | reason right | s |")
         parts.append("| --- | --- | --- | --- | --- | --- | --- |")
         parts += [_row(trial) for trial in found.values()]

@@ -13,7 +13,7 @@ from e2e.before.explain import explain
 from e2e.bench import specs as bench_specs
 from e2e.cluster.node import Node
 from e2e.cluster.rewriting import UNWRAP, WRAP
-from e2e.errors import UsageError
+from e2e.errors import CannotRunError, UsageError
 from e2e.faults import asking, command, making, policies
 from e2e.faults.judging import names_only, nodes_of, trial_of
 from e2e.faults.specs import NAMES, Specs, can_notice
@@ -624,6 +624,20 @@ cat >$out/junit_01.xml <<end
 end
 test -z "{failure}"
 """
+
+
+def test_a_suite_that_does_not_begin_has_noticed(tmp_path):
+    """It waits for nodes that are not Ready, and says so; whatever else ends it is no result."""
+    program = tmp_path / "e2e.test"
+    api = SimpleNamespace(kubeconfig="/nowhere", find_all=lambda _: [])
+    program.write_text("#!/bin/sh\necho '[TIMEDOUT] [SynchronizedBeforeSuite]'\nexit 1\n")
+    program.chmod(0o755)
+
+    assert Specs(program, api, 1).run(tmp_path / "out", ["a"]) == {"a": "failed"}
+
+    program.write_text("#!/bin/sh\necho 'unknown flag'\nexit 1\n")
+    with pytest.raises(CannotRunError, match="unknown flag"):
+        Specs(program, api, 1).run(tmp_path / "out", ["a"])
 
 
 def test_specs_are_asked_where_they_could_notice():
