@@ -55,7 +55,7 @@ class Watched:
         job: theirs.
         folder: where the results of the shards go.
         steps: tells.
-        said: what was told of each pod last.
+        said: what was told of each pod.
         brought: the pods of which there is a result, or the last words.
         done: the shards that were asked to their end.
         lost: pods that ended without having done that, with why.
@@ -66,7 +66,7 @@ class Watched:
     job: Job
     folder: Path
     steps: Steps
-    said: dict[str, str] = field(default_factory=dict)
+    said: dict[str, list[str]] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
     lost: list[str] = field(default_factory=list)
@@ -128,8 +128,9 @@ class Watched:
         what = "is asked to end" if pod.going else pod.phase.lower()
         line = f"shard {pod.number}: {pod.name} on {pod.node or 'no node yet'}: {what}"
         line += f", {pod.hindered}" if pod.hindered else ""
-        if self.said.get(pod.name) != line:
-            self.said[pod.name] = line
+        # What keeps one from beginning may go to and fro, as pulling an image and waiting for that.
+        if line not in (said := self.said.setdefault(pod.name, [])):
+            said.append(line)
             self.steps.say(line)
 
     def _take(self, pod: ShardPod) -> bool:
