@@ -44,7 +44,8 @@ def pytest_sessionstart(session):
 
 def told(folder: Path, total: int = 7) -> tuple[Progress, io.StringIO]:
     text = io.StringIO()
-    return Progress(Console(file=text, width=200), folder, total, live=False), text
+    plugins = pytest.PytestPluginManager()
+    return Progress(Console(file=text, width=200), folder, total, plugins, live=False), text
 
 
 def report(**what) -> SimpleNamespace:

@@ -137,7 +137,7 @@ def test_a_node_that_is_not_ready_ends_it_before_processes_begin(server, tmp_pat
     said, _ = process.communicate(timeout=LONG)
 
     assert process.returncode == 2, said
-    assert "nodes that are not Ready: worker" in said
+    assert said.count("nodes that are not Ready: worker") == 1, said
     assert "workers" not in said, said
     assert "stopped by you" not in said
     assert not left(server, tmp_path)
