@@ -74,7 +74,8 @@ def faults(**asked: Any) -> int:
         finally:
             took = time.monotonic() - began
             matrix = Matrix(began=moment, seconds=took, trials=brought(out, chosen))
-            _keep(matrix, out)
+            if matrix.trials:
+                _keep(matrix, out)
     click.echo(f"{counted(matrix.trials)}; {matrix.seconds / 60:.0f} minutes")
     click.echo(f"{out / MATRIX}\n{out / PAGE}")
     return code or matrix.exit_code
