@@ -170,7 +170,7 @@ API_RATE = 100.0
 # What it turned away is asked again, later each time. Who was away for longer than a restart takes
 # on a busy machine is held for gone.
 API_AGAIN, API_AGAIN_AT_MOST = 0.25, 5.0
-API_BACK_WITHIN = 60.0
+API_BACK_WITHIN = 120.0
 # A watch of the API server is ended by it after so many seconds, and begun again. Without its end
 # a server that went away without a word would be listened to for ever.
 FOLLOW_FOR = 30

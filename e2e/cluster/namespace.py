@@ -34,9 +34,10 @@ def make(api: Api, name: str, run: str, *, kept: bool = False, security: str = R
     labels = {RUN_LABEL: run, "pod-security.kubernetes.io/enforce": security}
     labels |= {KEPT_LABEL: "yes"} if kept else {}
     labels |= {PART_OF: os.environ[PART]} if os.environ.get(PART) else {}
-    api.create(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    )
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    # Whoever was cut off from the API server after that, and asks again, has it.
+    if name not in of_run(api, run):
+        api.create(body)
     # Pods are refused until the default account is there; its controller takes a moment.
     account = {"name": "default", "namespace": name}
     api.submit({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})

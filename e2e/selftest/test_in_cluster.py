@@ -291,9 +291,11 @@ def test_what_pods_of_a_job_by_hand_made_stays_as_long_as_it(monkeypatch):
 def test_what_a_pod_made_is_of_the_run_that_made_the_job(monkeypatch):
     api = Namespaces()
     namespace.make(api, "alone", "run-a")
+    namespace.make(api, "alone", "run-a")  # as when it was cut off after the first time
     monkeypatch.setenv("E2E_PART_OF", "run-of-job")
     namespace.make(api, "of-pod", "run-b")
 
+    assert len(api.found) == 2
     left = {(each.name, each.run) for each in leftovers.in_cluster(api)}
     assert left == {("alone", "run-a"), ("of-pod", "run-of-job")}
     assert namespace.of_run(api, "run-b") == ["of-pod"]
