@@ -171,6 +171,8 @@ API_RATE = 100.0
 # on a busy machine is held for gone.
 API_AGAIN, API_AGAIN_AT_MOST = 0.25, 5.0
 API_BACK_WITHIN = 120.0
+# It answers within a second, and on a busy machine within some; whoever waits for it follows late.
+API_HELD_AFTER = 10.0
 # A watch of the API server is ended by it after so many seconds, and begun again. Without its end
 # a server that went away without a word would be listened to for ever.
 FOLLOW_FOR = 30

@@ -458,6 +458,7 @@ class Api:
     ) -> Any:
         def send() -> Any:
             self._pace.keep()
+            began = time.monotonic()
             answer = self._client.request(
                 method,
                 path,
@@ -467,7 +468,9 @@ class Api:
                 serialize=False,
                 _request_timeout=patience,
             )
-            self._patience.answered()
+            # A watch, and what is asked of a pod, takes as long as they want.
+            waited = time.monotonic() - began if again and "watch=" not in path else 0.0
+            self._patience.answered(waited)
             return answer
 
         return self._persistently(send, method, again=again)

@@ -107,8 +107,8 @@ class Patience:
         if seconds is None:
             return False
         never_sent = isinstance(error, NEVER_SENT)
-        if self._noted and isinstance(error, (*NEVER_SENT, urllib3.exceptions.ReadTimeoutError)):
-            self._noted.touch()
+        if isinstance(error, (*NEVER_SENT, urllib3.exceptions.ReadTimeoutError)):
+            self._note()
         # Who waited in vain once does not do so for each of the requests that follow.
         if never_sent and self._is_away:
             return False
@@ -118,9 +118,15 @@ class Patience:
         pause(_NEVER, seconds)
         return True
 
-    def answered(self) -> None:
-        """Note that the server is there."""
+    def answered(self, took: float) -> None:
+        """Note that the server is there; one that took so many seconds for it had been held."""
         self._is_away = False
+        if took > timing.API_HELD_AFTER:
+            self._note()
+
+    def _note(self) -> None:
+        if self._noted:
+            self._noted.touch()
 
 
 def _seconds_until(error: Exception, method: str, asked: int) -> float | None:

@@ -237,6 +237,17 @@ def test_when_it_was_missed_is_noted_for_all_of_the_run(tmp_path, monkeypatch):
     assert "\n" not in said.value.what
 
 
+def test_a_server_that_was_held_was_missed(server, api, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "API_HELD_AFTER", 0.2)
+    server.before = lambda _, path: pause(threading.Event(), 0.3) if "/nodes" in path else None
+    api.find_all("Service")
+    assert missed_at(tmp_path / "run") == 0.0
+
+    api.find_all("Node")
+
+    assert missed_at(tmp_path / "run") > time.time() - 60
+
+
 @pytest.mark.parametrize(("method", "again"), [("get", True), ("delete", True), ("post", False)])
 def test_a_read_or_deletion_that_is_not_answered_comes_again(method, again, monkeypatch):
     monkeypatch.setattr(timing, "API_AGAIN", 0.0)
