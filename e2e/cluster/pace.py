@@ -103,12 +103,12 @@ class Patience:
             asked: how often it was sent.
             began: when first, by `time.monotonic`.
         """
+        never_sent = isinstance(error, NEVER_SENT)
+        if never_sent or isinstance(error, urllib3.exceptions.ReadTimeoutError):
+            self._note()
         seconds = _seconds_until(error, method, asked)
         if seconds is None:
             return False
-        never_sent = isinstance(error, NEVER_SENT)
-        if isinstance(error, (*NEVER_SENT, urllib3.exceptions.ReadTimeoutError)):
-            self._note()
         # Who waited in vain once does not do so for each of the requests that follow.
         if never_sent and self._is_away:
             return False

@@ -249,11 +249,13 @@ def test_a_server_that_was_held_was_missed(server, api, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("method", "again"), [("get", True), ("delete", True), ("post", False)])
-def test_a_read_or_deletion_that_is_not_answered_comes_again(method, again, monkeypatch):
+def test_a_read_or_deletion_that_is_not_answered_comes_again(method, again, tmp_path, monkeypatch):
+    """And a write does not; but whichever it was, the server was missed."""
     monkeypatch.setattr(timing, "API_AGAIN", 0.0)
     late = urllib3.exceptions.ReadTimeoutError(None, "/", "late")
 
-    assert Patience().again(late, method, 1, time.monotonic()) == again
+    assert Patience(tmp_path).again(late, method, 1, time.monotonic()) == again
+    assert missed_at(tmp_path) > time.time() - 60
 
 
 def test_whether_it_is_ready_is_not_asked_twice(tmp_path):
