@@ -9,6 +9,7 @@ from e2e import timing
 from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.ports import PortBroker, find_range, static_band
 from e2e.errors import CannotRunError, ProbeBrokenError
+from e2e.fixtures.actors import LentPorts
 
 USUAL = range(30000, 32768)
 
@@ -156,6 +157,23 @@ def test_a_port_of_somebody_else_cannot_be_had(broker):
         broker(cluster).hold(30008)
 
     assert cluster.looks == 1
+
+
+def test_only_a_clause_whose_port_is_taken_is_skipped():
+    """An API server that does not answer takes no port, and what is not asked is not skipped."""
+
+    class Away(Cluster):
+        def find_all(self, *_, **__):
+            raise CannotRunError("the API server does not answer")
+
+    taken = Cluster(range(80, 84), owners=dict.fromkeys(range(80, 84), "default/web"))
+    with pytest.raises(pytest.skip.Exception, match="no node port is free"), ExitStack() as held:
+        LentPorts(taken, taken.allowed, None, held).free()
+    # A skip that nobody catches would skip this test.
+    either = (CannotRunError, pytest.skip.Exception)
+    with pytest.raises(either, match="does not answer") as said, ExitStack() as held:
+        LentPorts(Away(taken.allowed), taken.allowed, None, held).free()
+    assert said.type is CannotRunError
 
 
 def test_a_port_of_an_earlier_run_is_waited_for(broker, monkeypatch):

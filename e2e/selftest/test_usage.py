@@ -1,6 +1,7 @@
 """Bad input: one plain message that names it and what is allowed, and exit code 4."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
 from e2e.provider.lane import FAMILIES, PROXIES, SHAPES, Lane
 from e2e.provider.pins import read_pins
 from e2e.report.outputs import MADE
-from e2e.selftest.programs import environment, only_path, put, python
+from e2e.selftest.programs import CHECKOUT, environment, only_path, put, python
 
 VERSION = "v1.37.2"
 KIND_NAME = re.compile(r"[a-z0-9.-]+")  # as kind itself checks it
@@ -229,6 +230,31 @@ def test_a_shape_that_contradicts_the_lane_is_named(tmp_path, networking, what, 
 
     assert what in caught.value.what
     assert caught.value.do.startswith(do)
+
+
+MAKES_VENV = """#!/bin/sh
+for folder; do :; done
+rm -rf "$folder/bin"; mkdir -p "$folder/bin"
+printf '#!/bin/sh\\n' > "$folder/bin/pip"; chmod +x "$folder/bin/pip"
+echo "$@" > made
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_half_an_environment_is_made_anew(tmp_path):
+    """As Ctrl-C in its first seconds leaves it: an interpreter, and no pip."""
+    shutil.copy(CHECKOUT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / ".venv").mkdir()
+    half, fake = put(tmp_path / ".venv" / "bin", "python", ""), put(tmp_path, "fake", MAKES_VENV)
+    argv = ["make", "environment", f"PYTHON={fake}"]
+
+    for _ in range(2):
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert not half.exists()
+    assert "--clear .venv" in (tmp_path / "made").read_text()
+    assert "there already" in done.stdout
 
 
 @pytest.mark.parametrize(
