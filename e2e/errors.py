@@ -57,10 +57,6 @@ class NodeAwayError(PutOffError):
     """A node was away, which no clause is about."""
 
 
-class ServerAwayError(PutOffError):
-    """The API server was away, which no clause is about."""
-
-
 class BusyError(PutOffError):
     """This machine had so little time for the attempts that they say nothing."""
 

@@ -1,7 +1,6 @@
 """What all measurements stand on: a cluster, and the command that asks the contract of it."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,8 +14,7 @@ from e2e.bench.memory import memory_of, work
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
 from e2e.provider import kind
-from e2e.provider.command import tied
-from e2e.provider.interrupts import shielded
+from e2e.provider.command import interrupt, tied
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.junit import Case, read_cases
@@ -162,10 +160,7 @@ def watch(argv: Sequence[str], log: Path) -> tuple[int, int]:
             except subprocess.TimeoutExpired:
                 peak = max(peak, memory_of(process.pid))
     except BaseException:
-        with shielded(print):
-            if process is not None:
-                process.send_signal(signal.SIGINT)
-                process.wait()
+        interrupt([process] if process else [], print)
         raise
 
 

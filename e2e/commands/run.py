@@ -89,7 +89,7 @@ def run(**asked: Any) -> int:
             if undone := leftovers.undo_on_nodes(engine):
                 steps.say(f"undid what an interrupted run had changed on nodes (in all: {undone})")
             lane, tools = ready(lane, engine, steps, asked["node_image"])
-            evidence = out / "evidence" / "cluster"
+            evidence = outputs.of_cluster(out)
             cluster = leased.enter_context(
                 kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence)
             )

@@ -16,6 +16,7 @@ from e2e.provider.engine import ensure_engine
 from e2e.provider.lane import Lane
 from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
+from e2e.report.outputs import of_cluster
 from e2e.report.result import RESULT, Result
 
 # What can fail by chance in a run of three nodes, for each IP family; docs/decisions/statistics.md.
@@ -76,7 +77,7 @@ def soak(**asked: Any) -> int:
         f"--k8s={lane.version}",
         *(f"--{part}={asked[part]}" for part in ("only", "families") if asked[part]),
     ]
-    evidence = out / "evidence" / "cluster"
+    evidence = of_cluster(out)
     ended: list[Ended] = []
     # Runs take the cluster that this lease holds, and leave it there.
     with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):

@@ -33,6 +33,7 @@ from e2e.report import lanes
 from e2e.report.faults import OF_TRAFFIC, Fault, choose_faults
 from e2e.report.faults_page import PAGE, faults_page
 from e2e.report.matrix import MATRIX, Matrix, Trial, counted
+from e2e.report.outputs import of_cluster
 
 # Whoever asks this places the echoes that scripts of faults are about.
 PLACES = OF_TRAFFIC[0]
@@ -89,7 +90,7 @@ def _try_here(
     engine = ensure_engine(steps)
     leftovers.undo_on_nodes(engine)
     lane, tools = ready(lane, engine, steps, asked["node_image"])
-    evidence = out / "evidence" / "cluster"
+    evidence = of_cluster(out)
     run = leftovers.new_run()
     with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence) as it:
         if name not in kind.recorded():

@@ -1,7 +1,6 @@
 """Tries faults on several clusters of this machine at once, by a process for each of these."""
 
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from e2e.errors import UsageError
-from e2e.provider.command import own_program, tied
-from e2e.provider.interrupts import shielded
+from e2e.provider.command import interrupt, own_program, tied
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.faults import Fault
@@ -80,11 +78,7 @@ def try_on_clusters(
             telling[-1].start()
         codes = [process.wait() for process in running]
     except BaseException:
-        with shielded(steps.say):
-            for process in running:
-                process.send_signal(signal.SIGINT)
-            for process in running:
-                process.wait()
+        interrupt(running, steps.say)
         raise
     finally:
         for each in telling:

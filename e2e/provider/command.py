@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from e2e import timing
 from e2e.errors import CannotRunError
+from e2e.provider.interrupts import shielded
 
 # The folder that has this package. Where somebody works there may be another one called e2e.
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,21 @@ def tied(sign: str) -> list[str]:
     Nothing where there is no program for that; it is this thread that counts.
     """
     return ["setpriv", "--pdeathsig", sign] if shutil.which("setpriv") else []
+
+
+def interrupt(processes: Iterable["subprocess.Popen[bytes]"], say: Callable[[str], None]) -> None:
+    """Ask programs to end as Ctrl-C does, and wait until they have cleaned up, whoever asks again.
+
+    Args:
+        processes: they.
+        say: tells a person why it takes so long.
+    """
+    every = list(processes)
+    with shielded(say):
+        for process in every:
+            process.send_signal(signal.SIGINT)
+        for process in every:
+            process.wait()
 
 
 class CommandFailedError(CannotRunError):

@@ -14,10 +14,15 @@ SUMMARY, METRICS, CONFORMANCE, PAGE = (
     *("summary.md", "metrics.prom", "conformance.yaml", "report.html"),
 )
 # What an earlier run left must not be taken for that of this one; its history stays.
-JUNIT, EVIDENCE, OF_CLUSTER = "junit.xml", "evidence", "cluster"
+JUNIT, EVIDENCE = "junit.xml", "evidence"
 # Of a run in the cluster, a folder each.
 SHARDS = "shards"
 MADE = (JUNIT, RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
+
+
+def of_cluster(out: Path) -> Path:
+    """The folder of what is saved of a cluster that could not be made, or was not well."""
+    return out / EVIDENCE / "cluster"
 
 
 def remove(out: Path) -> None:
@@ -35,7 +40,7 @@ def replaced(out: Path) -> Iterator[None]:
         raise
     except BaseException:
         # Evidence of a cluster is that of the one which could not be made.
-        (_remove_made if (out / EVIDENCE / OF_CLUSTER).exists() else remove)(out)
+        (_remove_made if of_cluster(out).exists() else remove)(out)
         raise
     remove(out)
 

@@ -128,7 +128,7 @@ def test_only_that_is_made_anew_which_belongs_to_the_clause(left):
         assert len(processes) == len(set(processes))
 
 
-AWAY = """
+HELPERS = """
 import os
 import time
 from pathlib import Path
@@ -146,6 +146,15 @@ def away(words, back=True):
     Path("away").write_text(words)
     Path("back").write_text("yes" if back else "")
 
+"""
+COMES_AFTER = """
+@pytest.mark.clause("a.9-comes-after", covers=["N-01"])
+def test_comes_after():
+    asked("comes-after")
+"""
+AWAY = (
+    HELPERS
+    + """
 @pytest.mark.clause("a.1-sees-silence", covers=["N-01"])
 def test_sees_silence():
     if asked("sees-silence") == 1:
@@ -169,12 +178,11 @@ def test_stays_away():
     away("worker2 is gone", back=False)
     assert asked("stays-away") == 0, "silent"
 
-@pytest.mark.clause("a.5-comes-after", covers=["N-01"])
-def test_comes_after():
-    asked("comes-after")
 """
+    + COMES_AFTER
+)
 ELSEWHERE = (
-    AWAY.partition("@pytest")[0]
+    HELPERS
     + """
 @pytest.mark.clause("a.1-is-right", covers=["N-01"])
 def test_is_right():
@@ -185,13 +193,11 @@ def test_knows_an_old_address():
     Path("elsewhere").touch()
     raise AssertionError("no route")
 
-@pytest.mark.clause("a.3-comes-after", covers=["N-01"])
-def test_comes_after():
-    asked("comes-after")
 """
+    + COMES_AFTER
 )
 SERVER_AWAY = (
-    AWAY.partition("@pytest")[0]
+    HELPERS
     + """
 @pytest.mark.clause("a.1-misses-the-server", covers=["N-01"])
 def test_misses_the_server(settings, request):
@@ -343,6 +349,36 @@ def test_a_node_that_came_back_elsewhere_ends_the_run(tmp_path):
     assert "worker is at 10.0.0.9 now" in result.clauses[1].said
     assert ended.returncode == 2
     assert not (tmp_path / "asked").exists()
+
+
+ENDS_TWICE = """
+import pytest
+from e2e.errors import CannotRunError
+
+@pytest.fixture
+def one():
+    yield
+    raise CannotRunError("the API server does not answer", "look")
+
+@pytest.fixture
+def another():
+    yield
+    raise CannotRunError("the API server does not answer", "look")
+
+@pytest.mark.clause("a.1-ends-twice", covers=["N-01"])
+def test_ends_twice(one, another):
+    pass
+"""
+
+
+def test_what_ends_wrong_twice_is_told_once_and_without_a_stack_trace(tmp_path):
+    """As when an API server is away while all that a clause made is removed."""
+    ended = ask(tmp_path, ENDS_TWICE, CONFTEST, "--numprocesses=0", "--progress=plain")
+
+    (clause,) = Result.load(tmp_path / "out" / "result.json").clauses
+    assert clause.said == "the API server does not answer\n  what to do: look"
+    assert "Traceback" not in ended.stdout
+    assert "ExceptionGroup" not in ended.stdout
 
 
 PINS = """

@@ -22,7 +22,7 @@ ASKED = {
     "node_image": None, "processes": 8, "keep": True, "quick": False, "trust": True,
     "specs": False, "cluster_name": "mine",
 }  # fmt: skip
-# Says what it was told, and ends as the last word of the name of its fault says.
+# Says what it was told; each test says how it goes on.
 PROGRAM = """
 import sys, pathlib
 given = dict(word[2:].partition("=")[::2] for word in sys.argv[1:] if word.startswith("--"))

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import signal
 import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
@@ -13,8 +12,7 @@ from e2e.check.fingerprint import Behaviour, Fingerprint
 from e2e.cluster import inventory, workload
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
-from e2e.provider.command import own_program, tied
-from e2e.provider.interrupts import shielded
+from e2e.provider.command import interrupt, own_program, tied
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.history import HISTORY
@@ -164,7 +162,5 @@ def run_to_its_end(argv: Sequence[str], say: Callable[[str], None]) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
-        with shielded(say):
-            process.send_signal(signal.SIGINT)
-            process.wait()
+        interrupt([process], say)
         raise

@@ -19,6 +19,7 @@ from e2e.provider.lane import Lane
 from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
+from e2e.report.outputs import of_cluster
 from e2e.report.verdict import Verdict
 from e2e.upgrade import observe
 from e2e.upgrade import prepare as preparing
@@ -70,7 +71,7 @@ class Scenario:
 
     def play(self) -> int:
         """Do all of it; gives the exit code."""
-        evidence = self.folder / "evidence" / "cluster"
+        evidence = of_cluster(self.folder)
         with kind.lease(
             self.lane, self.tools, self.steps, name=self.cluster, keep=self.keep, evidence=evidence
         ) as cluster:
