@@ -1,6 +1,5 @@
 """The command `nodeport-e2e soak`: the same lane again and again, and how often it failed."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from e2e.check.distribution import FALSE_ALARM
 from e2e.errors import CannotRunError
 from e2e.options import of_choice, of_lane, of_making, of_version, option
 from e2e.provider import kind
-from e2e.provider.command import own_program
+from e2e.provider.command import own_program, run_to_its_end
 from e2e.provider.engine import ensure_engine
 from e2e.provider.lane import Lane
 from e2e.provider.ready import ready
@@ -80,25 +79,26 @@ def soak(**asked: Any) -> int:
     evidence = of_cluster(out)
     ended: list[Ended] = []
     # Runs take the cluster that this lease holds, and leave it there.
-    with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
-        for number in range(1, asked["times"] + 1):
-            with steps.step("run", f"{number} of {asked['times']} on {lane}") as step:
-                ended.append(_run(argv, out / f"{number:03}"))
-                step.done(str(ended[-1]))
-    counted = (asked["only"], asked["families"], lane.shape) == (None, None, USUAL)
-    families = 2 if lane.family == "dual" else 1
-    click.echo(told(ended, families if counted else 0))
+    try:
+        with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
+            for number in range(1, asked["times"] + 1):
+                with steps.step("run", f"{number} of {asked['times']} on {lane}") as step:
+                    ended.append(_run(argv, out / f"{number:03}", steps))
+                    step.done(str(ended[-1]))
+    finally:
+        # Also of hours that somebody ends with Ctrl-C.
+        if ended:
+            counted = (asked["only"], asked["families"], lane.shape) == (None, None, USUAL)
+            families = 2 if lane.family == "dual" else 1
+            click.echo(told(ended, families if counted else 0))
     return exit_code(ended)
 
 
-def _run(argv: list[str], out: Path) -> Ended:
+def _run(argv: list[str], out: Path, steps: Steps) -> Ended:
     out.mkdir(parents=True, exist_ok=True)
     (out / RESULT).unlink(missing_ok=True)
     with (out / "run.log").open("wb") as log:
-        code = subprocess.run(
-            [*argv, f"--out={out}"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False,
-        ).returncode  # fmt: skip
+        code = run_to_its_end([*argv, f"--out={out}"], steps.say, log)
     if not (out / RESULT).exists():
         return Ended(code)
     clauses = Result.load(out / RESULT).clauses

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from e2e import timing
 from e2e.errors import CannotRunError
@@ -48,6 +49,30 @@ def interrupt(processes: Iterable["subprocess.Popen[bytes]"], say: Callable[[str
             process.send_signal(signal.SIGINT)
         for process in every:
             process.wait()
+
+
+def run_to_its_end(
+    argv: Sequence[str], say: Callable[[str], None], log: IO[bytes] | None = None
+) -> int:
+    """Run a command to its end, also when somebody stops this process: it has to clean up.
+
+    Args:
+        argv: the program and its arguments.
+        say: tells a person why it takes so long.
+        log: where what it prints goes, if not to the terminal.
+    """
+    process = subprocess.Popen(
+        [*tied("INT"), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log and subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        interrupt([process], say)
+        raise
 
 
 class CommandFailedError(CannotRunError):

@@ -87,7 +87,7 @@ def stage(tmp_path, monkeypatch):
     monkeypatch.setattr(scenarios, "is_same", lambda *_: stage.same)
     monkeypatch.setattr(scenarios.preparing, "prepare", stage.prepare)
     monkeypatch.setattr(scenarios.preparing, "remove", lambda *_: stage.did.append("remove"))
-    monkeypatch.setattr(scenarios.observe, "run_to_its_end", stage.run)
+    monkeypatch.setattr(scenarios, "run_to_its_end", stage.run)
     monkeypatch.setattr(scenarios.verifying, "verify", stage.verify)
     return stage
 

@@ -1,7 +1,7 @@
 """Many runs in a row: each is told, none stops them, and what follows is computed."""
 
-import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -49,17 +49,10 @@ def test_a_run_that_came_to_no_end_is_told():
     assert "1 came to no verdict" in told([GREEN, Ended(2)], 1)
 
 
-def test_it_goes_on_after_a_failure(tmp_path, monkeypatch):
-    """Each run has a folder of its own, all are of one cluster, and that is held meanwhile."""
-    ran, results = [], [run(held("a.one")), run(failed("a.one")), None]
-
-    def fake(argv, **_):
-        ran.append(argv)
-        result = results[len(ran) - 1]
-        if result:
-            out = argv[-1].removeprefix("--out=")
-            result.save(tmp_path.__class__(out))
-        return subprocess.CompletedProcess(argv, [0, 1, 2][len(ran) - 1])
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine whose runs come to these results, None for none; gives their command lines."""
+    ran = []
 
     @contextmanager
     def lease(lane, *_, name, keep, **__):
@@ -68,22 +61,51 @@ def test_it_goes_on_after_a_failure(tmp_path, monkeypatch):
         )  # fmt: skip
         yield
 
-    monkeypatch.setattr(soak.subprocess, "run", fake)
+    def of(*results):
+        def fake(argv, *_):
+            ran.append(argv)
+            result = results[len(ran) - 1]
+            if isinstance(result, type):
+                raise result
+            if result is None:
+                return 2
+            result.save(Path(argv[-1].removeprefix("--out=")))
+            return int(any(clause.ended == "failed" for clause in result.clauses))
+
+        monkeypatch.setattr(soak, "run_to_its_end", fake)
+        return ran
+
     monkeypatch.setattr(soak.kind, "lease", lease)
     monkeypatch.setattr(soak, "ensure_engine", lambda _: None)
     monkeypatch.setattr(ready, "ensure_kind", lambda _: "kind")
     monkeypatch.setattr(
         ready.node_image, "resolve", lambda *_: NodeImage("image:1", "v1.37.2", "built", "")
     )
+    return of
 
-    ended = CliRunner().invoke(
-        soak.soak,
-        ["--times=3", "--proxy=nftables", "--only=a", f"--out={tmp_path}"],
-        standalone_mode=False,
-    )
+
+def soaked(out, *options):
+    """What the command comes to with these options."""
+    return CliRunner().invoke(soak.soak, [*options, f"--out={out}"], standalone_mode=False)
+
+
+def test_it_goes_on_after_a_failure(tmp_path, machine):
+    """Each run has a folder of its own, all are of one cluster, and that is held meanwhile."""
+    ran = machine(run(held("a.one")), run(failed("a.one")), None)
+
+    ended = soaked(tmp_path, "--times=3", "--proxy=nftables", "--only=a")
 
     assert ended.return_value == 1, ended.output
     assert [argv[-1] for argv in ran] == [f"--out={tmp_path}/00{n}" for n in (1, 2, 3)]
     assert {"--node-image=image:1", "--proxy=nftables", "--only=a"} <= set(ran[0])
     assert "1 of 3 runs failed: a.one" in ended.output
     assert "1 came to no verdict" in ended.output
+
+
+def test_what_was_seen_until_somebody_stopped_it_is_told(tmp_path, machine):
+    machine(run(held("a.one")), KeyboardInterrupt)
+
+    ended = soaked(tmp_path, "--times=50", "--proxy=nftables", "--only=a")
+
+    assert "0 of 1 runs failed" in ended.output
+    assert ended.exit_code != 0

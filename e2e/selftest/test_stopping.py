@@ -99,7 +99,7 @@ except KeyboardInterrupt:
 """
 RUNS = f"""
 import signal, sys
-from e2e.upgrade.observe import run_to_its_end
+from e2e.provider.command import run_to_its_end
 signal.signal(signal.SIGINT, signal.default_int_handler)
 say = lambda line: print(line, file=sys.stderr, flush=True)
 run_to_its_end([sys.executable, "-c", {ASKS!r}], say)

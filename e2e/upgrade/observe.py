@@ -2,9 +2,8 @@
 
 import re
 import shutil
-import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from e2e.check.fingerprint import Behaviour, Fingerprint
 from e2e.cluster import inventory, workload
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
-from e2e.provider.command import interrupt, own_program, tied
+from e2e.provider.command import own_program, run_to_its_end
 from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.history import HISTORY
@@ -152,15 +151,3 @@ def _node_of(flow: str) -> str:
         return NOWHERE
     # Pods have other names in each run.
     return PODS if at["at"].startswith("echo-") else at["at"]
-
-
-def run_to_its_end(argv: Sequence[str], say: Callable[[str], None]) -> int:
-    """Run a command to its end, also when somebody stops this process: it has to clean up."""
-    process = subprocess.Popen(
-        [*tied("INT"), *argv], stdin=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        interrupt([process], say)
-        raise

@@ -12,7 +12,7 @@ from e2e.errors import CannotRunError, RefusedError, StopError
 from e2e.options import of_lane, of_making, option
 from e2e.provider import kind, node_image
 from e2e.provider.cache import ensure_room
-from e2e.provider.command import own_program
+from e2e.provider.command import own_program, run_to_its_end
 from e2e.provider.engine import ensure_engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
@@ -21,7 +21,6 @@ from e2e.provider.steps import Steps
 from e2e.report.clauses import choose
 from e2e.report.outputs import of_cluster
 from e2e.report.verdict import Verdict
-from e2e.upgrade import observe
 from e2e.upgrade import prepare as preparing
 from e2e.upgrade import verify as verifying
 from e2e.upgrade.commands import judged_by, of_budgets, of_contract, site_of
@@ -131,7 +130,7 @@ class Scenario:
             *(["--roll-back"] if wishes.roll_back else []),
             *(["--hasty"] if wishes.hasty else []),
         ]
-        return observe.run_to_its_end(
+        return run_to_its_end(
             [
                 *(*command, "watch", f"--folder={self.folder}", *found[:2], "--plain"),
                 *(f"--called={self.told}", "--"),
