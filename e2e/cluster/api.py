@@ -483,6 +483,9 @@ class Api:
             try:
                 answer = send()
             except (urllib3.exceptions.HTTPError, DynamicApiError, ApiException) as error:
+                # What a pod does not answer in time says nothing of the server before it.
+                if again or not isinstance(error, urllib3.exceptions.ReadTimeoutError):
+                    self._patience.missed(error)
                 if again and self._patience.again(error, method, asked, began):
                     continue
                 if isinstance(error, ApiException):
@@ -506,10 +509,11 @@ def judged(asked: str, answer: Object) -> Object:
     """An answer by which a server may be judged.
 
     Raises:
-        ApiRefusedError: permissions, quotas or somebody's admission rules refused, and not what
-            Kubernetes itself says of such an object.
+        ApiRefusedError: permissions, quotas or somebody's admission rules refused, or what is
+            needed for an answer was away, and not what Kubernetes itself says of such an object.
     """
-    if answer.get("kind") == "Status" and is_foreign(str(answer.get("message"))):
+    said, code = str(answer.get("message")), answer.get("code")
+    if answer.get("kind") == "Status" and is_foreign(said, code):
         raise ApiRefusedError(asked, answer)
     return answer
 

@@ -1,4 +1,4 @@
-"""Refusals that say nothing of the contract: no permission, no quota, somebody's admission rule."""
+"""Refusals that say nothing of the contract: no permission, no quota, no answer for now."""
 
 import re
 from collections.abc import Iterator
@@ -17,11 +17,19 @@ FORBIDDEN = re.compile(
     r'cannot (?P<verb>\S+) (?:resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)"| at the cluster scope)?|path "(?P<path>[^"]+)")'
 )
-QUOTA = re.compile(r"exceeded quota: |failed quota: ")
+QUOTA = re.compile(
+    r"exceeded quota: |failed quota: |"
+    r"(?:minimum|maximum) \S+ usage per |max limit to request ratio per "
+)
 ADMISSION = re.compile(
-    r'admission webhook "[^"]+" denied the request|violates PodSecurity "|'
+    r'admission webhook "[^"]+" denied the request|failed calling webhook |violates PodSecurity "|'
+    r"unable to validate against any security context constraint|"
     r"ValidatingAdmissionPolicy '(?!nodeport-e2e-)[^']+' with binding"
 )
+# What stands behind the API server did not answer it in time.
+BEHIND = re.compile(r"etcdserver: ")
+# Nobody is let in as that user, too much is asked, or a server before it has none to ask.
+NOT_JUDGED = (401, 429, 502, 503, 504)
 
 
 @dataclass(frozen=True, order=True)
@@ -80,9 +88,15 @@ def why_denied(message: str) -> str:
     return f"this user may not {said['verb']} {what} {where}: {found}"
 
 
-def is_foreign(message: str) -> bool:
-    """Whether somebody's rules refused, and not what Kubernetes says of Services."""
-    return any(words.search(message) for words in (FORBIDDEN, QUOTA, ADMISSION))
+def is_foreign(message: str, code: object = None) -> bool:
+    """Whether somebody's rules refused, or nobody could, and not what Kubernetes has of Services.
+
+    Args:
+        message: of the Status.
+        code: its code, where that is to count.
+    """
+    every = (FORBIDDEN, QUOTA, ADMISSION, BEHIND)
+    return code in NOT_JUDGED or any(words.search(message) for words in every)
 
 
 def _rules_of(file: Path) -> Iterator[Rule]:

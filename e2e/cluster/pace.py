@@ -1,9 +1,11 @@
 """How fast an API server is asked, and when it is asked again."""
 
+import os
 import ssl
 import threading
 import time
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 
 import urllib3
@@ -26,7 +28,7 @@ PASSING = (500, 502, 503)
 ASKED_AGAIN = 5
 NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 LOST = (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)
-# Whose time is when the server was missed last, by whichever process of the run.
+# Says when the server was missed last, by whichever process of the run.
 MISSED = "api-server-missed"
 _NEVER = threading.Event()
 
@@ -62,9 +64,16 @@ class Pool(HTTPSConnectionPool):
 
 
 def missed_at(shared: Path) -> float:
-    """When the API server was missed last by a process of the run, as time.time(); 0 if never."""
+    """When a process of the run last missed the API server, as time.monotonic(); -inf if never."""
     noted = shared / MISSED
-    return noted.stat().st_mtime if noted.exists() else 0.0
+    return float(noted.read_text()) if noted.exists() else -inf
+
+
+def note_missed(shared: Path) -> None:
+    """Note that it is missed now, for all processes of the run, whatever happens to the clock."""
+    draft = shared / f"{MISSED}.{os.getpid()}-{threading.get_ident()}"
+    draft.write_text(str(time.monotonic()))
+    draft.replace(shared / MISSED)
 
 
 class Pace:
@@ -92,7 +101,7 @@ class Patience:
     def __init__(self, shared: Path | None = None) -> None:
         """Note in a folder of the run, if there is one, when the server was missed."""
         self._is_away = False
-        self._noted = None if shared is None else shared / MISSED
+        self._shared = shared
 
     def again(self, error: Exception, method: str, asked: int, began: float) -> bool:
         """Wait until a request is worth being sent again; False if it is not.
@@ -104,8 +113,6 @@ class Patience:
             began: when first, by `time.monotonic`.
         """
         never_sent = isinstance(error, NEVER_SENT)
-        if never_sent or isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            self._note()
         seconds = _seconds_until(error, method, asked)
         if seconds is None:
             return False
@@ -124,9 +131,14 @@ class Patience:
         if took > timing.API_HELD_AFTER:
             self._note()
 
+    def missed(self, error: Exception) -> None:
+        """Note that the server was missed, if this is how a request ends then."""
+        if isinstance(error, (*NEVER_SENT, *LOST)):
+            self._note()
+
     def _note(self) -> None:
-        if self._noted:
-            self._noted.touch()
+        if self._shared:
+            note_missed(self._shared)
 
 
 def _seconds_until(error: Exception, method: str, asked: int) -> float | None:

@@ -133,7 +133,7 @@ import os
 import time
 from pathlib import Path
 import pytest
-from e2e.cluster.pace import MISSED
+from e2e.cluster.pace import MISSED, note_missed
 from e2e.errors import ProbeBrokenError
 from e2e.fixtures.actors import PLACED
 
@@ -204,7 +204,7 @@ def test_misses_the_server(settings, request):
     if asked("misses-the-server") == 1:
         request.node.stash[PLACED] = ["its-echoes"]
         settings.shared.mkdir(parents=True, exist_ok=True)
-        (settings.shared / MISSED).touch()
+        note_missed(settings.shared)
         raise AssertionError("silent")
 
 @pytest.mark.clause("a.2-is-late-to-follow", covers=["N-01"])
@@ -217,8 +217,18 @@ def test_is_wrong_later_too(settings):
 
 @pytest.mark.clause("a.4-fails-long-after", covers=["N-01"])
 def test_fails_long_after(settings):
-    os.utime(settings.shared / MISSED, (time.time() - 300, time.time() - 300))
+    (settings.shared / MISSED).write_text(str(time.monotonic() - 300))
     assert asked("fails-long-after") > 1, "silent"
+"""
+)
+MISSED_LATE = (
+    HELPERS
+    + """
+@pytest.mark.clause("a.1-asks-a-pod", covers=["N-01"])
+def test_asks_a_pod(settings):
+    settings.shared.mkdir(parents=True, exist_ok=True)
+    Path("notes-a-miss").write_text(str(settings.shared))
+    assert asked("asks-a-pod") == 2, "cut off"
 """
 )
 AWAY_CONFTEST = (
@@ -228,6 +238,7 @@ import json, os, time
 from pathlib import Path
 import pytest
 from e2e import timing
+from e2e.cluster.pace import note_missed
 from e2e.errors import NodeAwayError
 from e2e.fixtures import again, verdict
 from e2e.fixtures.settings import SETTINGS
@@ -263,6 +274,8 @@ def remove_echoes(api, of):
 
 def moved(api, nodes):
     assert nodes == "as they were"
+    if (noted := Path("notes-a-miss")).exists():
+        note_missed(Path(noted.read_text()))
     return ["worker is at 10.0.0.9 now"] if Path("elsewhere").exists() else []
 
 again.went_away, again.await_back, again.remove_echoes = went_away, await_back, remove_echoes
@@ -326,6 +339,15 @@ def test_without_an_api_server_nothing_is_judged(tmp_path):
         *("misses-the-server", "removed", "its-echoes", "followed", "misses-the-server"),
     ]
     assert "asked again alone: a.1-misses-the-server" in ended.stdout
+
+
+def test_a_server_that_is_missed_first_by_what_is_asked_of_a_failure_was_away(tmp_path):
+    """As where a clause calls through pods, which are not asked twice."""
+    ask(tmp_path, MISSED_LATE, AWAY_CONFTEST, "--numprocesses=0")
+    (clause,) = Result.load(tmp_path / "out" / "result.json").clauses
+
+    assert clause.ended == "held"
+    assert (tmp_path / "asked").read_text().split()[0] == "asks-a-pod"
 
 
 def test_a_node_is_waited_for_once(without_a_node):

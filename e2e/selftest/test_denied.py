@@ -10,6 +10,7 @@ import yaml
 import e2e
 from e2e.cluster.api import KINDS, ApiRefusedError
 from e2e.cluster.denied import RBAC, is_foreign, of_manifest, rules, why_denied
+from e2e.fixtures import objects
 from e2e.selftest.storing_server import GROUPS
 
 PACKAGE = Path(e2e.__file__).parent
@@ -171,6 +172,12 @@ def test_a_missing_verb_is_named_with_the_manifest_that_has_it(message):
         ("pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": hostPort", True),
         ("ValidatingAdmissionPolicy 'theirs' with binding 'b' denied request: no", True),
         ("ValidatingAdmissionPolicy 'nodeport-e2e-fault' with binding 'b' denied request", False),
+        ("failed calling webhook \"no.example.com\": failed to call webhook: refused", True),
+        ("pods \"p\" is forbidden: unable to validate against any security context constraint: []",
+         True),
+        ("pods \"p\" is forbidden: maximum memory usage per Pod is 1Mi, but limit is 16Mi", True),
+        ("etcdserver: request timed out", True),
+        ("Internal error occurred: failed to allocate a nodePort: range is full", False),
         ("spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid", False),
         *((message, True) for message in SAYS if "quota" not in message),
     ],
@@ -178,6 +185,52 @@ def test_a_missing_verb_is_named_with_the_manifest_that_has_it(message):
 def test_whose_refusal_it_is(message, foreign):
     """What others forbid says nothing of the contract; what Kubernetes refuses does."""
     assert is_foreign(message) == foreign
+
+
+VERBS_OF_CLAUSES = {
+    "rehearse": lambda ask: ask(),
+    "rehearse_change": lambda ask: ask(STORED),
+    "replace": lambda ask: ask(STORED),
+    "apply_by_client": lambda ask: ask(STORED),
+    "report": lambda ask: ask(STORED, {}),
+}
+STORED = {"metadata": {"name": "s", "namespace": "home"}}
+FOREIGN = {
+    "a verb": (403, next(iter(SAYS))),
+    "a token": (401, "Unauthorized"),
+    "a webhook": (500, 'Internal error occurred: failed calling webhook "no.example.com": refused'),
+    "a server": (503, "the server is currently unable to handle the request"),
+}  # fmt: skip
+
+
+class Refusing:
+    """An API server that refuses whatever is asked, with one Status."""
+
+    def __init__(self, code: int, message: str) -> None:
+        self.status = {"kind": "Status", "code": code, "message": message}
+
+    def submit(self, *_: object, **__: object) -> object:
+        return self.status
+
+    submit_change = submit_whole = submit
+
+
+@pytest.mark.parametrize("verb", VERBS_OF_CLAUSES)
+@pytest.mark.parametrize("what", FOREIGN)
+def test_no_clause_is_told_what_says_nothing_of_the_contract(verb, what):
+    """Each of its verbs says so instead of giving a Status, on which a server would be judged."""
+    wanted = [Refusing(*FOREIGN[what]), "home"]
+    make = getattr(objects, verb).__wrapped__
+    ask = make(*wanted[: make.__code__.co_argcount])
+
+    with pytest.raises(ApiRefusedError):
+        VERBS_OF_CLAUSES[verb](ask)
+
+
+def test_what_kubernetes_refuses_is_told():
+    refused = Refusing(422, "spec.ports[0].nodePort: Invalid value: 80")
+
+    assert objects.replace.__wrapped__(refused)(STORED) == refused.status
 
 
 def test_the_server_of_these_tests_knows_the_kinds_that_need_permission():
