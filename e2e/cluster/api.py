@@ -55,6 +55,10 @@ class ApiRefusedError(Exception):
         self.status = status
 
 
+class NotInTimeError(CannotRunError):
+    """The API server was asked, and nothing came back in time."""
+
+
 class Answer(Object):
     """What the API server sent back, with the warnings that it put beside it."""
 
@@ -344,7 +348,11 @@ class Api:
     def ask_pod(
         self, pod: str, namespace: str, port: int, path: str, query: Mapping[str, str]
     ) -> str:
-        """Send a GET to a pod through the API server and return the body."""
+        """Send a GET to a pod through the API server and return the body.
+
+        Raises:
+            NotInTimeError: neither said anything within `timing.API_REQUEST`.
+        """
         target = self._path("v1", "Pod", f"{pod}:{port}", namespace)
         # What it says is a part of what is looked at, so it is not asked again.
         asked = f"{target}/proxy{path}?{urlencode(query)}"
@@ -499,7 +507,8 @@ class Api:
         # The library's own words have a stack trace, and begin with the number 0.
         said = error.reason if isinstance(error, ApiException) else error
         words = " ".join(str(said).split())
-        return CannotRunError(
+        late = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+        return (NotInTimeError if late else CannotRunError)(
             f"the API server {getattr(self, 'server', '')} does not answer: {words}",
             "look whether the cluster runs and whether this machine may reach it",
         )

@@ -12,6 +12,7 @@ import pytest
 from kubernetes.dynamic.exceptions import BadRequestError, InternalServerError, NotFoundError
 
 from e2e import timing
+from e2e.cluster.api import NotInTimeError
 from e2e.cluster.caller import ADDRESSES_EACH, Caller, CallerVantage, answer_as, pick_block
 from e2e.cluster.vantage import PodVantage
 from e2e.errors import ProbeBrokenError
@@ -330,6 +331,15 @@ def test_a_name_that_leads_nowhere_is_no_route():
     reply = call_from_pod(BadRequestError(Refusal(400, "Bad Request", says)))
 
     assert str(reply) == "no route (lookup echo.home.svc on 10.96.0.10:53: refused)"
+
+
+def test_a_name_for_which_nobody_answers_is_no_route():
+    """A resolver tries for longer than a request lasts; of an address nothing would be known."""
+    vantage = PodVantage(PodThatSays(NotInTimeError("late")), "pod", "echo-a-0", "home", 8080)
+
+    assert "lookup echo.home.svc: nobody answered" in str(vantage.call("echo.home.svc", 80))
+    with pytest.raises(NotInTimeError):
+        vantage.call("192.0.2.1", 80)
 
 
 def test_a_name_that_the_api_server_does_not_know_is_a_broken_probe():
