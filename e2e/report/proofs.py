@@ -12,16 +12,33 @@ SEEN = Path(__file__).with_name("faults.json")
 
 
 def record(file: Path) -> str:
-    """Keep what a run found, in the place of what was found before; gives how much that is."""
+    """Keep what a run found, with what it did not ask again; gives how much of it is kept."""
     found = Matrix.load(file)
     known = {(trial.fault, trial.lane): trial for trial in seen()}
-    # Reasons name pods and nodes that nobody will find again.
-    new = (trial.model_copy(update={"why": ()}) for trial in found.trials)
-    known |= {(trial.fault, trial.lane): trial for trial in new}
+    kept = []
+    for trial in found.trials:
+        old = known.get((trial.fault, trial.lane))
+        # Nothing is known from an error.
+        if trial.ended == "error" and old and old.ended != "error":
+            continue
+        known[trial.fault, trial.lane] = _merged(old, trial)
+        kept.append(trial)
     trials = sorted(known.values(), key=lambda trial: (trial.lane, trial.fault))
-    kept = found.model_copy(update={"trials": tuple(trials)})
-    SEEN.write_text(kept.model_dump_json(indent=1) + "\n")
-    return counted(found.trials)
+    merged = found.model_copy(update={"trials": tuple(trials)})
+    SEEN.write_text(merged.model_dump_json(indent=1) + "\n")
+    return counted(kept)
+
+
+def _merged(old: Trial | None, new: Trial) -> Trial:
+    # Reasons name pods and nodes that nobody will find again.
+    new = new.model_copy(update={"why": ()})
+    if old is None or old.ended == "error":
+        return new
+    may = {clause for fault in faults() if fault.name == new.fault for clause in fault.also}
+    also = {clause: ended for clause, ended in old.also.items() if clause in may}
+    return new.model_copy(
+        update={"specs": new.specs or old.specs, "also": {**also, **new.also}},
+    )
 
 
 def seen() -> tuple[Trial, ...]:

@@ -445,6 +445,54 @@ def test_what_was_found_is_kept_and_told(tmp_path, monkeypatch):
     proofs.proved.cache_clear()
 
 
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """Keeps trials of one fault on one lane, a run each, and gives what is known then."""
+    monkeypatch.setattr(proofs, "SEEN", tmp_path / "faults.json")
+    name = next(each.name for each in faults() if len(each.also) > 2)
+
+    def record(*runs):
+        for fields in runs:
+            trial = Trial(**{"fault": name, "lane": "x", "ended": "detected", **fields})
+            Matrix(began=MOMENT, seconds=1.0, trials=(trial,)).save(tmp_path / "out")
+            record.said = proofs.record(tmp_path / "out" / "faults.json")
+        (trial,) = proofs.seen()
+        return trial
+
+    record.may = next(each.also for each in faults() if each.name == name)
+    return record
+
+
+def test_specs_that_were_not_asked_again_are_as_they_were(recorded):
+    """A run that asked them says how they ended, one that did not says nothing of them."""
+    old, new = {"a": "failed", "b": "passed"}, {"a": "passed"}
+
+    assert recorded({"specs": old}, {}).specs == old
+    assert recorded({"specs": old}, {"specs": new}).specs == new
+
+
+def test_clauses_that_were_not_asked_again_are_as_they_were(recorded):
+    """Those alone that may notice the fault still."""
+    first, second, third = recorded.may[:3]
+    old = {first: "failed", second: "held", "clauses.that-may-no-longer": "failed"}
+
+    quick = recorded({"also": old}, {"also": {}})
+    assert quick.also == {first: "failed", second: "held"}
+    again = recorded({"also": old}, {"also": {second: "failed", third: "held"}})
+    assert again.also == {first: "failed", second: "failed", third: "held"}
+
+
+def test_an_error_takes_the_place_of_nothing_but_an_error(recorded):
+    """Whoever asked learns how much was kept, and from an error nothing is carried on."""
+    error = {"ended": "error", "said": "the first", "specs": {"a": "failed"}}
+
+    assert recorded({"specs": {"a": "passed"}}, error).ended == "detected"
+    assert recorded.said.startswith("0 faults;")
+    proofs.SEEN.unlink()
+    assert recorded(error, {**error, "said": "the second"}).said == "the second"
+    assert recorded({}).specs == {}
+
+
 def test_a_file_that_is_no_matrix_is_named(tmp_path):
     file = tmp_path / "faults.json"
     with pytest.raises(UsageError, match="cannot be read"):
