@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from e2e.provider.steps import Steps
 from e2e.report import lanes
 from e2e.report.faults import OF_TRAFFIC, Fault, choose_faults
 from e2e.report.faults_page import PAGE, faults_page
-from e2e.report.matrix import MATRIX, Matrix, Trial, counted
+from e2e.report.matrix import MATRIX, Matrix, Trial
 from e2e.report.outputs import of_cluster
 
 # Whoever asks this places the echoes that scripts of faults are about.
@@ -74,10 +74,13 @@ def faults(**asked: Any) -> int:
             code = try_on_clusters(asked, parts, out, steps)
         finally:
             took = time.monotonic() - began
-            matrix = Matrix(began=moment, seconds=took, trials=brought(out, chosen))
+            trials = brought(out, chosen)
+            matrix = Matrix(
+                began=moment, seconds=took, trials=trials, untried=untried(chosen, trials)
+            )
             if matrix.trials:
                 _keep(matrix, out)
-    click.echo(f"{counted(matrix.trials)}; {matrix.seconds / 60:.0f} minutes")
+    click.echo(f"{matrix.counted}; {matrix.seconds / 60:.0f} minutes")
     click.echo(f"{out / MATRIX}\n{out / PAGE}")
     return code or matrix.exit_code
 
@@ -163,11 +166,22 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
                 broken, trial = error, Trial(fault=fault.name, lane=lane, ended="error", said=said)
             step.done(told(trial))
         done.append(trial)
-        matrix = Matrix(began=moment, seconds=time.monotonic() - began, trials=tuple(done))
+        matrix = Matrix(
+            began=moment,
+            seconds=time.monotonic() - began,
+            trials=tuple(done),
+            untried=untried(chosen, done),
+        )
         _keep(matrix, trials.out)
         if broken:
             raise broken
     return matrix
+
+
+def untried(chosen: Sequence[Fault], trials: Iterable[Trial]) -> tuple[str, ...]:
+    """The names of the faults of which nothing is said."""
+    tried = {trial.fault for trial in trials}
+    return tuple(fault.name for fault in chosen if fault.name not in tried)
 
 
 def _specs_that_pass(trials: Trials, steps: Steps) -> list[str]:

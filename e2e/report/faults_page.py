@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from e2e.report.clauses import contract
 from e2e.report.faults import Fault, faults
-from e2e.report.matrix import Matrix, Trial, counted
+from e2e.report.matrix import Matrix, Trial
 from e2e.report.pages import render
 from e2e.report.run_answers import duration
 
@@ -46,7 +46,6 @@ def faults_page(matrix: Matrix) -> str:
         lanes=lanes,
         verdict=_verdict(matrix),
         good={0: True, 1: False}.get(matrix.exit_code),
-        counted=counted(trials),
         wrong=wrong,
         rows=rows(trials),
         told={trial.fault: _told(known.get(trial.fault), trial) for trial in trials},
@@ -78,9 +77,15 @@ def _verdict(matrix: Matrix) -> str:
     if not count:
         return "No fault was tried"
     detected = sum(trial.ended == "detected" for trial in matrix.trials)
-    if detected == count:
-        return f"The contract notices all {count} faults" if count > 1 else "The fault is noticed"
-    return f"The contract notices {detected} of {count} faults"
+    tried, left = "", ""
+    if few := len(matrix.untried):
+        tried = f" that {'were' if count > 1 else 'was'} tried"
+        left = f"; {few} {'were' if few > 1 else 'was'} not"
+    if detected < count:
+        return f"The contract notices {detected} of {count} faults{tried}{left}"
+    if count == 1:
+        return f"The fault{tried} is noticed{left}"
+    return f"The contract notices all {count} faults{tried}{left}"
 
 
 def _told(fault: Fault | None, trial: Trial) -> list[tuple[str, str]]:

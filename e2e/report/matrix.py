@@ -85,20 +85,28 @@ class Matrix(Part):
         began: when.
         seconds: how long it took.
         trials: one for each fault and lane.
+        untried: the names of the faults that were chosen, and not tried by then.
     """
 
     format: Literal[1] = 1
     began: datetime
     seconds: float
     trials: tuple[Trial, ...]
+    untried: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """0 if every fault was detected, 1 if one was not, 2 if that is not known of one."""
         ends = {trial.ended for trial in self.trials}
-        if "error" in ends or not ends:
+        if "error" in ends or not ends or self.untried:
             return 2
         return 0 if ends == {"detected"} else 1
+
+    @property
+    def counted(self) -> str:
+        """How many faults ended how, and how many were not tried, in words."""
+        left = f"; {len(self.untried)} not tried" if self.untried else ""
+        return f"{counted(self.trials)}{left}"
 
     def save(self, folder: Path) -> None:
         """Write it into a folder."""

@@ -24,7 +24,7 @@ def record(file: Path) -> str:
         known[trial.fault, trial.lane] = _merged(old, trial)
         kept.append(trial)
     trials = sorted(known.values(), key=lambda trial: (trial.lane, trial.fault))
-    merged = found.model_copy(update={"trials": tuple(trials)})
+    merged = found.model_copy(update={"trials": tuple(trials), "untried": ()})
     SEEN.write_text(merged.model_dump_json(indent=1) + "\n")
     return counted(kept)
 

@@ -411,13 +411,14 @@ def test_of_a_table_in_words_the_nodes_of_marked_lines_are_named():
 def test_the_exit_code_is_that_of_the_worst():
     """An error is no verdict, and no fault at all proves nothing."""
 
-    def code(*ends):
+    def code(*ends, untried=()):
         trials = tuple(Trial(fault=f"f{n}", lane="x", ended=end) for n, end in enumerate(ends))
-        return Matrix(began=MOMENT, seconds=1.0, trials=trials).exit_code
+        return Matrix(began=MOMENT, seconds=1.0, trials=trials, untried=untried).exit_code
 
     assert code("detected", "detected") == 0
     assert code("detected", "partly") == code("missed") == 1
     assert code("detected", "missed", "error") == code() == 2
+    assert code("detected", untried=("f9",)) == code("missed", untried=("f9",)) == 2
 
 
 def test_what_was_found_is_kept_and_told(tmp_path, monkeypatch):
@@ -454,8 +455,10 @@ def recorded(tmp_path, monkeypatch):
     def record(*runs):
         for fields in runs:
             trial = Trial(**{"fault": name, "lane": "x", "ended": "detected", **fields})
-            Matrix(began=MOMENT, seconds=1.0, trials=(trial,)).save(tmp_path / "out")
+            matrix = Matrix(began=MOMENT, seconds=1.0, trials=(trial,), untried=("of-that-run",))
+            matrix.save(tmp_path / "out")
             record.said = proofs.record(tmp_path / "out" / "faults.json")
+        assert Matrix.load(proofs.SEEN).untried == ()
         (trial,) = proofs.seen()
         return trial
 

@@ -24,8 +24,8 @@ def trial(fault, **fields):
     return Trial(**{**known, "also": also, "why": ("worker2 lacks rules",), **fields})
 
 
-def matrix(*trials):
-    return Matrix(began=MOMENT, seconds=90.0, trials=trials)
+def matrix(*trials, untried=()):
+    return Matrix(began=MOMENT, seconds=90.0, trials=trials, untried=untried)
 
 
 EVERY = [each for each in faults() if each.way("iptables")]
@@ -43,6 +43,7 @@ PAGES = {
         Trial(fault=EVIL, lane=EVIL, ended="partly", said=EVIL, node=EVIL, noticed={EVIL: "held"},
               also={EVIL: "failed"}, why=(EVIL,), specs={EVIL: "failed"}, explained=False),
     ),
+    "ended early": matrix(*map(trial, EVERY[:2]), untried=("not-tried", EVIL)),
     "empty": matrix(),
 }  # fmt: skip
 
@@ -108,6 +109,27 @@ def test_the_first_screen_says_what_was_not_noticed(opened):
     assert opened("whole").page.locator("h1").inner_text() == (
         f"The contract notices all {len(EVERY)} faults"
     )
+
+
+@pytest.mark.parametrize(("count", "left", "says"), [
+    (2, 2, "The contract notices all 2 faults that were tried; 2 were not"),
+    (2, 1, "The contract notices all 2 faults that were tried; 1 was not"),
+    (1, 2, "The fault that was tried is noticed; 2 were not"),
+    (1, 0, "The fault is noticed"),
+])  # fmt: skip
+def test_faults_that_were_not_tried_are_not_noticed(count, left, says):
+    """They are named, and whatever became of the others nothing looks as if all were well."""
+    names = ("cluster-lost", "ctrl-c")[:left]
+
+    page = faults_page(matrix(*map(trial, EVERY[:count]), untried=names))
+
+    assert f"<h1>{says}</h1>" in page
+    assert ('class="answers is-good"' in page) is (not left)
+    named = ", ".join(f"<code>{name}</code>" for name in names)
+    assert (f"<dt>Not tried</dt><dd>{named}</dd>" in page) is bool(left)
+    assert (f"; {left} not tried</dd>" in page) is bool(left)
+    missed = faults_page(matrix(MISSED, trial(EVERY[1]), untried=names or ("ctrl-c",)))
+    assert "<h1>The contract notices 1 of 2 faults that were tried; " in missed
 
 
 def test_every_link_leads_to_something(opened):
