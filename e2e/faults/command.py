@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from e2e.cluster.api import Api
 from e2e.cluster.consent import admit
 from e2e.cluster.node import all_nodes
 from e2e.cluster.undo import Undo
-from e2e.errors import RefusedError
+from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.specs import Specs
@@ -39,6 +39,8 @@ from e2e.report.outputs import of_cluster
 PLACES = OF_TRAFFIC[0]
 # Gigabytes of evidence.
 ROOM = 0.5
+# A run that ends so has touched nothing, nor what an earlier one left.
+REFUSALS = (RefusedError, UsageError)
 
 
 @click.command()
@@ -64,22 +66,12 @@ def faults(**asked: Any) -> int:
     out = Path(asked["out"]).absolute()
     ensure_room(out, gigabytes=ROOM, what="faults", variable="E2E_OUT")
     asked["cluster_name"] = asked["cluster_name"] or lane.cluster_name
-    steps, began, moment = Steps(), time.monotonic(), datetime.now(UTC)
+    steps = Steps()
     parts = dealt(chosen, asked["clusters"] or how_many(chosen), lane)
-    shutil.rmtree(out / CLUSTERS, ignore_errors=True)
     if len(parts) == 1:
         matrix, code = _try_here(asked, lane, chosen, out, steps), 0
     else:
-        try:
-            code = try_on_clusters(asked, parts, out, steps)
-        finally:
-            took = time.monotonic() - began
-            trials = brought(out, chosen)
-            matrix = Matrix(
-                began=moment, seconds=took, trials=trials, untried=untried(chosen, trials)
-            )
-            if matrix.trials:
-                _keep(matrix, out)
+        matrix, code = _try_there(asked, chosen, parts, out, steps)
     click.echo(f"{matrix.counted}; {matrix.seconds / 60:.0f} minutes")
     click.echo(f"{out / MATRIX}\n{out / PAGE}")
     return code or matrix.exit_code
@@ -89,6 +81,54 @@ def _try_here(
     asked: Mapping[str, Any], lane: Lane, chosen: Sequence[Fault], out: Path, steps: Steps
 ) -> Matrix:
     """Try all of them on one cluster."""
+    with ExitStack() as needed:
+        try:
+            trials = needed.enter_context(_trials(asked, lane, out, steps))
+        except REFUSALS:
+            raise
+        except BaseException:
+            _remove(out)
+            raise
+        _remove(out)
+        shutil.rmtree(out / CLUSTERS, ignore_errors=True)
+        return _try_all(trials, chosen, steps)
+
+
+def _try_there(
+    asked: Mapping[str, Any],
+    chosen: Sequence[Fault],
+    parts: Sequence[Sequence[Fault]],
+    out: Path,
+    steps: Steps,
+) -> tuple[Matrix, int]:
+    """Try each part on a cluster of its own; gives the exit code of the worst too.
+
+    Raises:
+        CannotRunError, RefusedError, UsageError: no fault was tried; the worst of the reasons.
+    """
+    began, moment = time.monotonic(), datetime.now(UTC)
+    shutil.rmtree(out / CLUSTERS, ignore_errors=True)
+    code = CannotRunError.exit_code
+    try:
+        code = try_on_clusters(asked, parts, out, steps)
+    finally:
+        trials, took = brought(out, chosen), time.monotonic() - began
+        refused = {error.exit_code: error for error in REFUSALS}.get(code)
+        left = untried(chosen, trials)
+        matrix = Matrix(began=moment, seconds=took, trials=trials, untried=left)
+        if trials:
+            _keep(matrix, out)
+        elif not refused:
+            _remove(out)
+    if not trials:
+        error = refused or CannotRunError
+        raise error("no fault was tried", "see above what each cluster said")
+    return matrix, code
+
+
+@contextmanager
+def _trials(asked: Mapping[str, Any], lane: Lane, out: Path, steps: Steps) -> Iterator[Trials]:
+    """What tries faults on a cluster of ours, for as long as the context lasts."""
     name = asked["cluster_name"]
     engine = ensure_engine(steps)
     leftovers.undo_on_nodes(engine)
@@ -113,7 +153,7 @@ def _try_here(
                     if asked["specs"]
                     else None
                 )
-                trials = Trials(
+                yield Trials(
                     here,
                     it,
                     asking,
@@ -125,12 +165,17 @@ def _try_here(
                     specs,
                     steps.say,
                 )
-                return _try_all(trials, chosen, steps)
 
 
 def _keep(matrix: Matrix, out: Path) -> None:
     matrix.save(out)
     (out / PAGE).write_text(faults_page(matrix))
+
+
+def _remove(out: Path) -> None:
+    """Remove what an earlier run found, so that nobody takes it for that of this one."""
+    for name in (MATRIX, PAGE):
+        (out / name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """The way of a fault through its run, with no cluster: what is kept, told, and left untried."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+from click import Abort
 from rich.console import Console
 
+from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.faults import command
 from e2e.faults.command import _try_all, faults
 from e2e.faults.spread import CLUSTERS
@@ -98,3 +101,72 @@ def test_nothing_is_untried_where_all_was_tried(on_two, capsys):
     assert on_two(0, [trial(NAMES[2])], [trial(NAMES[0]), trial(NAMES[1])]) == 0
 
     assert "not tried" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """What an earlier run found."""
+    files = [tmp_path / MATRIX, tmp_path / PAGE]
+    for file in files:
+        file.write_text("of an earlier run")
+    return lambda: [file for file in files if file.exists()]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "left"),
+    [(2, CannotRunError, 0), (3, RefusedError, 2), (4, UsageError, 2)],
+)
+def test_a_run_that_tried_nothing_names_no_file_of_an_earlier_one(
+    on_two, capsys, earlier, code, error, left
+):
+    """On several clusters; if it was refused on them it has removed none either."""
+    with pytest.raises(error, match=r"no fault was tried\n.* see above what each cluster said"):
+        on_two(code)
+
+    assert capsys.readouterr().out == ""
+    assert len(earlier()) == left
+
+
+def test_whoever_stops_two_clusters_early_finds_nothing_of_an_earlier_run(on_two, earlier):
+    with pytest.raises(Abort):
+        on_two(KeyboardInterrupt())
+
+    assert earlier() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(CannotRunError("no engine"), 0), (KeyboardInterrupt(), 0), (RefusedError("not ours"), 2)],
+)
+def test_a_cluster_that_is_not_to_be_had_leaves_nothing_of_an_earlier_run(
+    tmp_path, monkeypatch, earlier, error, left
+):
+    """One that is not ours does."""
+
+    def no_engine(_):
+        raise error
+
+    monkeypatch.setattr(command, "ensure_engine", no_engine)
+
+    with pytest.raises((type(error), Abort)):
+        faults.main([f"--fault={NAMES[0]}", f"--out={tmp_path}"], standalone_mode=False)
+
+    assert len(earlier()) == left
+
+
+def test_nothing_of_an_earlier_run_is_left_once_there_is_a_cluster(tmp_path, monkeypatch, earlier):
+    """Whatever becomes of the baseline."""
+    trials = FakeTrials(tmp_path)
+    seen = []
+
+    def ask(*_):
+        seen.append(earlier())
+        raise CannotRunError("a clause came to no end")
+
+    trials.asking.ask = ask
+    monkeypatch.setattr(command, "_trials", lambda *_: nullcontext(trials))
+
+    with pytest.raises(CannotRunError, match="a clause came to no end"):
+        faults.main([f"--fault={NAMES[0]}", f"--out={tmp_path}"], standalone_mode=False)
+
+    assert seen == [[]]
