@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from e2e.errors import UsageError
+from e2e.errors import CannotRunError, UsageError
 from e2e.provider.command import interrupt, own_program, tied
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
@@ -25,6 +25,9 @@ CLUSTERS = "clusters"
 USUALLY = 30.0
 VALUES = ("k8s", "proxy", "family", "shape", "node_image", "processes")
 FLAGS = ("keep", "quick", "trust", "specs")
+# What commands end with; with the first two, faults that were all tried.
+CODES = range(5)
+VERDICTS = CODES[:2]
 
 
 def how_many(chosen: Sequence[Fault]) -> int:
@@ -83,7 +86,9 @@ def try_on_clusters(
     finally:
         for each in telling:
             each.join()
-    return max((code for code in codes if code not in (0, 1)), default=0)
+    # A process that was killed has a code that no command of ours ends with.
+    known = [code if code in CODES else CannotRunError.exit_code for code in codes]
+    return max((code for code in known if code not in VERDICTS), default=0)
 
 
 def brought(out: Path, chosen: Sequence[Fault]) -> tuple[Trial, ...]:

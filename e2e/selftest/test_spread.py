@@ -77,9 +77,10 @@ def test_a_second_cluster_is_for_many(some):
     assert how_many(list(faults())) == 2
 
 
-def test_each_is_told_its_part_and_the_worst_end_counts(some, told, tmp_path, acts_as, monkeypatch):
+def test_each_is_told_its_part_and_nothing_else(some, told, tmp_path, acts_as, monkeypatch):
     monkeypatch.setenv("E2E_SHARD", "1/4")
-    acts_as("import os; assert 'E2E_SHARD' not in os.environ; sys.exit(int('mine-2' in str(out)))")
+    # Whether all were noticed is said by what each brings, and any other code is an error.
+    acts_as("import os; sys.exit(4 if 'E2E_SHARD' in os.environ else 'mine-2' in str(out))")
 
     assert try_on_clusters(ASKED, [some[:1], some[1:3]], tmp_path, Steps(told)) == 0
 
@@ -89,8 +90,24 @@ def test_each_is_told_its_part_and_the_worst_end_counts(some, told, tmp_path, ac
     assert f"('out', '{tmp_path / CLUSTERS / 'mine-2'}')" in said
     assert "('keep', '')" in said
     assert "quick" not in said
-    acts_as("sys.exit(2 if 'mine-2' in str(out) else 1)")
-    assert try_on_clusters(ASKED, [some[:1], some[1:3]], tmp_path / "b", Steps(told)) == 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ("sys.exit(2 if 'mine-2' in str(out) else 1)", 2),
+        ("sys.exit(3 if 'mine-2' in str(out) else 2)", 3),
+        ("import os; os.kill(os.getpid(), 9)", 2),
+        ("sys.exit(120)", 2),
+    ],
+)
+def test_a_cluster_that_could_not_try_its_part_has_a_code_of_ours(
+    some, told, tmp_path, acts_as, ends, code
+):
+    """Also if its process was killed, or Python itself said how it ended."""
+    acts_as(ends)
+
+    assert try_on_clusters(ASKED, [some[:1], some[1:3]], tmp_path, Steps(told)) == code
 
 
 def test_whoever_is_interrupted_interrupts_each_and_waits(some, told, tmp_path, acts_as):
