@@ -1,5 +1,7 @@
 """Kubernetes' own NodePort specs, asked of a cluster that is broken, beside the clauses."""
 
+import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from e2e import timing
 from e2e.cluster.api import Api
 from e2e.cluster.leftovers import without_specs
 from e2e.errors import CannotRunError
-from e2e.provider.command import CommandFailedError
+from e2e.provider.command import CommandFailedError, kill_group
 from e2e.provider.pins import read_pins
 from e2e.provider.specs import compile_specs, run_specs
 from e2e.provider.steps import Steps
@@ -75,9 +77,19 @@ class Specs:
     def run(self, out: Path, names: Sequence[str] = NAMES) -> Mapping[str, SpecEnding]:
         """How each of these ended; each is a process of its own.
 
+        All end at once where somebody stops this one, or one of them did not run.
+
         Raises:
             CannotRunError: one did not run at all.
         """
+        running: list[subprocess.Popen[bytes]] = []
+        stopped = threading.Event()
+
+        def started(process: "subprocess.Popen[bytes]") -> None:
+            running.append(process)
+            # It may begin while the others are ended.
+            if stopped.is_set():
+                kill_group(process)
 
         def ended(numbered: tuple[int, str]) -> SpecEnding:
             number, name = numbered
@@ -89,6 +101,7 @@ class Specs:
                     progress=lambda _: None,
                     names=[name],
                     within=timing.SPEC_BROKEN_WITHIN,
+                    started=started,
                 )
             except CommandFailedError as error:
                 if BEFORE in error.said:
@@ -99,7 +112,14 @@ class Specs:
             return known.get(statuses.pop(), "failed") if len(statuses) == 1 else "failed"
 
         with without_specs(self.api), ThreadPoolExecutor(self.at_once) as pool:
-            return dict(zip(names, pool.map(ended, enumerate(names)), strict=True))
+            try:
+                return dict(zip(names, pool.map(ended, enumerate(names)), strict=True))
+            except BaseException:
+                # What is broken stays so until they have ended, and they wait for minutes.
+                stopped.set()
+                for process in running:
+                    kill_group(process)
+                raise
 
 
 def can_notice(fault: Fault, proxy: str) -> bool:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from e2e import timing
 from e2e.check import answered_by, assert_serves
+from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.service import Service, manifest
 from e2e.errors import CannotRunError, StopError
 from e2e.faults.asking import Asking
 from e2e.faults.judging import trial_of
-from e2e.faults.making import FaultNotMadeError, Here, made, signs
+from e2e.faults.making import FaultNotMadeError, Here, Made, made, signs
 from e2e.faults.specs import Specs, can_notice
 from e2e.fixtures.actors import await_shared
 from e2e.probe import Outside
@@ -83,35 +84,41 @@ class Trials:
             return _error(
                 fault, lane, f"did not hold when nothing was broken: {', '.join(not_held)}", began
             )
-        of_specs: Mapping[str, SpecEnding] = {}
+        asks_specs = can_notice(fault, self.asking.lane.proxy) and self.specs is not None
         try:
             with self._noted(fault, way), made(fault, way, self.here, self.say) as it:
                 asked = (*fault.clauses, *self.also_of(fault, healthy), *spared)
                 within = timing.SETTLE_BROKEN_WITHIN
                 ended = self.asking.ask(asked, folder, within=within, through=it.through)
-                of_specs = self._ask_specs(fault, folder, specs)
                 it.demand()
-            trial = trial_of(fault, lane, ended, spared=spared, node=node, nodes=nodes)
+                trial = trial_of(fault, lane, ended, spared=spared, node=node, nodes=nodes)
+                if asks_specs:
+                    of_specs = self._ask_specs(fault, folder, specs, it)
+                    trial = trial.model_copy(update={"specs": of_specs})
         except NotWellError:
             raise
         except FaultNotMadeError as error:
             trial = _error(fault, lane, error.what, began)
         except StopError as error:
             trial = _error(fault, lane, f"no result: {error.what}", began)
-        if trial.ended == "detected" and not trial.fell and False not in (
-            trial.named, trial.explained,
-        ):  # fmt: skip
+        is_as_meant = trial.ended == "detected" and not trial.fell
+        is_told_right = False not in (trial.named, trial.explained)
+        if is_as_meant and is_told_right and (trial.specs or not asks_specs):
             shutil.rmtree(folder, ignore_errors=True)
-        return trial.model_copy(
-            update={"seconds": round(time.monotonic() - began, 1), "specs": of_specs}
-        )
+        return trial.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
 
     def _ask_specs(
-        self, fault: Fault, folder: Path, names: Sequence[str]
+        self, fault: Fault, folder: Path, names: Sequence[str], it: Made
     ) -> Mapping[str, SpecEnding]:
-        if self.specs is None or not can_notice(fault, self.asking.lane.proxy):
+        """How specs end while it is in force; if that is not known, a person is told why."""
+        assert self.specs is not None
+        try:
+            ended = self.specs.run(folder / "specs", names)
+            it.demand()
+        except (StopError, ApiRefusedError) as error:
+            self.say(f"{fault.name}: nothing is known of the specs: {error}")
             return {}
-        return self.specs.run(folder / "specs", names)
+        return ended
 
     def baseline_of(self, fault: Fault) -> list[str]:
         """The clauses to ask before, when nothing is broken.

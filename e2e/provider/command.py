@@ -159,3 +159,10 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
         if pipe:
             with suppress(OSError):  # what was not yet written to a program that is gone
                 pipe.close()
+
+
+def kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """Make a process group end at once, while somebody else waits for its leader."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)

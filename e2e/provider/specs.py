@@ -3,6 +3,7 @@
 import platform
 import re
 import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ def run_specs(
     progress: Callable[[str], None],
     names: Collection[str] = (),
     within: float | None = None,
+    started: Callable[["subprocess.Popen[bytes]"], None] = lambda _: None,
 ) -> list[Result]:
     """Run NodePort specs one after another; those that fail are results, not errors.
 
@@ -105,6 +107,7 @@ def run_specs(
         progress: gets the name of each spec as it begins.
         names: plain names of the specs to run; all by default.
         within: seconds after which a spec that still runs has failed.
+        started: gets their process when it has begun.
 
     Raises:
         CannotRunError: they did not run at all; the log is in `out`.
@@ -131,6 +134,7 @@ def run_specs(
                 env={"TMPDIR": scratch},
                 log=out / "specs.log",
                 timeout=timing.SPECS_WITHIN,
+                started=started,
             )
         except CommandFailedError as error:
             failure = error

@@ -23,6 +23,7 @@ def stream(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
+    started: Callable[["subprocess.Popen[bytes]"], None] = lambda _: None,
 ) -> None:
     """Run a program to its end and call `on_line` with each line that it prints.
 
@@ -36,6 +37,7 @@ def stream(
         cwd: where it runs.
         env: variables added to the present ones.
         log: a file that gets every line.
+        started: gets the program when it has begun, for whoever may have to end it.
 
     Raises:
         CommandFailedError: it is missing, ended with another code than 0, or took too long.
@@ -43,6 +45,7 @@ def stream(
     tail: deque[str] = deque(maxlen=TAIL)
     process = start(argv, cwd=cwd, env=env)
     try:
+        started(process)
         _read_lines(
             process,
             argv,

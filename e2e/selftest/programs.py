@@ -1,10 +1,14 @@
 """Programs that only look like those that the harness runs, and the harness as a program."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 # What a shell script needs.
@@ -80,3 +84,22 @@ def environment(folder: Path, path: Path) -> dict[str, str]:
         "E2E_INSTALL_ENGINE": "0",
         "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", ""),
     }
+
+
+@contextmanager
+def interrupted(is_time: Callable[[], bool]) -> Iterator[None]:
+    """Let Ctrl-C come once it is time."""
+
+    def interrupt(*_: object) -> None:
+        if is_time():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

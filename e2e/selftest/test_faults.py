@@ -26,6 +26,7 @@ from e2e.report.faults import Change, Fault, Refusal, Way, choose_faults, faults
 from e2e.report.matrix import Matrix, Trial, counted
 from e2e.report.result import ClauseResult, FlowEnd
 from e2e.report.shard import Shard
+from e2e.selftest.programs import interrupted
 from e2e.selftest.written import ANSWERS, IPTABLES, NFTABLES
 
 GOOD = """
@@ -689,6 +690,20 @@ def test_a_suite_that_does_not_begin_has_noticed(tmp_path):
     program.write_text("#!/bin/sh\necho 'unknown flag'\nexit 1\n")
     with pytest.raises(CannotRunError, match="unknown flag"):
         Specs(program, api, 1).run(tmp_path / "out", ["a"])
+
+
+def test_specs_end_at_once_when_somebody_stops_the_run(tmp_path):
+    """They would wait for minutes, in which what was broken stays so."""
+    program, out = tmp_path / "e2e.test", tmp_path / "out"
+    program.write_text(f"#!/bin/sh\nmktemp {tmp_path}/began-XXXX\nsleep 20\ntouch {tmp_path}/end\n")
+    program.chmod(0o755)
+    api = SimpleNamespace(kubeconfig="/nowhere", find_all=lambda _: [])
+
+    with interrupted(lambda: len(list(tmp_path.glob("began-*"))) == 2):
+        Specs(program, api, 2).run(out, ["a", "b", "c", "d"])
+
+    assert len(list(tmp_path.glob("began-*"))) == 2, "what had not begun does not begin"
+    assert not (tmp_path / "end").exists()
 
 
 def test_specs_are_asked_where_they_could_notice():

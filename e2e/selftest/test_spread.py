@@ -1,6 +1,5 @@
 """Faults on several clusters at once: how they are dealt, and what comes back."""
 
-import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.faults import Fault, faults
 from e2e.report.matrix import MATRIX, Matrix, Trial
+from e2e.selftest.programs import interrupted
 
 LANE = Lane("v1.37.2", "iptables", "ipv4", "two-workers")
 ASKED = {
@@ -125,19 +125,8 @@ except KeyboardInterrupt:
     def both_began() -> bool:
         return len(list(tmp_path.glob(f"{CLUSTERS}/*/began"))) == 2
 
-    def interrupt(*_: object) -> None:
-        if both_began():
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            try_on_clusters(ASKED, [some[:1], some[1:3]], tmp_path, Steps(told))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with interrupted(both_began):
+        try_on_clusters(ASKED, [some[:1], some[1:3]], tmp_path, Steps(told))
 
     assert len(list(tmp_path.glob(f"{CLUSTERS}/*/repaired"))) == 2
 

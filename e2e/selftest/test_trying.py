@@ -1,23 +1,28 @@
 """The way of a fault through its run, with no cluster: what is kept, told, and left untried."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from click import Abort
 from rich.console import Console
 
+from e2e.cluster.node import Node
 from e2e.errors import CannotRunError, RefusedError, UsageError
-from e2e.faults import command
+from e2e.faults import command, making, trying
 from e2e.faults.command import _try_all, faults
 from e2e.faults.spread import CLUSTERS
 from e2e.faults.trying import NotWellError
+from e2e.provider.command import CommandFailedError
 from e2e.provider.lane import Lane
 from e2e.provider.node_image import DEFAULT
 from e2e.provider.steps import Steps
-from e2e.report.faults import choose_faults
+from e2e.report.faults import Fault, Way, choose_faults
 from e2e.report.faults_page import PAGE
 from e2e.report.matrix import MATRIX, Matrix, Trial
+from e2e.report.result import ClauseResult
+from e2e.selftest.test_faults import FakeEcho
 
 LANE = Lane(DEFAULT)
 SOME = choose_faults(None, None, LANE)[:3]
@@ -170,3 +175,123 @@ def test_nothing_of_an_earlier_run_is_left_once_there_is_a_cluster(tmp_path, mon
         faults.main([f"--fault={NAMES[0]}", f"--out={tmp_path}"], standalone_mode=False)
 
     assert seen == [[]]
+
+
+BROKEN = Fault(
+    name="broken", does="It breaks.", emulates="no known bug", clauses=("a.one",), why="lacks",
+    spares=("s.one",), both=Way(inject="break it", repair="mend it", in_force="see it"),
+)  # fmt: skip
+# From the note that the cluster is changed to the note that it is not any more.
+WAY = [
+    *("it is changed by the fault broken", "break it", "see it", "asked", "see it"),
+    *("mend it", "waited until well", "see it", "a new Service serves", "it is not changed"),
+]
+
+
+class FakeEngine:
+    """Nodes that are broken until that is mended; notes what happens."""
+
+    def __init__(self):
+        self.happened, self.is_broken, self.mends = [], False, True
+
+    def run(self, *argv, **_):
+        line = argv[-1].splitlines()[-1]
+        self.happened.append(line)
+        if line == "break it":
+            self.is_broken = True
+        if line == "mend it":
+            self.is_broken = not self.mends
+        if line == "see it" and not self.is_broken:
+            raise CommandFailedError(argv, 1, "it is not there")
+        return ""
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Where faults are tried: its trials, what happens, and what a person is told."""
+    engine, said = FakeEngine(), []
+    happened = engine.happened
+
+    def ask(clauses, out, **_):
+        happened.append("asked")
+        (out / "a.one").mkdir(parents=True)
+        ends = {each: "failed" if each == "a.one" else "held" for each in clauses}
+        said = "kind-worker2 lacks it"
+        return {name: ClauseResult(clause=name, ended=ends[name], said=said) for name in clauses}
+
+    def note_change(name, what):
+        happened.append(f"it is {'changed by ' + what if what else 'not changed'}")
+
+    monkeypatch.setattr(making.timing, "FAULT_IN_FORCE_WITHIN", 0.0)
+    monkeypatch.setattr(making, "placed_before", lambda *_: FakeEcho())
+    monkeypatch.setattr(trying, "await_shared", lambda *_: None)
+    monkeypatch.setattr(trying.kind, "note_change", note_change)
+    monkeypatch.setattr(
+        trying.Trials, "_demand_service", lambda _: happened.append("a new Service serves")
+    )
+    nodes = (
+        Node("kind-control-plane", {"IPv4": "10.0.0.1"}, is_control_plane=True),
+        Node("kind-worker2", {"IPv4": "10.0.0.3"}, is_control_plane=False),
+    )
+    trials = trying.Trials(
+        here=making.Here(None, nodes, making.Undo(engine, tmp_path), tmp_path),
+        cluster=SimpleNamespace(
+            name="mine", wait_until_well=lambda *_: happened.append("waited until well")
+        ),
+        asking=SimpleNamespace(lane=LANE, ask=ask),
+        shared=tmp_path, out=tmp_path, known=frozenset(), trusting=False, quick=False,
+        specs=None, say=said.append,
+    )  # fmt: skip
+    return SimpleNamespace(engine=engine, trials=trials, happened=happened, said=said)
+
+
+HEALTHY = {each: ClauseResult(clause=each, ended="held") for each in ("a.one", "s.one")}
+
+
+def test_a_cluster_is_changed_from_before_the_fault_until_it_is_well(cluster, tmp_path):
+    """Whoever is killed meanwhile leaves one that nobody takes for a good one."""
+    tried = cluster.trials.try_out(BROKEN, HEALTHY)
+
+    assert cluster.happened == WAY
+    assert (tried.ended, tried.node) == ("detected", "kind-worker2")
+    assert tried.named
+    assert tried.explained
+    assert not (tmp_path / "faults" / "broken").exists(), "nobody has to look at it"
+
+
+def with_specs(cluster, run):
+    return replace(cluster.trials, specs=SimpleNamespace(run=run))
+
+
+def test_specs_are_asked_while_the_fault_is_in_force(cluster):
+    """Which is looked at once more after them."""
+
+    def run(_, names):
+        cluster.happened.append("specs asked")
+        return dict.fromkeys(names, "failed")
+
+    tried = with_specs(cluster, run).try_out(BROKEN, HEALTHY, ["a spec"])
+
+    middle = WAY.index("mend it")
+    assert cluster.happened == [*WAY[:middle], "specs asked", "see it", *WAY[middle:]]
+    assert (tried.ended, tried.specs) == ("detected", {"a spec": "failed"})
+    assert cluster.said == []
+
+
+@pytest.mark.parametrize("error", [CannotRunError("no spec matched"), None])
+def test_trouble_with_specs_is_none_of_the_clauses(cluster, tmp_path, error):
+    """Their verdict stands, and a person is told why there is none of the specs."""
+
+    def run(_, names):
+        if error:
+            raise error
+        cluster.engine.is_broken = False
+        return dict.fromkeys(names, "passed")
+
+    tried = with_specs(cluster, run).try_out(BROKEN, HEALTHY, ["a spec"])
+
+    assert (tried.ended, tried.said, tried.specs) == ("detected", "", {})
+    why = error or "it was no longer in force on kind-worker2 in the end"
+    assert cluster.said == [f"broken: nothing is known of the specs: {why}"]
+    assert (tmp_path / "faults" / "broken").exists(), "somebody may look at it"
+    assert cluster.happened[-1] == "it is not changed"
