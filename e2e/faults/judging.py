@@ -33,9 +33,9 @@ def trial_of(
     noticed = {clause: _ended(found, clause) for clause in fault.clauses}
     failed = [found[clause] for clause, ended in noticed.items() if ended == "failed"]
     why = tuple(dict.fromkeys(line for clause in failed for line in reasons(clause)))
-    red = [ended for ended in noticed.values() if ended in ("failed", "broken")]
-    part = "partly" if red else "missed"
-    ended = "detected" if failed and len(red) == len(noticed) else part
+    # One that could not be judged says neither yes nor no.
+    part = "partly" if failed or "broken" in noticed.values() else "missed"
+    ended = "detected" if len(failed) == len(noticed) else part
     return Trial(
         fault=fault.name,
         lane=lane,

@@ -76,14 +76,16 @@ def _beside_specs(trials: Iterable[Trial]) -> Iterator[str]:
 
 
 def _row(trial: Trial) -> str:
-    noticed = [c for c, ended in trial.noticed.items() if ended in ("failed", "broken")]
+    noticed = [c for c, ended in trial.noticed.items() if ended == "failed"]
     noticed += [f"{clause} (not meant to)" for clause in trial.fell]
     more = [clause for clause, ended in trial.also.items() if ended == "failed"]
+    silent = [f"`{clause}`" for clause in trial.silent]
+    silent += [f"`{clause}` (not judged)" for clause in trial.unjudged]
     ended = f"{trial.ended}: {trial.said}" if trial.said else trial.ended
     cells = (
         *(f"`{trial.fault}`", ended.replace("\n", " ").replace("|", "/")),
         _names(noticed) + (f", and {len(more)} that may" if more else ""),
-        _names(trial.silent),
+        ", ".join(silent) or "-",
         *(WORDS[trial.named], WORDS[trial.explained], f"{trial.seconds:.0f}"),
     )
     return f"| {' | '.join(cells)} |"

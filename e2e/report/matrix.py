@@ -18,9 +18,9 @@ class Trial(Part):
     Attributes:
         fault: its name.
         lane: the configuration of the cluster.
-        ended: detected if every clause that had to notice it did; partly if only some did; missed
-            if none did; error if the fault was not in force, or could not be made or repaired, so
-            that nothing is known.
+        ended: detected if every clause that had to notice it failed; partly if only some did, or
+            one could not be judged; missed if none did; error if the fault was not in force, or
+            could not be made or repaired, so that nothing is known.
         said: of an error, what it was.
         node: on which it was; nothing if on more than one.
         noticed: how each clause ended that had to notice it.

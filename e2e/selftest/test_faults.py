@@ -254,7 +254,7 @@ def test_a_fault_that_all_notice_is_detected():
     lacks = "why: kind-worker2 lacks rules"
     trial = judged(
         clause("a.one", "failed", "kind-worker2", said=lacks, why=(lacks,)),
-        clause("a.two", "broken"),
+        clause("a.two", "failed", "kind-worker2"),
         clause("s.one", "held"),
     )
 
@@ -267,7 +267,9 @@ def test_a_fault_that_all_notice_is_detected():
     [
         ("failed", "held", "partly"),
         ("failed", "skipped", "partly"),
+        ("failed", "broken", "partly"),
         ("broken", "broken", "partly"),
+        ("broken", "held", "partly"),
         ("held", "held", "missed"),
         ("skipped", "held", "missed"),
         ("failed", "failed", "detected"),
@@ -646,6 +648,25 @@ def test_specs_are_told_beside_the_clauses(tmp_path, monkeypatch):
     assert f"| `{one}` | detected | a spec |" in said
     assert f"| `{two}` | detected | none |" in said
     assert f"| `{three}` | detected | none |" not in said
+
+
+def test_a_clause_that_could_not_be_judged_has_noticed_nothing(tmp_path, monkeypatch):
+    """The document says so, and does not call it one that held."""
+    monkeypatch.setattr(proofs, "SEEN", tmp_path / "faults.json")
+    noticed = {"a.one": "failed", "a.two": "broken", "a.three": "held"}
+    trials = (Trial(fault=faults()[0].name, lane="x", ended="partly", noticed=noticed),)
+    Matrix(began=MOMENT, seconds=1.0, trials=trials).save(tmp_path)
+
+    row = next(line for line in faults_document.text().splitlines() if "| partly |" in line)
+
+    assert "| partly | `a.one` | `a.three`, `a.two` (not judged) | - |" in row
+
+
+def test_no_recorded_fault_is_called_detected_by_what_could_not_be_judged():
+    every = [trial for trial in proofs.seen() if trial.ended == "detected"]
+
+    assert len(every) > 100
+    assert [trial.fault for trial in every if {*trial.noticed.values()} != {"failed"}] == []
 
 
 @pytest.mark.parametrize(("fails", "ended"), [(False, "passed"), (True, "failed")])
