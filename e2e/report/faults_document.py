@@ -1,6 +1,6 @@
 """Writes docs/faults.md from the faults and what became of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from e2e.provider.lane import PROXIES
@@ -33,6 +33,11 @@ workers, asked while the same fault was in force (`make faults SPECS=1`); a faul
 one of them fails that passes when nothing is broken, or their suite does not begin, as a node or \
 a pod of kube-system is not Ready.
 """
+NAMELESS = """\
+## Faults on one node that is not to be named
+
+Their clauses notice them, and cannot tell on which node they are; they count neither as named nor \
+as not named."""
 WORDS = {True: "yes", False: "no", None: "-"}
 
 
@@ -44,7 +49,7 @@ def text() -> str:
         found = {trial.fault: trial for trial in of_lane}
         minutes = sum(trial.seconds for trial in found.values()) / 60
         took = f"{minutes:.0f} minutes one after another"
-        parts.append(f"\n## {lane}\n\n{counted(found.values())}; {took}.\n")
+        parts.append(f"\n## {lane}\n\n{counted(found.values())}; {took}.{_nameless(found)}\n")
         parts.append("| fault | ended | noticed by | not by | node named | reason right | s |")
         parts.append("| --- | --- | --- | --- | --- | --- | --- |")
         parts += [_row(trial) for trial in found.values()]
@@ -53,8 +58,19 @@ def text() -> str:
     parts.append("| fault | what it does | where | like | modes | must notice | may notice |")
     parts.append("| --- | --- | --- | --- | --- | --- | --- |")
     parts += [_entry(fault) for fault in faults()]
+    parts.append(f"\n{NAMELESS}\n")
+    parts.append("| fault | why not |\n| --- | --- |")
+    parts += [f"| `{fault.name}` | {fault.nameless} |" for fault in faults() if fault.nameless]
     parts += _untried(trials, faults())
     return "\n".join(parts) + "\n"
+
+
+def _nameless(tried: Container[str]) -> str:
+    """How many faults were on one node, and are not among those whose node is to be named."""
+    count = sum(fault.name in tried for fault in faults() if fault.nameless)
+    below = "[why is said below](#faults-on-one-node-that-is-not-to-be-named)"
+    more = f"{count} more {'were' if count > 1 else 'was'}"
+    return f" {more} on one node that clauses cannot tell; {below}." if count else ""
 
 
 def _beside_specs(trials: Iterable[Trial]) -> Iterator[str]:
