@@ -114,6 +114,15 @@ class Way(Part):
     in_force: str = ""
     altered: Altered | None = None
 
+    @property
+    def for_clauses_alone(self) -> str:
+        """How it is made if nobody but clauses can meet it; nothing if others can."""
+        if self.refuses or self.changes:
+            return "by a policy, which binds the namespaces of runs alone"
+        if self.altered:
+            return "between clauses and the API server, to which specs speak directly"
+        return ""
+
 
 class Fault(Part):
     """One way of breaking a cluster.
