@@ -10,11 +10,14 @@ RUN := $(VENV)/bin/python -m e2e.cli
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 
-# Options of a lane; empty means the default.
-export E2E_K8S := $(or $(K8S),$(E2E_K8S))
-export E2E_PROXY := $(or $(PROXY),$(E2E_PROXY))
-export E2E_FAMILY := $(or $(FAMILY),$(E2E_FAMILY))
-export E2E_SHAPE := $(or $(SHAPE),$(E2E_SHAPE))
+# Options of a lane; empty means the default. LANE= is all four, as lanes are printed.
+ifneq ($(filter-out 0 4,$(words $(LANE))),)
+$(error LANE="$(LANE)" has not four words, as LANE="v1.37.2 iptables ipv4 two-workers" has)
+endif
+export E2E_K8S := $(or $(K8S),$(word 1,$(LANE)),$(E2E_K8S))
+export E2E_PROXY := $(or $(PROXY),$(word 2,$(LANE)),$(E2E_PROXY))
+export E2E_FAMILY := $(or $(FAMILY),$(word 3,$(LANE)),$(E2E_FAMILY))
+export E2E_SHAPE := $(or $(SHAPE),$(word 4,$(LANE)),$(E2E_SHAPE))
 export E2E_NODE_IMAGE := $(or $(NODE_IMAGE),$(E2E_NODE_IMAGE))
 export E2E_KEEP := $(or $(KEEP),$(E2E_KEEP))
 export E2E_QUIET := $(or $(QUIET),$(E2E_QUIET))

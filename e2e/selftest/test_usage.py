@@ -1,5 +1,6 @@
 """Bad input: one plain message that names it and what is allowed, and exit code 4."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -230,6 +231,30 @@ def test_a_shape_that_contradicts_the_lane_is_named(tmp_path, networking, what, 
 
     assert what in caught.value.what
     assert caught.value.do.startswith(do)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_takes_a_lane_as_it_is_printed():
+    """Its four words are four options, of which each may be given by itself too."""
+
+    def asked(*argv):
+        # What make knows, without a recipe that is run.
+        told = subprocess.run(
+            ["make", "--print-data-base", "--dry-run", "help", *argv],
+            cwd=CHECKOUT, env={"PATH": os.environ["PATH"]}, check=False, capture_output=True,
+            text=True,
+        )  # fmt: skip
+        known = dict(re.findall(r"^E2E_(\w+) := (.*)$", told.stdout, re.MULTILINE))
+        return told, [known.get(name) for name in ("K8S", "PROXY", "FAMILY", "SHAPE")]
+
+    printed = str(Lane(VERSION, "nftables", "dual", "three-workers"))
+
+    assert asked(f"LANE={printed}")[1] == [VERSION, "nftables", "dual", "three-workers"]
+    assert asked(f"LANE={printed}", "PROXY=iptables")[1][1] == "iptables"
+    assert asked("K8S=v1.36.3")[1] == ["v1.36.3", "", "", ""]
+    done, _ = asked("LANE=nftables")
+    assert done.returncode == 2
+    assert 'LANE="nftables" has not four words' in done.stderr
 
 
 MAKES_VENV = """#!/bin/sh
