@@ -150,7 +150,7 @@ def test_a_column_leads_to_its_fault_with_how_it_is_made(opened):
     fault.locator("summary").click()
     assert "pkill -STOP -x kube-proxy" in fault.inner_text()
     assert "pkill -CONT -x kube-proxy" in fault.inner_text()
-    assert fault.get_by_role("link", name="kubernetes#121362").count() == 1
+    assert fault.get_by_role("link", name="kubernetes#38372").count() == 1
 
 
 def test_names_stay_while_the_matrix_is_scrolled(opened):
