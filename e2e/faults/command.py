@@ -207,8 +207,7 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
             try:
                 trial = trials.try_out(fault, healthy, passed)
             except NotWellError as error:
-                lane, said = str(trials.asking.lane), f"it was not repaired: {error.what}"
-                broken, trial = error, Trial(fault=fault.name, lane=lane, ended="error", said=said)
+                broken, trial = error, error.trial
             step.done(told(trial))
         done.append(trial)
         matrix = Matrix(

@@ -69,7 +69,7 @@ class Trials:
             specs: those that passed then.
 
         Raises:
-            NotWellError: the cluster is not well afterwards.
+            NotWellError: the cluster is not well afterwards; it has what is known of the trial.
         """
         began = time.monotonic()
         lane, folder = str(self.asking.lane), self.out / "faults" / fault.name
@@ -84,6 +84,7 @@ class Trials:
             return _error(
                 fault, lane, f"did not hold when nothing was broken: {', '.join(not_held)}", began
             )
+        trial = Trial(fault=fault.name, lane=lane, ended="error")
         asks_specs = can_notice(fault, self.asking.lane.proxy) and self.specs is not None
         try:
             with self._noted(fault, way), made(fault, way, self.here, self.say) as it:
@@ -95,7 +96,10 @@ class Trials:
                 if asks_specs:
                     of_specs = self._ask_specs(fault, folder, specs, it)
                     trial = trial.model_copy(update={"specs": of_specs})
-        except NotWellError:
+        except NotWellError as error:
+            said = f"it was not repaired: {error.what}"
+            took = round(time.monotonic() - began, 1)
+            error.trial = trial.model_copy(update={"ended": "error", "said": said, "seconds": took})
             raise
         except FaultNotMadeError as error:
             trial = _error(fault, lane, error.what, began)
@@ -182,7 +186,13 @@ class Trials:
 
 
 class NotWellError(CannotRunError):
-    """A repair did not help, so that nothing more can be tried on this cluster."""
+    """A repair did not help, so that nothing more can be tried on this cluster.
+
+    Attributes:
+        trial: what became of the fault by then, as `try_out` says it.
+    """
+
+    trial: Trial
 
 
 def spared_by(fault: Fault) -> Sequence[str]:

@@ -23,6 +23,7 @@ from e2e.report.faults_page import PAGE
 from e2e.report.matrix import MATRIX, Matrix, Trial
 from e2e.report.result import ClauseResult
 from e2e.selftest.test_faults import FakeEcho
+from e2e.wait import WaitedInVainError
 
 LANE = Lane(DEFAULT)
 SOME = choose_faults(None, None, LANE)[:3]
@@ -54,6 +55,7 @@ class FakeTrials:
         end = self.ends.pop(0)
         if isinstance(end, str):
             return trial(fault.name, end)
+        end.trial = trial(fault.name, "error")
         raise end
 
 
@@ -215,7 +217,8 @@ def cluster(tmp_path, monkeypatch):
     def ask(clauses, out, **_):
         happened.append("asked")
         (out / "a.one").mkdir(parents=True)
-        ends = {each: "failed" if each == "a.one" else "held" for each in clauses}
+        red = "held" if out.name == trying.BASELINE else "failed"
+        ends = {each: red if each == "a.one" else "held" for each in clauses}
         said = "kind-worker2 lacks it"
         return {name: ClauseResult(clause=name, ended=ends[name], said=said) for name in clauses}
 
@@ -294,4 +297,60 @@ def test_trouble_with_specs_is_none_of_the_clauses(cluster, tmp_path, error):
     why = error or "it was no longer in force on kind-worker2 in the end"
     assert cluster.said == [f"broken: nothing is known of the specs: {why}"]
     assert (tmp_path / "faults" / "broken").exists(), "somebody may look at it"
+    assert cluster.happened[-1] == "it is not changed"
+
+
+@pytest.mark.parametrize("trouble", ["mended in vain", "not well", "a new Service is not served"])
+def test_a_cluster_that_is_not_well_afterwards_stays_a_changed_one(cluster, monkeypatch, trouble):
+    """What the clauses said is kept beside what went wrong, and is no verdict any more."""
+
+    def in_vain(*_):
+        raise WaitedInVainError("node-2 is not Ready")
+
+    if trouble == "mended in vain":
+        cluster.engine.mends = False
+    elif trouble == "not well":
+        cluster.trials.cluster.wait_until_well = in_vain
+    else:
+        monkeypatch.setattr(trying.Trials, "_demand_service", in_vain)
+
+    with pytest.raises(NotWellError, match="not well after the repair of broken") as caught:
+        cluster.trials.try_out(BROKEN, HEALTHY)
+
+    assert cluster.happened[0] == "it is changed by the fault broken"
+    assert "it is not changed" not in cluster.happened
+    kept = caught.value.trial
+    assert (kept.ended, kept.noticed) == ("error", {"a.one": "failed"})
+    assert kept.said == f"it was not repaired: {caught.value.what}"
+    assert kept.proved == []
+
+
+def test_a_run_keeps_what_was_found_when_a_repair_failed_and_stops(cluster, tmp_path):
+    """The next fault is not tried on a cluster that is not well."""
+    cluster.engine.mends = False
+    other = BROKEN.model_copy(update={"name": "other"})
+
+    with pytest.raises(NotWellError):
+        _try_all(cluster.trials, [BROKEN, other], steps())
+
+    kept = Matrix.load(tmp_path / MATRIX)
+    assert [(each.fault, each.ended, dict(each.noticed)) for each in kept.trials] == [
+        ("broken", "error", {"a.one": "failed"})
+    ]
+    assert kept.untried == ("other",)
+    assert cluster.happened.count("break it") == 1
+    assert "it was not repaired: the cluster is not well" in (tmp_path / PAGE).read_text()
+
+
+def test_what_is_no_error_of_the_repair_is_one_of_this_fault_alone(cluster):
+    """A clause that came to no end says nothing of it, and the next fault is tried."""
+
+    def ask(*_, **__):
+        raise CannotRunError("a.one came to no end")
+
+    tried = replace(cluster.trials, asking=SimpleNamespace(lane=LANE, ask=ask)).try_out(
+        BROKEN, HEALTHY
+    )
+
+    assert (tried.ended, tried.said) == ("error", "no result: a.one came to no end")
     assert cluster.happened[-1] == "it is not changed"
