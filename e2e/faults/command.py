@@ -20,7 +20,7 @@ from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.specs import Specs
 from e2e.faults.spread import CLUSTERS, brought, dealt, how_many, try_on_clusters
-from e2e.faults.trying import BASELINE, NotWellError, Trials
+from e2e.faults.trying import BASELINE, BREAKS, NotWellError, Trials
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
 from e2e.provider import kind
 from e2e.provider.cache import ensure_room
@@ -135,7 +135,9 @@ def _trials(asked: Mapping[str, Any], lane: Lane, out: Path, steps: Steps) -> It
     lane, tools = ready(lane, engine, steps, asked["node_image"])
     evidence = of_cluster(out)
     run = leftovers.new_run()
-    with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence) as it:
+    with kind.lease(
+        lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence, breaks=BREAKS
+    ) as it:
         if name not in kind.recorded():
             raise RefusedError(
                 f"the cluster {name} was not made by us, so it is not broken",

@@ -27,6 +27,8 @@ from e2e.report.result import ClauseResult
 from e2e.wait import WaitedInVainError
 
 BASELINE = "baseline"
+# What is said of the cluster to whoever else wants it.
+BREAKS = "faults are tried on it"
 SLOW = "slow"
 
 
@@ -170,7 +172,7 @@ class Trials:
             raise NotWellError(
                 f"the cluster is not well after the repair of {fault.name}: {error}", "make clean"
             ) from error
-        kind.note_change(self.cluster.name, "")
+        kind.note_change(self.cluster.name, BREAKS)
 
     def _demand_service(self) -> None:
         echo, api = self.here.standing, self.here.api

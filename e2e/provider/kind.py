@@ -271,15 +271,28 @@ class Record:
 
 
 @contextmanager
-def hold(name: str, steps: Steps) -> Iterator[IO[str]]:
+def hold(name: str, steps: Steps, *, breaks: str = "") -> Iterator[IO[str]]:
     """Count as a user of a cluster, whether it is there or not, for as long as the context lasts.
 
     The last user to leave removes the cluster, if it was made and not found, and nobody asked to
     keep it.
+
+    Args:
+        name: of the cluster.
+        steps: tell what is done.
+        breaks: what is done to it that nobody else may meet.
+
+    Raises:
+        CannotRunError: somebody else uses it, and would meet that.
     """
     with _users(name) as users:
         with _alone(name, steps.say):
             alone = _try_lock(users, fcntl.LOCK_EX)
+            if breaks and not alone:
+                raise CannotRunError(
+                    f"the cluster {name} is in use by another run, which would meet that {breaks}",
+                    "wait for the end of that run, or choose another --cluster-name",
+                )
             record = Record.read(name)
             if alone:
                 _seen_well(name).unlink(missing_ok=True)
@@ -298,25 +311,40 @@ def hold(name: str, steps: Steps) -> Iterator[IO[str]]:
 
 @contextmanager
 def lease(
-    lane: Lane, tools: Tools, steps: Steps, *, name: str, keep: bool, evidence: Path
+    lane: Lane,
+    tools: Tools,
+    steps: Steps,
+    *,
+    name: str,
+    keep: bool,
+    evidence: Path,
+    breaks: str = "",
 ) -> Iterator[Cluster]:
     """A cluster of this lane for as long as the context lasts.
 
     Several processes may hold a lease on one cluster. The first makes it, the others take it;
-    who removes it is said at `hold`.
+    who removes it is said at `hold`. One that breaks it has it for itself, and what does not note
+    another change meanwhile leaves it as it was.
 
     Raises:
-        CannotRunError: it does not come up, or one that was found is not well.
+        CannotRunError: it does not come up, one that was found is not well, or somebody uses what
+            would be broken.
         UsageError: a cluster of that name exists and is of another lane.
     """
     cluster = Cluster(name, tools)
-    with hold(name, steps):
+    with hold(name, steps, breaks=breaks):
         with (
             steps.step("cluster", "the contract is asked of it") as step,
             _alone(name, step.progress),
         ):
             _enter(cluster, lane, tools, step, keep=keep, evidence=evidence)
-        yield cluster
+            if breaks:
+                note_change(name, breaks)
+        try:
+            yield cluster
+        finally:
+            if breaks and changed(name) == breaks:
+                note_change(name, "")
 
 
 def sweep(steps: Steps, only: str | None = None) -> list[StopError]:
@@ -358,6 +386,12 @@ def note_change(name: str, what: str) -> None:
     if record := Record.read(name):
         record.changed = what
         record.write(name)
+
+
+def changed(name: str) -> str:
+    """What was done to a cluster of ours; nothing if it is as it was made."""
+    record = Record.read(name)
+    return record.changed if record else ""
 
 
 def recorded() -> list[str]:

@@ -195,9 +195,11 @@ class Machine:
         subprocess.run([self.program, *argv], check=True, stdout=subprocess.DEVNULL)
 
     @contextmanager
-    def lease(self, lane: Lane = LANE, *, keep: bool = False) -> Iterator[kind.Cluster]:
+    def lease(
+        self, lane: Lane = LANE, *, keep: bool = False, breaks: str = ""
+    ) -> Iterator[kind.Cluster]:
         tools = kind.Tools(Engine("docker", ""), self.program, "kindest/node:v1.37.2")
-        how = {"name": NAME, "keep": keep, "evidence": Path("evidence")}
+        how = {"name": NAME, "keep": keep, "evidence": Path("evidence"), "breaks": breaks}
         with kind.lease(lane, tools, Steps(quiet=True), **how) as cluster:
             yield cluster
 
@@ -410,6 +412,27 @@ def test_a_kept_cluster_that_was_changed_is_made_anew(machine):
         pass
 
     assert len(machine.asked("kind create")) == 2
+
+
+def test_who_breaks_a_cluster_has_it_alone(machine):
+    """Neither is it broken under somebody, nor met by somebody while it is."""
+    with machine.lease(keep=True):
+        with pytest.raises(CannotRunError, match="in use by another run, which would meet that it"):
+            machine.lease(breaks="it is broken").__enter__()
+        assert kind.changed(NAME) == ""
+    others = pytest.raises(CannotRunError, match=r"in use by others, .*\(it is broken\)")
+    with machine.lease(breaks="it is broken"), others:
+        machine.lease().__enter__()
+    with machine.lease():
+        pass
+    assert len(machine.asked("kind create")) == 1
+
+
+def test_what_breaks_a_cluster_for_good_is_not_forgotten(machine):
+    with machine.lease(keep=True, breaks="it is broken"):
+        kind.note_change(NAME, "it stays broken")
+
+    assert kind.changed(NAME) == "it stays broken"
 
 
 def test_a_cluster_that_forbids_it_is_never_removed(machine):

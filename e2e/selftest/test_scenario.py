@@ -110,7 +110,8 @@ class Stage:
         )
 
     @contextmanager
-    def lease(self, *_, name, keep, evidence):
+    def lease(self, *_, name, keep, evidence, breaks):
+        assert breaks, "another run may use it meanwhile"
         kind.Record("lane", "docker", "kind", keep=keep, complete=True).write(name)
         try:
             yield FakeCluster()

@@ -13,7 +13,7 @@ from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.faults import command, making, trying
 from e2e.faults.command import _try_all, faults
 from e2e.faults.spread import CLUSTERS
-from e2e.faults.trying import NotWellError
+from e2e.faults.trying import BREAKS, NotWellError
 from e2e.provider.command import CommandFailedError
 from e2e.provider.lane import Lane
 from e2e.provider.node_image import DEFAULT
@@ -223,7 +223,7 @@ def cluster(tmp_path, monkeypatch):
         return {name: ClauseResult(clause=name, ended=ends[name], said=said) for name in clauses}
 
     def note_change(name, what):
-        happened.append(f"it is {'changed by ' + what if what else 'not changed'}")
+        happened.append("it is not changed" if what == BREAKS else f"it is changed by {what}")
 
     monkeypatch.setattr(making.timing, "FAULT_IN_FORCE_WITHIN", 0.0)
     monkeypatch.setattr(making, "placed_before", lambda *_: FakeEcho())

@@ -72,7 +72,13 @@ class Scenario:
         """Do all of it; gives the exit code."""
         evidence = of_cluster(self.folder)
         with kind.lease(
-            self.lane, self.tools, self.steps, name=self.cluster, keep=self.keep, evidence=evidence
+            self.lane,
+            self.tools,
+            self.steps,
+            name=self.cluster,
+            keep=self.keep,
+            evidence=evidence,
+            breaks=f"it is disturbed ({self.told})",
         ) as cluster:
             where = {
                 "kubeconfig": str(cluster.kubeconfig_path),

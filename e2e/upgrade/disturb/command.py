@@ -237,8 +237,7 @@ def disturb(name: str, **asked: Any) -> int:
 @contextmanager
 def _noted(here: Ours, what: str, *, lasts: bool) -> Iterator[None]:
     """Let nobody take the cluster for one of its lane while it is changed, or if that lasts."""
-    record = kind.Record.read(here.name)
-    before = record.changed if record else ""
+    before = kind.changed(here.name)
     kind.note_change(here.name, what)
     yield
     if not lasts:
