@@ -51,6 +51,11 @@ delete element ip kube-proxy service-nodeports { tcp . 30009 }
 OF_SERVICES = "/api/v1/namespaces/ns/services"
 ANSWERS = [
     (f"POST {OF_SERVICES}", 422, '{"message":"provided port is already allocated","code":422}'),
+    (
+        f"POST {OF_SERVICES}",
+        422,
+        '{"message":"Invalid value: 29999: provided port is not in the valid range","code":422}',
+    ),
     (f"POST {OF_SERVICES}", 422, '{"causes":[{"field":"spec.ports[0].nodePort"}],"code":422}'),
     (f"PATCH {OF_SERVICES}/a", 200, '{"spec":{"ports":[{"protocol":"UDP","port":53}]}}'),
     (f"PATCH {OF_SERVICES}/a/status", 200, '{"status":{"conditions":[{"type":"Seen"}]}}'),
