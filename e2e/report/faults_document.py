@@ -24,6 +24,8 @@ The node is named right if those that fail name that node and no other, and the 
 that is printed says what was done.
 No clock is set wrong: all nodes of kind have that of the machine, and the programs of Kubernetes \
 take no other.
+Nor is another range of node ports a fault: clauses ask the cluster for its own, and lanes have \
+others (`SHAPE=other-range`, `SHAPE=small-range`).
 """
 SPECS = """\
 ### Beside Kubernetes' own NodePort specs
