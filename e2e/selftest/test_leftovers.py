@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,6 +26,7 @@ from e2e.cluster.leftovers import (
 )
 from e2e.cluster.undo import Undo
 from e2e.errors import CannotRunError
+from e2e.fixtures import cluster
 from e2e.provider.engine import Engine
 from e2e.selftest.programs import CHECKOUT, only_path, put
 
@@ -237,6 +239,16 @@ def test_a_run_removes_its_own_callers_and_no_others(containers):
         removed = remove_callers(Engine("docker", ""), run="vm-alive")
 
     assert removed == ["b1"]
+    assert left(containers) == ["a1", "a2", "c1", "d1", "e1"]
+
+
+def test_an_engine_that_is_too_busy_to_say_so_is_there(containers, monkeypatch):
+    """What a run made beside a cluster goes by the engine that made it."""
+    monkeypatch.setattr(cluster, "find_engine", lambda: None)
+    with alive("vm-alive"):
+        cluster._remove_callers(SimpleNamespace(run="vm-alive"), {"engine": "docker"})
+        cluster._remove_callers(SimpleNamespace(run="vm-alive"), {"engine": ""})
+
     assert left(containers) == ["a1", "a2", "c1", "d1", "e1"]
 
 
