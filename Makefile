@@ -114,7 +114,7 @@ docs: environment ## write what docs/ has from the code; SEEN=out/junit.xml keep
 	@$(RUN) document $(addprefix --seen=,$(SEEN)) $(addprefix --faults=,$(FAULTS))
 
 .PHONY: clean
-clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name spares out/ and lists what is left there, YES=1 removes it
+clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name spares clusters and out/, and lists what is left there, YES=1 removes it
 	@$(if $(E2E_KUBE_CONTEXT),,rm -rf out)
 	@$(RUN) clean
 

@@ -30,7 +30,7 @@ def make_node_image(k8s: str, node_image: str | None) -> None:
 
 @click.command()
 @option("--cluster-name", "CLUSTER_NAME", default=None, help="Of kept clusters, this one alone.")
-@option("--kube-context", "KUBE_CONTEXT", default=None, help="Clean up in this cluster too.")
+@option("--kube-context", "KUBE_CONTEXT", default=None, help="Clean up in this cluster.")
 @option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context.")
 @option("--yes", "YES", is_flag=True, help="Remove what is listed of that cluster, and do not ask.")
 @option("--wait", "WAIT", type=click.FloatRange(min=0), default=0.0,
@@ -45,14 +45,18 @@ def clean(
     """Remove every cluster, container, namespace and folder that interrupted runs left behind.
 
     In a cluster that exists, named by its context, what would be removed is listed first, and is
-    removed with --yes or when you say so.
+    removed with --yes or when you say so. Clusters of kind on this machine then stay, but for one
+    that --cluster-name names.
     """
     steps = Steps()
     engine = find_engine()
     file = Path(kubeconfig or default_kubeconfig(kube_context))
     if kube_context:
         existing.check_allowed(file, kube_context, engine)
-    failures = kind.sweep(steps, cluster_name) if engine else _clusters_out_of_reach(steps)
+    failures: list[StopError] = []
+    # A kept one may be the very cluster of the context, and nobody was shown what would go.
+    if cluster_name or not kube_context:
+        failures += kind.sweep(steps, cluster_name) if engine else _clusters_out_of_reach(steps)
     if engine:
         with _gathered(failures), steps.step("callers", "they stand beside the nodes") as step:
             removed = leftovers.remove_callers(engine)

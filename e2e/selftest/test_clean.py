@@ -10,6 +10,7 @@ import pytest
 from e2e.cluster import leftovers, namespace
 from e2e.cluster.lease import NAME, NAMESPACE
 from e2e.cluster.node import CORDONED_BY
+from e2e.provider import kind
 from e2e.selftest.programs import environment, only_path, put, python
 from e2e.selftest.storing_server import CONTEXT, UID, StoringServer, storing_server
 
@@ -147,6 +148,50 @@ def test_nothing_left_is_said(server, variables):
 
     assert ended.returncode == 0
     assert "interrupted runs left nothing" in ended.stdout
+
+
+ENGINE = "#!/bin/sh\ncase $1 in version) echo 28.0;; esac\n"
+
+
+@pytest.fixture
+def kept(tmp_path, variables):
+    """A kind cluster that was kept, its record, and an engine that answers."""
+    put(tmp_path / "bin", "docker", ENGINE)
+    put(tmp_path / "bin", "kind", f'#!/bin/sh\necho "$@" >> {tmp_path}/kind\n')
+    noted = Path(variables["E2E_CACHE"]) / "clusters" / "mine" / "made.json"
+    noted.parent.mkdir(parents=True)
+    record = kind.Record("a lane", "docker", str(tmp_path / "bin" / "kind"), keep=True)
+    noted.write_text(json.dumps(record.__dict__))
+    return noted
+
+
+def test_kept_clusters_of_this_machine_stay(server, variables, kept, tmp_path):
+    """It is about the cluster of the context, which may be one of them; nothing says they go."""
+    ended = clean(server, variables, "--yes")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "interrupted runs left nothing" in ended.stdout
+    assert kept.exists()
+    assert not (tmp_path / "kind").exists()
+
+
+def test_of_kept_clusters_one_that_is_named_goes_too(server, variables, kept, tmp_path):
+    assert clean(server, variables, "--cluster-name=another").returncode == 0
+    assert kept.exists()
+
+    ended = clean(server, variables, "--cluster-name=mine")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "delete cluster --name=mine" in (tmp_path / "kind").read_text()
+    assert not kept.exists()
+
+
+def test_an_engine_that_is_away_is_not_missed(server, variables, kept, tmp_path):
+    """Of its clusters nothing was asked."""
+    put(tmp_path / "bin", "docker", "#!/bin/sh\nexit 1\n")
+
+    assert clean(server, variables).returncode == 0
+    assert clean(server, variables, "--cluster-name=mine").returncode == 2
 
 
 @pytest.mark.parametrize("name", ["x\x1b[31mred", "näme", "a b", "-rf", "x" * 63])
