@@ -132,6 +132,6 @@ of_choice = together(
         help="Clauses of these ids, topics, catalogue ids.",
     ),
     option("--families", "FAMILIES", default=None, help="core, extended, disruptive, slow, or "
-           "all."),
+           "all; of a cluster that exists that is all but disruptive."),
 )  # fmt: skip
 """The options that say which clauses are meant."""

@@ -158,9 +158,9 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
     Args:
         only: ids and topics of clauses and ids of the catalogue, whatever their families; but a
             cluster that is not ours is disturbed only by clauses whose own id is among them, or
-            by all of the family that is.
-        families: names of families, or `all`; by default those that are quick, and the disruptive
-            one if the cluster is ours.
+            where the family is named that does.
+        families: names of families, or `all`, which is all but the disruptive one if the cluster
+            is not ours; by default those that are quick, and the disruptive one if it is ours.
         ours: whether the cluster is one that a run makes.
 
     Raises:
@@ -178,9 +178,11 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
             f"no family of clauses is called {', '.join(unknown)}",
             f"use {', '.join(FAMILIES)} or all",
         )
+    if "all" in wanted:
+        wanted |= {family for family in FAMILIES if ours or family != DISRUPTIVE}
     if names:
         named = tuple(clause for clause in clauses if clause.names & names)
-        disturbs = ours or wanted & {DISRUPTIVE, "all"}
+        disturbs = ours or DISRUPTIVE in wanted
         chosen = tuple(c for c in named if disturbs or not c.is_disruptive or c.id in names)
         if named and not chosen:
             raise UsageError(
@@ -188,8 +190,6 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
                 f"name them, to disturb this cluster: {', '.join(clause.id for clause in named)}",
             )
         return chosen
-    if "all" in wanted:
-        return clauses
     wanted = wanted or {"core", "extended", *([DISRUPTIVE] if ours else [])}
     return tuple(clause for clause in clauses if wanted.issuperset(clause.families))
 

@@ -641,7 +641,7 @@ def test_a_pod_object_is_read():
 @pytest.mark.parametrize(("asked", "says"), [
     ({"shards": "0"}, "is no part"), ({"shards": "x:2"}, "is no part"),
     ({"shards": "2", "only": "reach.three-hops"}, "shard 2/2 is empty"),
-    ({"shards": "2", "families": "all"}, "must be alone with the cluster"),
+    ({"shards": "2", "families": "core disruptive"}, "must be alone with the cluster"),
 ])  # fmt: skip
 def test_shards_that_make_no_sense_are_refused_before_anything_is_made(asked, says):
     with pytest.raises(UsageError, match=says):
@@ -650,6 +650,7 @@ def test_shards_that_make_no_sense_are_refused_before_anything_is_made(asked, sa
 
 def test_so_many_shards():
     assert of_shards({"only": None, "families": None, "shards": "nodes:12"}) == 12
+    assert of_shards({"only": None, "families": "all", "shards": "2"}) == 2
 
 
 def test_nodes_that_are_not_ours_pull_an_image(monkeypatch):

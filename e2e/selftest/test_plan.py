@@ -48,7 +48,7 @@ def why(found, clause):
 def test_a_plan_of_a_cluster_sends_no_write(tmp_path):
     """Whatever a plan asks of an API server is a GET, and it says that it changed nothing."""
     with api_server(tmp_path) as server:
-        found = of_server(server, families="all")
+        found = of_server(server, families="all disruptive")
 
     assert server.methods == {"GET"}
     assert {path for _, path in server.requests} >= {"/api/v1/nodes", PODS, PROXY, "/version"}
@@ -85,7 +85,7 @@ def test_needs_are_judged_by_what_the_cluster_says(tmp_path):
         PROXY: kube_proxy(mode="", nodePortAddresses=["10.0.0.0/8"]),
     }
     with api_server(tmp_path, answers) as server:
-        found = of_server(server, families="all")
+        found = of_server(server, families="all disruptive")
 
     assert "v1.37.2, kube-proxy iptables, IPv4, control-plane, worker" in found.place.found
     have = {need: not reason for need, reason in capabilities(found.place.facts).items()}

@@ -30,6 +30,8 @@ def test_families_are_asked_by_name():
     assert ids(families="core") == of("core")
     assert ids(families="core, slow") == of("core", "slow")
     assert ids(families="all") == {clause.id for clause in read_clauses()}
+    assert ids(families="all", ours=False) == of("core", "extended", "slow")
+    assert ids(families="all disruptive", ours=False) == ids(families="all")
 
 
 @pytest.mark.parametrize("asked", ["reach.control-plane", "reach", "DP-06", "N-12"])
@@ -48,11 +50,14 @@ def test_names_go_before_families():
 
 
 def test_a_strangers_cluster_is_disturbed_by_name_alone():
-    """The topic of a disruptive clause is no wish to disturb; its id is, and so is the family."""
+    """A topic is no wish to disturb, nor are all families; an id is, and so is that family."""
     alone = {c.id for c in read_clauses() if c.is_disruptive and c.id.startswith("allocation.")}
     assert alone
 
     assert ids("allocation", ours=False).isdisjoint(alone)
+    disturbing = {clause.id for clause in read_clauses() if clause.is_disruptive}
+    assert ids("allocation SCL-02").intersection(disturbing)
+    assert ids("allocation SCL-02", "all", ours=False).isdisjoint(disturbing)
     assert ids("allocation") >= alone
     assert ids("allocation", "disruptive", ours=False) >= alone
     assert ids(min(alone), ours=False) == {min(alone)}

@@ -151,14 +151,15 @@ def test_clauses_that_somebody_chose_not_to_ask_again_are_not_missing(folder, af
     assert (verdict.exit_code, verdict.changes.asked, verdict.contract) == (0, 1, True)
 
 
-def test_the_clauses_of_before_are_asked_again(folder, after):
+@pytest.mark.parametrize("family", ["slow", "disruptive"])
+def test_the_clauses_of_before_are_asked_again(folder, after, family):
     """Also those of families that nobody asks by default, and not those that are no more."""
-    slow = next(clause.id for clause in read_clauses() if "slow" in clause.families)
+    more = next(clause.id for clause in read_clauses() if family in clause.families)
     default = [clause.id for clause in choose(None, FAMILIES, ours=False)]
     for names, only in (
         (default, None),
-        ([*default, slow], ",".join(sorted([*default, slow]))),
-        ([slow, "reach.no-more"], slow),
+        ([*default, more], ",".join(sorted([*default, more]))),
+        ([more, "reach.no-more"], more),
     ):
         seen = {name: {"clause": name, "ended": "held"} for name in names}
         fingerprint(said() | {"behaviours": seen}).save(folder / BEFORE)

@@ -144,7 +144,8 @@ def _asked_again(before: Fingerprint, only: str | None) -> Fingerprint:
     """Before, without the clauses that are no more or that somebody chose not to ask again."""
     if before.behaviours is None:
         return before
-    chosen = {clause.id for clause in choose(only, "all", ours=False)}
+    # Where nobody chose, what was asked then is asked again, be it disruptive.
+    chosen = {clause.id for clause in choose(only, "all", ours=only is None)}
     seen = {name: each for name, each in before.behaviours.items() if name in chosen}
     return before.model_copy(update={"behaviours": seen})
 
