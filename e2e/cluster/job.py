@@ -1,6 +1,6 @@
 """The Job that asks the contract from within the cluster, as manifests/job has it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,11 @@ class ShardPod:
     exit_code: int | None
     hindered: str
     going: bool
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has, and for good."""
+        return self.phase in (SUCCEEDED, FAILED)
 
     @classmethod
     def of(cls, pod: Object) -> "ShardPod":
@@ -153,31 +158,38 @@ class Job:
         except ApiRefusedError:
             return ""
 
-    def remove(self) -> None:
+    def remove(self, see: Callable[[Sequence[ShardPod]], None]) -> None:
         """Remove it and all that its pods made, and wait until that is gone.
+
+        Args:
+            see: gets its pods again and again until they have ended, which then are gone soon.
 
         Raises:
             WaitedInVainError: something of it is still there; says what.
         """
         # Its pods remove what they made as long as they have their account.
         self.api.delete("Job", namespace.JOB, self.namespace)
+
+        def have_ended() -> bool:
+            pods = self.pods()
+            see(pods)
+            return all(pod.has_ended for pod in pods)
+
         try:
             wait_until(
-                lambda: not self._running(),
+                have_ended,
                 what=f"the pods of {self.namespace} to end",
                 within=timing.JOB_STOPS_WITHIN,
             )
         except WaitedInVainError:
             # Nobody ends a pod whose node is gone.
-            for pod in self._running():
-                self.api.delete("Pod", pod, self.namespace, grace=0)
+            for pod in self.pods():
+                if not pod.has_ended:
+                    self.api.delete("Pod", pod.name, self.namespace, grace=0)
         names = [self.namespace, *namespace.part_of(self.api, self.run)]
         namespace.remove(self.api, names, wait=True)
         for kind in ("ClusterRoleBinding", "ClusterRole"):
             self.api.delete(kind, self.namespace)
-
-    def _running(self) -> list[str]:
-        return [pod.name for pod in self.pods() if pod.phase not in (SUCCEEDED, FAILED)]
 
 
 def _place(spec: dict[str, Any], nodes: Sequence[Object]) -> None:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import click
 from e2e import timing
 from e2e.cluster import cap, lease, leftovers
 from e2e.cluster.api import Api, ApiRefusedError
-from e2e.cluster.job import FAILED, SUCCEEDED, Job, ShardPod
+from e2e.cluster.job import SUCCEEDED, Job, ShardPod
 from e2e.cluster.namespace import OF_JOB
 from e2e.commands.merge import last_screen, merge_into
 from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
@@ -33,6 +33,7 @@ from e2e.report.framed import unpack
 from e2e.report.merge import find
 from e2e.report.result import RESULT, Result
 from e2e.report.shard import Shard
+from e2e.screen import say
 from e2e.wait import WaitedInVainError, wait_until
 
 # So often a log is asked for that has to have a result, in as many looks.
@@ -85,7 +86,7 @@ class Watched:
         pods = self.job.pods()
         for pod in pods:
             self._tell(pod)
-            if pod.phase in (SUCCEEDED, FAILED) and pod.name not in self.brought:
+            if pod.has_ended and pod.name not in self.brought:
                 if not self._take(pod):
                     ended = ""
                     continue
@@ -98,6 +99,20 @@ class Watched:
             self._lose(f"{name} is gone, and its results with it")
         return ended
 
+    def see_end(self, pods: Sequence[ShardPod]) -> None:
+        """Take what pods bring that are ended by us; what cannot be taken is not missed.
+
+        They are gone a moment after their container has ended.
+        """
+        for pod in pods:
+            if pod.name in self.brought or (pod.exit_code is None and not pod.has_ended):
+                continue
+            is_done = pod.exit_code == 0 or pod.phase == SUCCEEDED
+            with suppress(*TROUBLES):
+                self._keep(self.job.log(pod.name), self.folder / f"{pod.number}", whole=is_done)
+                self.brought.add(pod.name)
+                self.done |= {pod.number} if is_done else set()
+
     def _is_stuck(self, pods: Sequence[ShardPod]) -> bool:
         """Whether nothing goes on: every pod has ended or is hindered for a while, or is not made.
 
@@ -105,7 +120,7 @@ class Watched:
             HinderedError: and nothing was brought by any.
         """
         now = time.monotonic()
-        going = [pod for pod in pods if pod.phase not in (SUCCEEDED, FAILED)]
+        going = [pod for pod in pods if not pod.has_ended]
         stuck = [pod for pod in going if pod.hindered and pod.phase == "Pending"]
         # Where none is left, the next one is not made.
         waiting = [pod.name for pod in stuck] or ["none"] if stuck == going else []
@@ -207,12 +222,14 @@ def run_in_cluster(
         lane: of the cluster, if a run made it.
 
     Raises:
-        StopError: it cannot be done; nothing is left in the cluster.
+        StopError: it cannot be done; nothing is left in the cluster. Of what was brought by then
+            there is a report.
     """
     out, steps = Path(asked["out"]).absolute(), Steps(quiet=asked["quiet"] or asked["as_json"])
     count = of_shards(asked)
     run = leftovers.new_run()
-    with ExitStack() as held:
+    called = _called(asked, lane)
+    with _told_anyway(out, called) as begun, ExitStack() as held:
         with outputs.replaced(out):
             shared = held.enter_context(leftovers.alive(run))
             # Its pods take none: it is had for them.
@@ -230,11 +247,12 @@ def run_in_cluster(
         limits = {what: most for what, most in cap.limits().items() if most != cap.ALLOWED[what]}
         variables |= {cap.variable(what): str(most) for what, most in limits.items()}
         job = Job(api, run, f"{OF_JOB}{run}")
-        with _removed(job, steps) as left:
+        watched = Watched(job, out / outputs.SHARDS, steps)
+        begun.append(watched)
+        with _removed(watched, steps) as left:
             with steps.step("job", "an Indexed Job, as manifests/job has it") as step:
                 job.create(image=image, shards=count, variables=variables)
                 step.done(f"created {job.namespace} of {count} pods")
-            watched = Watched(job, out / outputs.SHARDS, steps)
             with steps.step("shards", "pods of the cluster ask the contract") as step:
                 try:
                     _await(watched, step.progress)
@@ -242,14 +260,45 @@ def run_in_cluster(
                     # What was brought by then is worth a report all the same.
                     watched.lost.append(str(error))
                 step.done(f"{len(watched.done)} of {count} were asked to their end")
-    shards = out / outputs.SHARDS
-    given, lost = find([shards], out) if shards.exists() else ([], [])
-    if not given:
+    result = _merged(out, watched.lost, called)
+    if result is None:
         why = "\n  ".join(watched.lost) or "no pod ended"
         raise CannotRunError(f"no shard brought a result:\n  {why}", "see the log of each pod")
-    result = merge_into(out, given, [*lost, *watched.lost], **_called(asked, lane))
     click.echo(last_screen(result, out, as_json=asked["as_json"]))
     return result.exit_code or (CannotRunError.exit_code if left else 0)
+
+
+@contextmanager
+def _told_anyway(out: Path, called: Mapping[str, str]) -> Iterator[list[Watched]]:
+    """Make a report of what was brought also where something ends the run, and say where it is.
+
+    Yields:
+        what is watched, to be added as soon as results in the folder are of this run.
+    """
+    begun: list[Watched] = []
+    try:
+        yield begun
+    except BaseException as error:
+        said = str(error).partition("\n")[0]
+        why = "stopped by you" if isinstance(error, KeyboardInterrupt) else said
+        with shielded(say):
+            for watched in begun:
+                try:
+                    if _merged(out, [*watched.lost, f"the run was ended: {why}"], called):
+                        say(f"what was brought by then: {out / outputs.PAGE}")
+                except StopError as trouble:
+                    say(f"x of what was brought, in {watched.folder}, there is no report: "
+                        f"{trouble}")  # fmt: skip
+        raise
+
+
+def _merged(out: Path, missing: Sequence[str], called: Mapping[str, str]) -> Result | None:
+    """The report of what shards brought, if any did."""
+    shards = out / outputs.SHARDS
+    if not list(shards.glob(f"*/{RESULT}")):
+        return None
+    given, unread = find([shards], out)
+    return merge_into(out, given, [*unread, *missing], **called)
 
 
 def _called(asked: Mapping[str, Any], lane: Lane | None) -> dict[str, str]:
@@ -302,8 +351,8 @@ def _loaded_image(api: Api, engine: Engine | None, steps: Steps) -> str:
 
 
 @contextmanager
-def _removed(job: Job, steps: Steps) -> Iterator[list[str]]:
-    """Remove the Job with all that its pods made, however this ends.
+def _removed(watched: Watched, steps: Steps) -> Iterator[list[str]]:
+    """Remove the Job with all that its pods made, however this ends, and take what they bring.
 
     Yields:
         why something is left, in the end; results that were brought are told all the same.
@@ -314,13 +363,13 @@ def _removed(job: Job, steps: Steps) -> Iterator[list[str]]:
     finally:
         with shielded(steps.say), steps.step("clean-up", "nothing of it stays") as step:
             try:
-                job.remove()
+                watched.job.remove(watched.see_end)
             except TROUBLES as error:
                 left.append(str(error))
-                step.ended, step.said = "failed", f"{job.namespace} is left: {error}"
+                step.ended, step.said = "failed", f"{watched.job.namespace} is left: {error}"
                 steps.say("what to do: nodeport-e2e clean --kube-context=...")
             else:
-                step.done(f"removed {job.namespace} and what its pods made")
+                step.done(f"removed {watched.job.namespace} and what its pods made")
 
 
 def _await(watched: Watched, say: Any) -> None:

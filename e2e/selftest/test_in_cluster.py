@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from e2e.cluster import leftovers, namespace
 from e2e.cluster.api import Api
 from e2e.cluster.denied import of_manifest
-from e2e.cluster.job import Job, ShardPod
+from e2e.cluster.job import INDEX, Job, ShardPod
 from e2e.cluster.manifest import FOLDER
 from e2e.cluster.namespace import RUN_LABEL
 from e2e.cluster.node import all_nodes
@@ -41,6 +41,9 @@ from e2e.selftest.programs import CHECKOUT
 from e2e.selftest.runs import failed, held, run
 from e2e.selftest.storing_server import CONTEXT, storing_server
 from e2e.selftest.test_merge import shard
+
+ASKED = {"quiet": True, "as_json": False, "image": "x", "wait": 0.0, "only": None,
+         "families": None, "shards": "2", "processes": 4, "kube_context": CONTEXT}  # fmt: skip
 
 # Results as text.
 
@@ -239,17 +242,80 @@ def test_who_makes_the_job_has_the_cluster_for_its_pods(tmp_path, monkeypatch):
             seen.append((len(server.of("leases")), variables["E2E_MAX_PODS"]))
             raise KeyboardInterrupt
 
-        def remove(self): ...
+        def remove(self, see): ...
 
     monkeypatch.setattr(in_cluster, "Job", Stopped)
-    asked = {"out": tmp_path / "out", "quiet": True, "as_json": False, "image": "x", "wait": 0.0,
-             "only": None, "families": None, "shards": "2", "processes": 4}  # fmt: skip
+    asked = ASKED | {"out": tmp_path / "out"}
     with storing_server(tmp_path / "api") as server:
         with pytest.raises(KeyboardInterrupt):
             in_cluster.run_in_cluster(asked, server.kubeconfig, CONTEXT, None)
 
         assert seen == [(1, "7")]
         assert server.of("leases") == []
+
+
+@pytest.mark.parametrize(("ends", "kind", "told"), [
+    (KeyboardInterrupt(), KeyboardInterrupt, "stopped by you"),
+    (HinderedError("no pod can begin"), HinderedError, "no pod can begin"),
+    (RefusedError("pod-2 refused"), RefusedError, "pod-2 refused"),
+])  # fmt: skip
+def test_of_a_run_that_is_ended_what_pods_brought_is_a_report(
+    tmp_path, monkeypatch, log, capsys, ends, kind, told
+):
+    """Those that had ended, and those that are ended by it, whose logs go with them."""
+    monkeypatch.setenv("E2E_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("E2E_ALLOW_CONTEXT", CONTEXT)
+    part = log(2, held("e.f"), asked=("e.f", "g.h"), whole=False)
+    there = [pod(1), pod(2, phase="Running", exit_code=2, going=True)]
+
+    class Ended(FakeJob):
+        namespace = "nodeport-e2e-job-r"
+
+        def __init__(self, *_):
+            super().__init__()
+            self.there = there[:1]
+            self.logs = {"pod-1": log(1, held("a.b"), held("c.d")), "pod-2": part}
+
+        def create(self, **_): ...
+
+        def why_no_pods(self):
+            return ""
+
+        def ended(self):
+            if self.there[0].name in asked:
+                raise ends
+            return ""
+
+        def log(self, name):
+            asked.append(name)
+            return super().log(name)
+
+        def remove(self, see):
+            see(there)
+
+    asked, out = [], tmp_path / "out"
+    monkeypatch.setattr(in_cluster, "Job", Ended)
+    monkeypatch.setattr("e2e.timing.JOB_LOOKED_AT_EVERY", 0.01)
+    with storing_server(tmp_path / "api") as server, pytest.raises(kind):
+        in_cluster.run_in_cluster(ASKED | {"out": out}, server.kubeconfig, CONTEXT, None)
+
+    result = Result.load(out / "result.json")
+    assert [each.clause for each in result.clauses] == ["a.b", "c.d", "e.f"]
+    assert (result.whole, result.exit_code) == (False, 2)
+    assert f"the run was ended: {told}" in result.told
+    assert f"what was brought by then: {out}/report.html" in capsys.readouterr().err
+
+
+def test_results_of_an_earlier_run_are_not_told_of_one_that_did_not_begin(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    (out / "shards" / "1").mkdir(parents=True)
+    shard("1/1", held("a.b")).save(out / "shards" / "1")
+    refused = raising(RefusedError("forbidden"))
+    monkeypatch.setattr(in_cluster.lease, "taken", refused)
+    with pytest.raises(RefusedError):
+        in_cluster.run_in_cluster(ASKED | {"out": out}, tmp_path / "none", CONTEXT, None)
+
+    assert not (out / "result.json").exists()
 
 
 # Namespaces of pods, in a cluster that is a list.
@@ -327,6 +393,34 @@ def test_the_job_is_as_its_manifests_say_but_for_names_and_numbers():
     assert container["image"] == "registry/x:1"
     assert len(said) == len(container["env"])
     assert (said["E2E_SHARDS"], said["E2E_ONLY"], said["E2E_PART_OF"]) == ("4", "reach", "r")
+
+
+def test_pods_are_seen_until_they_have_ended_and_before_their_logs_go(monkeypatch):
+    """They have a minute to end, and nothing of their namespace is there afterwards."""
+    done, seen = [], []
+    phases = iter(["Running", "Running", "Failed"])
+
+    class Ending:
+        def delete(self, kind, name, *_, **__):
+            done.append(kind)
+
+        def find_all(self, kind, *_):
+            return [{
+                "metadata": {"name": "p", "creationTimestamp": "now", "annotations": {INDEX: "0"}},
+                "spec": {}, "status": {"phase": next(phases)},
+            }]  # fmt: skip
+
+    def see(pods):
+        done.append("seen")
+        seen.append(pods[0].phase)
+
+    monkeypatch.setattr("e2e.timing.POLL_EVERY", 0.01)
+    monkeypatch.setattr(namespace, "part_of", lambda *_: [])
+    monkeypatch.setattr(namespace, "remove", lambda *_, **__: done.append("Namespace"))
+    Job(Ending(), "r", "nodeport-e2e-job-r").remove(see)
+
+    assert seen == ["Running", "Running", "Failed"]
+    assert done[: len(seen) + 2] == ["Job", *["seen"] * len(seen), "Namespace"]
 
 
 @pytest.mark.parametrize(("workers", "operator"), [(2, "Exists"), (3, "DoesNotExist")])
@@ -571,6 +665,21 @@ def test_what_is_known_stays_until_more_is_there(watched, log):
     assert (watched.folder / "1/result.json").exists()
 
 
+def test_what_a_pod_brings_that_is_ended_is_taken_before_it_is_gone(watched, log):
+    """Its container has ended, which a look may see before Kubernetes says that the pod has."""
+    watched.job.logs = {"pod-1": log(1, held("a.b")), "pod-2": "asked 3 of 9"}
+    ends = {"phase": "Running", "going": True}
+    watched.see_end([pod(1, **ends, exit_code=None), pod(2, **ends, exit_code=2)])
+    assert not watched.folder.exists()
+
+    watched.see_end([pod(1, **ends), pod(2, **ends, exit_code=2)])
+    assert (watched.done, watched.brought) == ({1}, {"pod-1"})
+    watched.job.logs = {"pod-2": log(2, held("c.d"), asked=("c.d", "e.f"), whole=False)}
+    watched.see_end([pod(2, phase="Failed", exit_code=2)])
+    assert (watched.done, watched.brought) == ({1}, {"pod-1", "pod-2"})
+    assert Result.load(watched.folder / "2/result.json").whole is False
+
+
 def test_results_that_cannot_be_kept_end_the_run(watched, log, monkeypatch):
     """And nobody asks for them again for two hours."""
     watched.job.there = [pod(1)]
@@ -595,12 +704,16 @@ class Stubborn:
 
     namespace = "nodeport-e2e-job-r"
 
-    def remove(self):
+    def remove(self, see):
         raise CannotRunError("the API server does not answer")
 
 
-def test_what_was_brought_is_told_though_something_is_left(capsys):
-    with in_cluster._removed(Stubborn(), Steps()) as left:
+def stubborn(folder):
+    return Watched(Stubborn(), folder / "shards", Steps(quiet=True))
+
+
+def test_what_was_brought_is_told_though_something_is_left(capsys, tmp_path):
+    with in_cluster._removed(stubborn(tmp_path), Steps()) as left:
         assert left == []
 
     assert left == ["the API server does not answer"]
@@ -609,8 +722,9 @@ def test_what_was_brought_is_told_though_something_is_left(capsys):
     assert "nodeport-e2e clean --kube-context" in said
 
 
-def test_what_went_wrong_before_is_not_hidden_by_what_is_left():
-    with pytest.raises(HinderedError), in_cluster._removed(Stubborn(), Steps(quiet=True)):
+def test_what_went_wrong_before_is_not_hidden_by_what_is_left(tmp_path):
+    left = in_cluster._removed(stubborn(tmp_path), Steps(quiet=True))
+    with pytest.raises(HinderedError), left:
         raise HinderedError("no pod can begin")
 
 
