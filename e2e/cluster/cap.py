@@ -35,6 +35,10 @@ def limits() -> dict[str, int]:
     return found
 
 
+class FullError(CannotRunError):
+    """So much is in use that one more may not be."""
+
+
 class Cap:
     """Counts what this process and others of the run have made, and stops at the limits.
 
@@ -55,7 +59,7 @@ class Cap:
         """Go on only if this object may be made beside all others.
 
         Raises:
-            CannotRunError: there would be too many.
+            FullError: there would be too many.
         """
         asked = _weight(manifest)
         if not asked:
@@ -64,7 +68,7 @@ class Cap:
             used = self._used()
         for what, count in asked.items():
             if used.get(what, 0) + count > self._limits[what]:
-                raise CannotRunError(
+                raise FullError(
                     f"{used.get(what, 0) + count} {what} would be in use at once, of which this "
                     f"run may have {self._limits[what]}",
                     f"ask fewer clauses at once (E2E_PROCESSES), or allow more: {variable(what)}",

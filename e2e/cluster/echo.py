@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from e2e import timing
-from e2e.cluster.api import STRATEGIC, Api, Object
+from e2e.cluster.api import STRATEGIC, Api, ApiRefusedError, Object
 from e2e.cluster.manifest import load
 from e2e.cluster.node import Node, conditions, family_of, is_ready
 from e2e.cluster.vantage import PodVantage
-from e2e.errors import ProbeBrokenError
+from e2e.errors import ProbeBrokenError, StopError
 from e2e.probe import Flow, Target, Vantage
 from e2e.wait import wait_until
 
@@ -314,6 +314,8 @@ def place(
 ) -> Echo:
     """Place one echo pod on each of `nodes` (a node may be named several times); does not wait.
 
+    Where one of them cannot be, the others are removed.
+
     Args:
         api: the cluster.
         namespace: where to.
@@ -363,7 +365,12 @@ def place(
             pod["spec"]["containers"][0]["resources"] = limits
         if linger:
             _linger(pod["spec"], linger)
-        api.create(pod)
+        try:
+            api.create(pod)
+        except (StopError, ApiRefusedError):
+            with suppress(StopError, ApiRefusedError):
+                api.delete_all("Pod", namespace, echo=echo.name)
+            raise
         echo.pods[pod["metadata"]["name"]] = node.name
     return echo
 

@@ -60,6 +60,7 @@ class Clause:
         vantages: where its callers stand; nowhere if it asks the API alone.
         left_open: what it looks up in choices.toml, as far as its source names it.
         left_to_versions: likewise in versions.toml.
+        everywhere: whether it wants an echo on each node, beside those in nodes' own networks.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Clause:
     vantages: tuple[str, ...] = ()
     left_open: tuple[str, ...] = ()
     left_to_versions: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def names(self) -> set[str]:
@@ -301,6 +303,7 @@ def _read_file(file: Path) -> tuple[list[Clause], list[str]]:
                 vantages=tuple(dict.fromkeys(_vantages(test))),
                 left_open=tuple(_asked_of("chosen", test)),
                 left_to_versions=tuple(_asked_of("answer_of_version", test)),
+                everywhere=any(arg.arg == "everywhere" for arg in test.args.args),
             )
         )
     return clauses, problems

@@ -19,7 +19,9 @@ import yaml
 
 from e2e import timing
 from e2e.cluster.api import Api, ApiRefusedError
-from e2e.cluster.cap import ALLOWED, Cap, variable
+from e2e.cluster.cap import ALLOWED, Cap, FullError, variable
+from e2e.cluster.echo import place
+from e2e.cluster.node import Node
 from e2e.cluster.pace import NEVER_SENT, Pace, Patience, Pool, missed_at
 from e2e.errors import CannotRunError, UsageError
 from e2e.probe import Outside
@@ -371,6 +373,26 @@ def test_processes_of_one_run_count_together(server, tmp_path, monkeypatch):
     server.put("/api/v1", "namespaces", {"metadata": {"name": "home"}})
     other.delete("Namespace", "home")
     assert [one.create(service(f"n{n}"))["kind"] for n in range(3)] == ["Service"] * 3
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_of_echoes_that_cannot_all_be_there_none_stays(server, tmp_path, monkeypatch, full):
+    """Else they would count until the end, though no clause knows them."""
+    nodes = [Node(f"n{n}", {"IPv4": f"10.0.0.{n}"}, False) for n in range(3)]
+    monkeypatch.setenv(variable("pods"), "2" if full else "3")
+    limited = Api(server.kubeconfig, CONTEXT, secrets=tmp_path / "run")
+
+    def refuse(method, path):
+        if not full and method == "POST" and len(server.of("pods")) == 2:
+            return refused(403, "Forbidden", "exceeded quota")
+        return None
+
+    server.before = refuse
+    with pytest.raises(FullError if full else ApiRefusedError):
+        place(limited, "home", nodes)
+
+    assert server.of("pods") == []
+    assert len(place(limited, "home", nodes[:2]).pods) == 2
 
 
 def test_what_is_changed_counts_as_it_is_then(server, api, monkeypatch, tmp_path):

@@ -8,9 +8,12 @@ import pytest
 from e2e.cluster import echo as echoes
 from e2e.cluster import namespace
 from e2e.cluster.api import ApiRefusedError
+from e2e.cluster.cap import FullError
 from e2e.cluster.manifest import load
+from e2e.errors import CannotRunError
 from e2e.fixtures import actors
 from e2e.selftest.clusters import HOME, NODES, RUN, FakeApi
+from e2e.wait import WaitedInVainError
 
 WAYS = {
     "plain": {},
@@ -133,6 +136,27 @@ def test_all_processes_of_a_run_skip_it(tmp_path, monkeypatch):
     assert asked == [1]
     assert actors.placed_before(FakeApi(), tmp_path, "standing-in-hosts") is None
     actors.await_shared(FakeApi(), tmp_path)
+
+
+@pytest.mark.parametrize(("error", "asks"), [
+    (FullError("501 pods would be in use at once"), 1),
+    # That may be over when the next clause wants them.
+    (CannotRunError("the API server does not answer"), 2),
+])  # fmt: skip
+def test_what_is_full_is_noted_for_all_of_the_run(tmp_path, error, asks):
+    """Each clause would place half of them again."""
+    settings = type("S", (), {"shared": tmp_path, "run": RUN})()
+    asked = []
+
+    def place():
+        asked.append(1)
+        raise error
+
+    for _ in range(2):
+        with pytest.raises((WaitedInVainError, CannotRunError), match=error.what):
+            actors._shared(FakeApi(), settings, "elsewhere", place)
+
+    assert len(asked) == asks
 
 
 def test_why_a_deployment_makes_no_pods_is_told():

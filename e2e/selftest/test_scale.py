@@ -4,7 +4,11 @@ import pytest
 
 from e2e.bench.scale import Cost, at_most, harness, measured, table
 from e2e.cluster.api import Api, Counting
+from e2e.cluster.manifest import load
+from e2e.errors import CannotRunError
+from e2e.fixtures import actors
 from e2e.fixtures.sample import CALLERS
+from e2e.report.clauses import contract
 from e2e.selftest.api_server import api_server
 from e2e.selftest.runs import flow, held, run
 from e2e.selftest.test_merge import found
@@ -36,6 +40,34 @@ def test_flows_grow_as_nodes_do(each, nodes, flows):
     cost = at_most(asked("a.b", each), 3, nodes)
 
     assert (cost.flows, cost.calls, cost.requests) == pytest.approx((flows, 3 * flows, 2 * flows))
+
+
+def test_as_many_pods_as_clauses_want_on_so_many_nodes_are_demanded(monkeypatch):
+    """By default the whole contract has room for 221 nodes in eight processes."""
+    every = contract()
+    actors.demand_pods(every, 221, 8)
+    with pytest.raises(CannotRunError, match=r"want 501 pods at once, of which .* may have 500"):
+        actors.demand_pods(every, 223, 8)
+    with pytest.raises(CannotRunError, match="want 2055 pods") as said:
+        actors.demand_pods(every, 1000, 8)
+    assert "--max-pods=2055 (E2E_MAX_PODS)" in said.value.do
+    monkeypatch.setenv("E2E_MAX_PODS", "2055")
+    actors.demand_pods(every, 1000, 8)
+
+
+def test_clauses_without_pods_on_each_node_demand_none():
+    few = [each for each in contract() if each.id.startswith("defaults.")]
+
+    assert few
+    actors.demand_pods(few, 5000, 8)
+
+
+def test_pods_of_clauses_go_before_there_are_more_than_may_be(monkeypatch):
+    """Those of the example and on the hosts are elsewhere, and count too."""
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "8")
+    assert actors._room(3) == 3 * actors.PODS_A_NODE
+    assert actors._room(200) == 500 - 200 - actors.OF_EXAMPLE - 8 * actors.OF_A_CLAUSE
+    assert load("myapp.yaml")["spec"]["replicas"] == actors.OF_EXAMPLE
 
 
 def test_a_clause_that_only_asks_the_api_does_not_grow():

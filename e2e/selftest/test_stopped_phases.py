@@ -52,13 +52,19 @@ def reached(server: StoringServer) -> Callable[[str], tuple[threading.Event, thr
     return hold
 
 
-def start(server: StoringServer, tmp_path: Path, processes: int = 0) -> "subprocess.Popen[str]":
+def start(
+    server: StoringServer,
+    tmp_path: Path,
+    processes: int = 0,
+    only: str = "objects.rehearsed",
+    **more: str,
+) -> "subprocess.Popen[str]":
     folder = only_path(tmp_path / "bin")
     put(folder, "docker", "#!/bin/sh\nexit 1\n")
-    variables = environment(tmp_path, folder) | {"E2E_ALLOW_CONTEXT": CONTEXT}
+    variables = environment(tmp_path, folder) | {"E2E_ALLOW_CONTEXT": CONTEXT} | more
     argv = [sys.executable, "-m", "e2e.cli", "run", "--provider=existing"]
     argv += [f"--kubeconfig={server.kubeconfig}", f"--kube-context={CONTEXT}"]
-    argv += ["--only=objects.rehearsed", f"--processes={processes}"]
+    argv += [f"--only={only}", f"--processes={processes}"]
     return subprocess.Popen(
         argv,
         cwd=CHECKOUT,
@@ -141,6 +147,20 @@ def test_a_node_that_is_not_ready_ends_it_before_processes_begin(server, tmp_pat
     assert "workers" not in said, said
     assert "stopped by you" not in said
     assert not left(server, tmp_path)
+
+
+def test_more_nodes_than_pods_allow_for_end_it_before_anything_is_made(server, tmp_path):
+    """Half of the echoes would be there, and clause after clause would fail."""
+    process = start(server, tmp_path, 2, "reach.control-plane", E2E_MAX_PODS="20")
+    said, _ = process.communicate(timeout=LONG)
+
+    assert process.returncode == 2, said
+    assert said.count("on 2 nodes the clauses want 21 pods at once") == 1, said
+    assert "--max-pods=21 (E2E_MAX_PODS)" in said
+    assert not left(server, tmp_path)
+    assert not any(method == "POST" and "leases" not in path for method, path in server.requests), (
+        server.requests
+    )
 
 
 def test_two_runs_of_one_machine_share_the_cluster(server, reached, tmp_path):
