@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from e2e.cluster.api import Api, ApiRefusedError
-from e2e.cluster.namespace import RUN_LABEL
+from e2e.cluster.namespace import of_run
 from e2e.cluster.node import Node
 from e2e.errors import StopError
 from e2e.provider.engine import Engine
@@ -77,8 +77,8 @@ def save(
         (folder / name).write_text(text)
 
     def objects(kind: str) -> str:
-        names = {item["metadata"]["name"] for item in api.find_all("Namespace", **{RUN_LABEL: run})}
-        found = [i for i in api.find_all(kind) if i["metadata"].get("namespace") in names]
+        # Of the whole cluster they may be hundreds of megabytes, and each failure asks for them.
+        found = [item for name in of_run(api, run) for item in api.find_all(kind, name)]
         return yaml.safe_dump_all(found, sort_keys=False)
 
     for kind in KINDS:
