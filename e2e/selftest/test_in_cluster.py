@@ -2,6 +2,7 @@
 
 import errno
 import io
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -486,6 +487,25 @@ def test_the_manifests_fit_together():
     token = pod["volumes"][-1]["projected"]["sources"][0]["serviceAccountToken"]
     assert token["expirationSeconds"] > spec["activeDeadlineSeconds"]
     assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_image_is_made_loaded_and_replaced_under_the_name_that_pods_ask_for(tmp_path):
+    """By the lines that stand above the Job, for who applies it by hand."""
+    text = (FOLDER / "job" / "5-job.yaml").read_text()
+    image = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"][0]["image"]
+    told = [line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")]
+    build, load, replace_it = told
+
+    assert build == f"docker build --tag {image} ."
+    assert load == f"kind load docker-image {image} --name mine"
+    # A run that loads its own image into nodes removes those of earlier ones, and not this one.
+    assert not image.startswith(f"{harness_image.NAME}:")
+    copy = tmp_path / "manifests" / "job" / "5-job.yaml"
+    copy.parent.mkdir(parents=True)
+    copy.write_text(text)
+    subprocess.run(shlex.split(replace_it), cwd=tmp_path, check=True)
+    body = yaml.safe_load(copy.read_text())
+    assert body["spec"]["template"]["spec"]["containers"][0]["image"] == "REFERENCE"
 
 
 def pod(number=1, name="", phase="Succeeded", **more):
