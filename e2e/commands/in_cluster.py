@@ -29,7 +29,7 @@ from e2e.provider.steps import Steps
 from e2e.provider.wellness import containers_of
 from e2e.report import outputs
 from e2e.report.clauses import choose, part_of
-from e2e.report.framed import unpack
+from e2e.report.framed import BEGIN, unpack
 from e2e.report.merge import find
 from e2e.report.result import RESULT, Result
 from e2e.report.shard import Shard
@@ -155,18 +155,20 @@ class Watched:
             self._keep(text, self.folder / f"{pod.number}", whole=pod.phase == SUCCEEDED)
         except CannotRunError as error:
             raise HinderedError(error.what, error.do) from error
-        except UsageError:
+        except UsageError as error:
             self.asked[pod.name] += 1
             if pod.phase == SUCCEEDED and self.asked[pod.name] < LOG_TIMES:
                 # It has written them, so they are there once its node answers.
                 return False
-            words = "\n".join(f"    {line}" for line in text.splitlines()[-LAST_WORDS:])
+            before, is_damaged, _ = text.partition(BEGIN)
+            words = "\n".join(f"    {line}" for line in before.splitlines()[-LAST_WORDS:])
             if pod.exit_code in (RefusedError.exit_code, UsageError.exit_code):
                 # Every other pod would say the same.
                 kind = RefusedError if pod.exit_code == RefusedError.exit_code else UsageError
                 raise kind(f"{pod.name} on {pod.node} refused:\n{words}") from None
             ended = f"ended with {pod.exit_code}" if pod.exit_code is not None else "was lost"
-            self._lose(f"{self._name(pod)} {ended}, and brought no result\n{words}".rstrip())
+            ended += f", and brought no result{f': {error.what}' if is_damaged else ''}"
+            self._lose(f"{self._name(pod)} {ended}\n{words}".rstrip())
             return True
         if pod.phase == SUCCEEDED:
             self.done.add(pod.number)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import tarfile
+import zlib
 from pathlib import Path
 
 from e2e.errors import CannotRunError, UsageError
@@ -24,6 +25,7 @@ MOST = 4 << 20
 # What a container runtime does not cut into pieces.
 LINE = 4096
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+FETCH = "fetch the log anew, with kubectl logs, or ask that shard again"
 # What is unpacked again, of an archive that says otherwise.
 UNPACKED = 1 << 30
 
@@ -63,11 +65,16 @@ def unpack(text: str, folder: Path) -> Path:
     """
     every = list(FRAME.finditer(text))
     if not every:
-        raise UsageError("there are no results in it, or not to their end")
+        raise UsageError("there are no results in it, or not to their end", FETCH)
     found = every[-1]
-    data = base64.b64decode(found["text"])
-    if hashlib.sha256(data).hexdigest() != found["sha256"] or len(data) != int(found["size"]):
-        raise UsageError("the results in it are not as they were sent")
+    try:
+        data = base64.b64decode(found["text"])
+        as_sent = hashlib.sha256(data).hexdigest() == found["sha256"]
+        as_sent = as_sent and len(data) == int(found["size"])
+    except ValueError:
+        as_sent = False
+    if not as_sent:
+        raise UsageError("the results in it are not as they were sent", FETCH)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
@@ -75,13 +82,13 @@ def unpack(text: str, folder: Path) -> Path:
             if sum(member.size for member in members) > UNPACKED:
                 raise UsageError("the results in it are larger than any could be")
             archive.extractall(folder, members, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise CannotRunError(
                 f"{folder} cannot be written to: {error.strerror}",
                 "make room, or name another --out",
             ) from error
-        raise UsageError(f"the results in it cannot be unpacked: {error}") from error
+        raise UsageError(f"the results in it cannot be unpacked: {error}", FETCH) from error
     return folder
 
 

@@ -3,7 +3,11 @@
 What Hypothesis makes up are files of the right outer shape with anything inside, and any bytes.
 """
 
+import base64
+import hashlib
+import io
 import json
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +24,7 @@ from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.denied import is_foreign, rules, why_denied
 from e2e.errors import UsageError
 from e2e.provider.kubeconfig import current_context, pin, read_context, shown
+from e2e.report.framed import BEGIN, END, unpack
 from e2e.report.matrix import Matrix
 from e2e.report.result import Result
 from e2e.upgrade.compare import read_run
@@ -219,6 +224,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "plan": (PLAN, lambda file: load_plan(file.parent)),
     "run": ("before.json", read_run),
     "record": (RECORD, lambda file: load_record(file.parent)),
+    "log": ("pod.log", lambda file: unpack(file.read_text(errors="replace"), file.parent / "in")),
 }
 
 
@@ -233,6 +239,25 @@ def test_any_file_that_is_read_back_is_taken_or_named(what, content, field):
     known = ["format", "clauses", "run", "made", "cluster", "flows", "trials", "taken", "kind", "t"]
     keyed = field.draw(st.dictionaries(st.sampled_from(known), anything, max_size=5))
     reading(read, json.dumps(keyed).encode(), name)
+
+
+@quick
+@given(
+    content=st.binary(max_size=100), members=st.dictionaries(text, st.binary(max_size=20)),
+    wrong=st.sampled_from(["", "A", "=", "\n"]), size=st.sampled_from(["", "0", "9" * 5000]),
+)  # fmt: skip
+def test_any_log_of_a_pod_is_taken_or_named(content, members, wrong, size):
+    """With results between the lines that belong there, whatever they are, or became on the way."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, inside in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(inside)
+            archive.addfile(member, io.BytesIO(inside))
+    for data in (content, made.getvalue(), made.getvalue()[:-9]):
+        said = f"{size or len(data)} {hashlib.sha256(data).hexdigest()}-----"
+        inside = wrong + base64.b64encode(data).decode()
+        reading(READERS["log"][1], f"{BEGIN} {said}\n{inside}\n{END}\n".encode(), "pod.log")
 
 
 @quick

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import re
 import shlex
 import subprocess
 import sys
@@ -86,10 +87,16 @@ def test_what_a_log_has_no_room_for_is_left_out_and_told(results, tmp_path):
     assert [each.name for each in (folder / "evidence").iterdir()] == ["a.b"]
 
 
+def damaged(text):
+    """What is no base64 any longer, where the results were."""
+    return re.sub("-----\\n[^-]*", "-----\\nA\\n", text, count=1)
+
+
 @pytest.mark.parametrize(("change", "says"), [
     (lambda text: "nothing\n", "there are no results in it"),
     (lambda text: text[: len(text) // 2], "not to their end"),
     (lambda text: text.replace("A", "B", 3), "not as they were sent"),
+    (damaged, "not as they were sent"),
     (lambda text: text.replace("\n", "\nlost ", 2), "there are no results in it"),
 ])  # fmt: skip
 def test_what_arrives_otherwise_is_no_result(results, tmp_path, change, says):
@@ -581,6 +588,23 @@ def test_a_log_that_has_no_results_is_not_asked_for_for_ever(watched):
 
     assert looks == [*[""] * (in_cluster.LOG_TIMES - 1), "Complete"]
     assert watched.lost == ["shard 1 by pod-1 on worker-1 ended with 0, and brought no result"]
+
+
+def test_a_damaged_log_costs_its_shard_and_not_the_run(watched, log, capsys):
+    """Its last words are those before the results, which nobody reads."""
+    watched.steps = Steps()
+    watched.job.there, watched.job.end = [pod(1), pod(2)], "Complete"
+    text = f"17 clauses held\n{damaged(log(1, held('a.b')))}"
+    watched.job.logs = {"pod-1": text, "pod-2": log(2, held("c.d"))}
+    for _ in range(in_cluster.LOG_TIMES):
+        ended = watched.look()
+
+    assert (ended, watched.done) == ("Complete", {2})
+    (lost,) = watched.lost
+    assert lost == ("shard 1 by pod-1 on worker-1 ended with 0, and brought no result: "
+                    "the results in it are not as they were sent")  # fmt: skip
+    said = capsys.readouterr().err
+    assert said.endswith("not as they were sent\n    17 clauses held\n")
 
 
 def test_a_pod_that_was_killed_is_told_and_the_next_one_counts(watched, log):
