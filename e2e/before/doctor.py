@@ -73,7 +73,7 @@ def _safety(api: Api, consent: existing.Consent) -> Row:
 
 
 def _existing(asked: Mapping[str, Any], engine: Engine | None, secrets: Path) -> Iterator[Row]:
-    file = Path(asked["kubeconfig"] or default_kubeconfig(asked["kube_context"]))
+    file = Path(asked["kubeconfig"] or default_kubeconfig())
     context = asked["kube_context"]
     try:
         consent = existing.check_allowed(file, context, engine)

@@ -135,7 +135,7 @@ def _refusal(api: Api, consent: existing.Consent | None = None) -> RefusedError 
 
 def _existing(asked: Mapping[str, Any], secrets: Path) -> Place:
     context, engine = asked["kube_context"], find_engine()
-    file = Path(asked["kubeconfig"] or default_kubeconfig(context))
+    file = Path(asked["kubeconfig"] or default_kubeconfig())
     refused = consent = None
     try:
         consent = existing.check_allowed(file, context, engine)

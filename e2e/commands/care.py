@@ -50,7 +50,7 @@ def clean(
     """
     steps = Steps()
     engine = find_engine()
-    file = Path(kubeconfig or default_kubeconfig(kube_context))
+    file = Path(kubeconfig or default_kubeconfig())
     if kube_context:
         existing.check_allowed(file, kube_context, engine)
     failures: list[StopError] = []

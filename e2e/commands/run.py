@@ -70,7 +70,7 @@ def run(**asked: Any) -> int:
     screen = Screen(quiet=asked["quiet"], as_json=asked["as_json"])
     if asked["provider"] == "existing":
         context = asked["kube_context"]
-        file = Path(asked["kubeconfig"] or default_kubeconfig(context))
+        file = Path(asked["kubeconfig"] or default_kubeconfig())
         consent = existing.check_allowed(file, context, find_engine())
         with alone(out):
             if asked["in_cluster"]:

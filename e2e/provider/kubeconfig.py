@@ -3,6 +3,8 @@
 import base64
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ PINNED = "kubeconfig"
 OF_CLUSTERS = {"certificate-authority": True}
 OF_USERS = {"client-certificate": True, "client-key": True, "tokenFile": False}
 URLS = ("server", "proxy-url")
+# The lists of a kubeconfig, by what each of their entries has beside its name.
+LISTS = {"context": "contexts", "cluster": "clusters", "user": "users"}
 SHORTEST = 4
 
 
@@ -34,13 +38,15 @@ class Context:
         name: of the context.
         cluster: the entry that it names: server, certificates, proxy.
         user: likewise: token, keys, plugin; empty for nobody.
-        file: where it was read.
+        cluster_file: where that of the cluster was read, beside which its files are.
+        user_file: likewise.
     """
 
     name: str
     cluster: dict[str, Any]
     user: dict[str, Any]
-    file: Path
+    cluster_file: Path
+    user_file: Path
 
     @property
     def server(self) -> str:
@@ -68,17 +74,11 @@ class Context:
         return "proxy-url" in self.cluster
 
 
-def default_kubeconfig(context: str | None = None) -> Path:
-    """The file that kubectl would read first; of several in KUBECONFIG, one with the context."""
-    named = [Path(each) for each in os.environ.get("KUBECONFIG", "").split(os.pathsep) if each]
-    if context and len(named) > 1:
-        for file in named:
-            try:
-                read_context(file, context)
-            except UsageError:
-                continue
-            return file
-    return named[0] if named else Path.home() / ".kube" / "config"
+def default_kubeconfig() -> Path:
+    """What kubectl would read: a file, or those of KUBECONFIG that are there, as it has them."""
+    named = [each for each in os.environ.get("KUBECONFIG", "").split(os.pathsep) if each]
+    there = [str(Path(each).absolute()) for each in named if Path(each).exists()] or named[:1]
+    return Path(os.pathsep.join(there)) if there else Path.home() / ".kube" / "config"
 
 
 def current_context(kubeconfig: Path) -> str:
@@ -87,31 +87,50 @@ def current_context(kubeconfig: Path) -> str:
     Raises:
         UsageError: there is none.
     """
-    try:
-        name = yaml.safe_load(kubeconfig.read_text()).get("current-context")
-    except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{kubeconfig} is no kubeconfig: {_why(error)}") from error
-    if not name:
-        raise UsageError(f"{kubeconfig} has no current context", "name one: --kube-context")
-    return str(name)
+    for file in _files(kubeconfig):
+        try:
+            name = yaml.safe_load(file.read_text()).get("current-context")
+        except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+            raise UsageError(f"{file} is no kubeconfig: {_why(error)}") from error
+        if name:
+            return str(name)
+    raise UsageError(f"{kubeconfig} has no current context", "name one: --kube-context")
 
 
 def read_context(kubeconfig: Path, context: str) -> Context:
-    """What a file says of a context.
+    """What a file, or several as `default_kubeconfig` gives them, say of a context.
+
+    Of several the first that has an entry of a name is asked for it, as kubectl does.
 
     Raises:
         UsageError: there is no such file, it is no kubeconfig, or it has no such context.
     """
+    files = _files(kubeconfig)
+    found: dict[str, dict[str, tuple[Any, Path]]] = {key: {} for key in LISTS}
+    for file in files:
+        with _named_if_broken(file):
+            content: Any = yaml.safe_load(file.read_text())
+            for key, plural in LISTS.items():
+                # What one of several lacks another one may have, and nobody needs a user.
+                may_lack = len(files) > 1 or key == "user"
+                entries = content.get(plural) or [] if may_lack else content[plural]
+                for item in entries:
+                    found[key].setdefault(item["name"], (item[key], file))
+    if context not in found["context"]:
+        has = f"it has: {', '.join(sorted(map(str, found['context'])))}"
+        raise UsageError(f"no context {context} in {kubeconfig}", has)
+    names, file = found["context"][context]
+    with _named_if_broken(kubeconfig):
+        cluster, cluster_file = found["cluster"][names["cluster"]]
+        user, user_file = found["user"][names["user"]] if names.get("user") else ({}, file)
+        str(cluster["server"])
+        return Context(context, dict(cluster), dict(user or {}), cluster_file, user_file)
+
+
+@contextmanager
+def _named_if_broken(kubeconfig: Path) -> Iterator[None]:
     try:
-        content: Any = yaml.safe_load(kubeconfig.read_text())
-        contexts = _named(content["contexts"], "context")
-        if context in contexts:
-            names = contexts[context]
-            cluster = dict(_named(content["clusters"], "cluster")[names["cluster"]])
-            users = _named(content.get("users") or [], "user")
-            user = dict(users[names["user"]] or {}) if names.get("user") else {}
-            str(cluster["server"])
-            return Context(context, cluster, user, kubeconfig)
+        yield
     except OSError as error:
         raise UsageError(
             f"no kubeconfig at {kubeconfig}: {error.strerror}", "name one: --kubeconfig=FILE"
@@ -119,15 +138,19 @@ def read_context(kubeconfig: Path, context: str) -> Context:
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError,
             AttributeError) as error:  # fmt: skip
         raise UsageError(f"{kubeconfig} is no kubeconfig: {_why(error)}") from error
-    has = f"it has: {', '.join(sorted(map(str, contexts)))}"
-    raise UsageError(f"no context {context} in {kubeconfig}", has)
+
+
+def _files(kubeconfig: Path) -> list[Path]:
+    """The file, or those whose names are in its name as in KUBECONFIG."""
+    several = os.pathsep in str(kubeconfig) and not kubeconfig.exists()
+    return [Path(each) for each in str(kubeconfig).split(os.pathsep)] if several else [kubeconfig]
 
 
 def pin(kubeconfig: Path, context: str, folder: Path) -> Path:
     """Copy one context, with all that it needs, to where only this user reads it.
 
     Args:
-        kubeconfig: the file of the user, which is only read.
+        kubeconfig: the file of the user, or several, which are only read.
         context: in that file.
         folder: of a run, with which the copy goes.
 
@@ -135,12 +158,13 @@ def pin(kubeconfig: Path, context: str, folder: Path) -> Path:
         UsageError: as `read_context`, or a file that it names cannot be read.
     """
     found = read_context(kubeconfig, context)
-    cluster, user = _whole(found.cluster, OF_CLUSTERS, found), _whole(found.user, OF_USERS, found)
+    cluster = _whole(found.cluster, OF_CLUSTERS, context, found.cluster_file)
+    user = _whole(found.user, OF_USERS, context, found.user_file)
     if isinstance(plugin := user.get("exec"), dict):
         command = str(plugin.get("command", ""))
         # As kubectl does: a bare name is looked for on the PATH, a path begins at the file.
         if os.sep in command:
-            user["exec"] = {**plugin, "command": str(_beside(found, command))}
+            user["exec"] = {**plugin, "command": str(_beside(found.user_file, command))}
     name = {"name": context}
     content = {
         "apiVersion": "v1",
@@ -159,13 +183,15 @@ def pin(kubeconfig: Path, context: str, folder: Path) -> Path:
     return copy
 
 
-def _whole(entry: dict[str, Any], files: dict[str, bool], found: Context) -> dict[str, Any]:
+def _whole(
+    entry: dict[str, Any], files: dict[str, bool], context: str, kubeconfig: Path
+) -> dict[str, Any]:
     """An entry with the content of the files that it names, or else where they are."""
     whole = dict(entry)
     for key, can_stand in files.items():
         if not entry.get(key):
             continue
-        file = _beside(found, str(entry[key]))
+        file = _beside(kubeconfig, str(entry[key]))
         if not can_stand:
             whole[key] = str(file)
             continue
@@ -177,18 +203,14 @@ def _whole(entry: dict[str, Any], files: dict[str, bool], found: Context) -> dic
             whole[f"{key}-data"] = base64.b64encode(file.read_bytes()).decode()
         except OSError as error:
             raise UsageError(
-                f"{found.file} names {file} as {key} of {found.name}: {error.strerror}",
+                f"{kubeconfig} names {file} as {key} of {context}: {error.strerror}",
                 "mend the kubeconfig, or name another: --kubeconfig=FILE",
             ) from error
     return whole
 
 
-def _beside(found: Context, path: str) -> Path:
-    return (found.file.absolute().parent / path).absolute()
-
-
-def _named(entries: Any, key: str) -> dict[str, Any]:
-    return {item["name"]: item[key] for item in entries}
+def _beside(kubeconfig: Path, path: str) -> Path:
+    return (kubeconfig.absolute().parent / path).absolute()
 
 
 def _why(error: Exception) -> str:

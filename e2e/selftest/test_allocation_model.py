@@ -61,7 +61,7 @@ class Where:
 
 @pytest.fixture(scope="module")
 def where() -> Iterator[type[Where]]:
-    file = Path(os.environ.get("E2E_KUBECONFIG") or default_kubeconfig(CONTEXT))
+    file = Path(os.environ.get("E2E_KUBECONFIG") or default_kubeconfig())
     run = leftovers.new_run()
     with ExitStack() as held, tempfile.TemporaryDirectory() as folder:
         shared = held.enter_context(leftovers.alive(run))

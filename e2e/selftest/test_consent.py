@@ -243,16 +243,84 @@ def test_a_file_that_is_named_and_not_there_is_told(tmp_path):
         pin(file, "c0", tmp_path / "run")
 
 
-def test_of_several_files_the_one_with_the_context_is_taken(tmp_path, monkeypatch):
-    """KUBECONFIG may name several files; which comes first matters only without a context."""
-    kubeconfig(tmp_path / "a", count=1)
-    kubeconfig(tmp_path / "b", count=3)
-    files = [str(tmp_path / name) for name in ("none", "a", "b")]
-    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(files))
+def several(monkeypatch, *files):
+    """Let KUBECONFIG name these; gives what is read then."""
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(map(str, files)))
+    return default_kubeconfig()
 
-    assert default_kubeconfig("c2") == tmp_path / "b"
-    assert default_kubeconfig("c0") == tmp_path / "a"
-    assert default_kubeconfig() == tmp_path / "none"
+
+def test_of_several_files_the_first_of_a_name_counts(tmp_path, monkeypatch):
+    """As with kubectl; one that is not there is left out, and a context may be in any of them."""
+    kubeconfig(tmp_path / "a", count=1, server="https://first")
+    kubeconfig(tmp_path / "b", count=3)
+    file = several(monkeypatch, *(tmp_path / name for name in ("none", "a", "b")))
+
+    assert read_context(file, "c0").server == "https://first"
+    assert read_context(file, "c2").server == "https://c2"
+    assert current_context(file) == current_context(tmp_path / "a")
+    with pytest.raises(UsageError, match=f"no context c9 in {tmp_path}/a:{tmp_path}/b") as said:
+        read_context(file, "c9")
+    assert said.value.do == "it has: c0, c1, c2"
+    assert several(monkeypatch, tmp_path / "none", tmp_path / "b") == tmp_path / "b"
+
+
+@pytest.fixture
+def split(tmp_path, monkeypatch):
+    """A context, its cluster and its user, each in a file of its own in a folder of its own."""
+
+    def make(cluster, user):
+        parts = {"contexts": {"context": {"cluster": "k", "user": "u"}, "name": "mine"},
+                 "clusters": {"cluster": cluster, "name": "k"},
+                 "users": {"user": user, "name": "u"}}  # fmt: skip
+        files = [tmp_path / part / "config" for part in parts]
+        for file, (part, item) in zip(files, parts.items(), strict=True):
+            file.parent.mkdir()
+            file.write_text(yaml.safe_dump({"kind": "Config", part: [item]}))
+        return several(monkeypatch, *files)
+
+    return make
+
+
+def test_a_context_is_put_together_of_several_files(split, tmp_path):
+    """And what its cluster and its user name stands beside each of them."""
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "bin/login"}
+    user = {"tokenFile": "token", "client-key": "key.pem", "exec": plugin}
+    file = split({"server": "https://far", "certificate-authority": "ca.pem"}, user)
+    (tmp_path / "clusters" / "ca.pem").write_text("ca")
+    (tmp_path / "users" / "key.pem").write_text("k")
+
+    found = read_context(pin(file, "mine", tmp_path / "run"), "mine")
+
+    assert found.server == "https://far"
+    assert base64.b64decode(found.cluster["certificate-authority-data"]) == b"ca"
+    assert base64.b64decode(found.user["client-key-data"]) == b"k"
+    assert found.user["tokenFile"] == str(tmp_path / "users" / "token")
+    assert found.user["exec"]["command"] == str(tmp_path / "users" / "bin" / "login")
+
+
+def test_several_files_lead_to_the_api_server(server, split):
+    """Also where no copy is made, as by a plan."""
+    address = read_context(server.kubeconfig, CONTEXT).server
+    file = split({"server": address}, {"token": "t"})
+
+    assert Api(file, "mine").version() == "v1.37.2"
+
+
+def test_what_none_of_several_files_has_is_told(split, tmp_path):
+    file = split({"server": "https://far"}, {})
+    (tmp_path / "clusters" / "config").write_text("kind: Config\n")
+
+    with pytest.raises(UsageError, match=r"is no kubeconfig: it has no 'k'") as said:
+        read_context(file, "mine")
+    assert str(file) in said.value.what
+
+
+def test_of_several_files_the_broken_one_is_named(split, tmp_path):
+    file = split({"server": "https://far"}, {})
+    (tmp_path / "clusters" / "config").write_text("[")
+
+    with pytest.raises(UsageError, match=f"^{tmp_path}/clusters/config is no kubeconfig"):
+        read_context(file, "mine")
 
 
 def test_a_context_without_a_user_is_nobody_s(tmp_path):

@@ -267,7 +267,7 @@ def test_a_missing_kubeconfig_is_named(tmp_path):
 
 
 def test_the_default_file_is_kubectl_s(monkeypatch):
-    """Without a file named, it is the first of KUBECONFIG, else the one in the home."""
+    """Where KUBECONFIG names none that is there, it is the first, else the one in the home."""
     monkeypatch.setenv("KUBECONFIG", "/first:/second")
     assert default_kubeconfig() == Path("/first")
     monkeypatch.setenv("KUBECONFIG", "")

@@ -79,7 +79,7 @@ def site(
             kubeconfig, context = _of_kept(cluster_name)
             # Nobody removes it meanwhile.
             held.enter_context(kind.hold(cluster_name, steps))
-        file = (kubeconfig or default_kubeconfig(context)).absolute()
+        file = (kubeconfig or default_kubeconfig()).absolute()
         # Before a copy is made of what may not be touched.
         existing.check_allowed(file, context, engine)
         assert context is not None

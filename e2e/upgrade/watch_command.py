@@ -92,7 +92,7 @@ def watch(
         with alive(new_run()) as copies:
             happenings = None
             if not no_cluster:
-                file = Path(kubeconfig or default_kubeconfig(kube_context))
+                file = Path(kubeconfig or default_kubeconfig())
                 try:
                     context = kube_context or current_context(file)
                     copy = pin(file, context, copies)
