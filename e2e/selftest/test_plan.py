@@ -158,6 +158,8 @@ def test_a_kept_cluster_of_another_lane_is_a_slip(tmp_path):
 
 SHAPES = {
     "two-workers": {"default-range", "wide-range", "two-workers", "external-ips"},
+    "five-workers": {"default-range", "wide-range", "two-workers", "external-ips"},
+    "tainted-worker": {"default-range", "wide-range", "two-workers", "external-ips"},
     "one-node": {"default-range", "wide-range", "external-ips"},
     "small-range": {"small-range", "two-workers", "external-ips"},
     "other-range": {"wide-range", "two-workers", "external-ips"},

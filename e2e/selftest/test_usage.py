@@ -11,8 +11,10 @@ import yaml
 
 from e2e import cli
 from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
+from e2e.fixtures.nodes import TAINT
 from e2e.provider.lane import FAMILIES, PROXIES, SHAPES, Lane
 from e2e.provider.pins import read_pins
+from e2e.provider.wellness import LOST
 from e2e.report.outputs import MADE
 from e2e.selftest.programs import CHECKOUT, environment, only_path, put, python
 
@@ -178,6 +180,27 @@ def test_every_lane_gives_a_kind_config(proxy, family, shape):
     assert config["networking"]["ipFamily"] == family
     assert any(node["role"] == "control-plane" for node in config["nodes"])
     assert KIND_NAME.fullmatch(lane.cluster_name)
+
+
+def test_a_shape_of_six_nodes():
+    nodes = yaml.safe_load(Lane(VERSION, shape="five-workers").kind_config())["nodes"]
+
+    assert [node["role"] for node in nodes] == ["control-plane", *["worker"] * 5]
+
+
+def test_a_shape_with_a_worker_that_is_tainted_when_it_joins():
+    """By a taint of its own: the clause that taints a node takes its own one away again."""
+    nodes = yaml.safe_load(Lane(VERSION, shape="tainted-worker").kind_config())["nodes"]
+    patches = [
+        [yaml.safe_load(patch) for patch in node.get("kubeadmConfigPatches", [])] for node in nodes
+    ]
+
+    assert [node["role"] for node in nodes] == ["control-plane", "worker", "worker"]
+    assert patches[:2] == [[], []]
+    ((joins,),) = patches[2:]
+    (taint,) = joins["nodeRegistration"]["taints"]
+    assert (joins["kind"], taint["effect"]) == ("JoinConfiguration", "NoSchedule")
+    assert taint["key"] not in (TAINT, *LOST)
 
 
 def test_no_two_lanes_share_a_cluster():
