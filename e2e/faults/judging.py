@@ -57,13 +57,15 @@ def reasons(clause: ClauseResult) -> list[str]:
 
 
 def names_only(node: str, failed: Sequence[ClauseResult], nodes: Sequence[str]) -> bool:
-    """Whether what failed names one node, and no other: by its wrong flows, else by its words."""
+    """Whether what failed names one node, and no other."""
     named = [nodes_of(clause, nodes) for clause in failed]
     return any(named) and all(each <= {node} for each in named)
 
 
 def nodes_of(clause: ClauseResult, nodes: Sequence[str]) -> set[str]:
-    """The nodes that a failed clause names as where it went wrong."""
+    """The nodes that a failed clause names: by its reasons, else wrong flows, else its words."""
+    if reasoned := _named("\n".join(clause.why), nodes):
+        return reasoned
     wrong = {flow.node for flow in clause.flows if not flow.right}
     wrong |= {load.node for load in clause.loads if load.problem}
     wrong |= {each.node for each in clause.outages if each.spans}
@@ -71,7 +73,10 @@ def nodes_of(clause: ClauseResult, nodes: Sequence[str]) -> set[str]:
         return wrong - {""}
     lines = clause.said.splitlines()
     # Of a table those that are wrong, if they are marked.
-    text = "\n".join([line for line in lines if line.startswith("x ")] or lines)
+    return _named("\n".join([line for line in lines if line.startswith("x ")] or lines), nodes)
+
+
+def _named(text: str, nodes: Sequence[str]) -> set[str]:
     return {node for node in nodes if re.search(rf"(?<![\w-]){node}(?![\w-])", text)}
 
 

@@ -136,7 +136,6 @@ class Fault(Part):
         clauses: must notice it, each of them.
         also: may notice it, and are asked too: one that fails has been seen to be able to.
         why: a regular expression that matches what one of them prints, for this reason alone.
-        nameless: why clauses cannot tell on which node it is, if it is on one and they cannot.
         spares: clauses that must not notice it.
         families: the IP families of lanes on which it makes sense.
         both: how it is made in either mode.
@@ -151,7 +150,6 @@ class Fault(Part):
     clauses: tuple[str, ...]
     also: tuple[str, ...] = ()
     why: str
-    nameless: str = ""
     spares: tuple[str, ...] = ()
     families: tuple[str, ...] = WITH_IPV4
     both: Way | None = None
@@ -173,7 +171,7 @@ class Fault(Part):
     @property
     def is_local(self) -> bool:
         """Whether it is on one node, which is to be named."""
-        return self.where in LOCAL and not self.nameless
+        return self.where in LOCAL
 
     def told(self, proxy: str) -> list[tuple[str, str]]:
         """How it is made, known to be in force, and repaired in a mode: what, and how in detail."""
@@ -281,7 +279,6 @@ def _problems(fault: Fault, known: Collection[str]) -> list[str]:
         f"nobody knows the IP families {', '.join(sorted(unknown))}": not unknown,
         f"why is no regular expression: {fault.why}": _is_expression(fault.why),
         "why matches anything": len(fault.why) > 1,
-        "it is nameless, and not on one node": fault.where in LOCAL or not fault.nameless,
         "it makes sense in no mode of kube-proxy": fault.modes,
     }
     return [

@@ -1,6 +1,6 @@
 """Writes docs/faults.md from the faults and what became of them."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from e2e.provider.lane import PROXIES
@@ -20,8 +20,8 @@ with the clauses that must notice it.
 A fault is detected if every one of these fails while it is in force. Others may notice it too, \
 and are asked so that each clause is seen to be able to fail.
 That it is in force is asked before and afterwards; one that is not is an error, and no miss.
-The node is named right if those that fail name that node and no other, and the reason if a line \
-that is printed says what was done.
+The node is named right if the reasons of those that fail, or else the lines that are marked as \
+wrong, name that node and no other, and the reason if a line that is printed says what was done.
 No clock is set wrong: all nodes of kind have that of the machine, and the programs of Kubernetes \
 take no other.
 Nor is another range of node ports a fault: clauses ask the cluster for its own, and lanes have \
@@ -44,11 +44,6 @@ when ExternalTrafficPolicy changes";
 - and one more, of 25 s, that would have fitted: "be able to update service type to NodePort \
 listening on same port number but different protocols".
 """
-NAMELESS = """\
-## Faults on one node that is not to be named
-
-Their clauses notice them, and cannot tell on which node they are; they count neither as named nor \
-as not named."""
 WORDS = {True: "yes", False: "no", None: "-"}
 
 
@@ -60,7 +55,7 @@ def text() -> str:
         found = {trial.fault: trial for trial in of_lane}
         minutes = sum(trial.seconds for trial in found.values()) / 60
         took = f"{minutes:.0f} minutes one after another"
-        parts.append(f"\n## {lane}\n\n{counted(found.values())}; {took}.{_nameless(found)}\n")
+        parts.append(f"\n## {lane}\n\n{counted(found.values())}; {took}.\n")
         parts.append("| fault | ended | noticed by | not by | node named | reason right | s |")
         parts.append("| --- | --- | --- | --- | --- | --- | --- |")
         parts += [_row(trial) for trial in found.values()]
@@ -69,19 +64,8 @@ def text() -> str:
     parts.append("| fault | what it does | where | like | modes | must notice | may notice |")
     parts.append("| --- | --- | --- | --- | --- | --- | --- |")
     parts += [_entry(fault) for fault in faults()]
-    parts.append(f"\n{NAMELESS}\n")
-    parts.append("| fault | why not |\n| --- | --- |")
-    parts += [f"| `{fault.name}` | {fault.nameless} |" for fault in faults() if fault.nameless]
     parts += _untried(trials, faults())
     return "\n".join(parts) + "\n"
-
-
-def _nameless(tried: Container[str]) -> str:
-    """How many faults were on one node, and are not among those whose node is to be named."""
-    count = sum(fault.name in tried for fault in faults() if fault.nameless)
-    below = "[why is said below](#faults-on-one-node-that-is-not-to-be-named)"
-    more = f"{count} more {'were' if count > 1 else 'was'}"
-    return f" {more} on one node that clauses cannot tell; {below}." if count else ""
 
 
 def _beside_specs(trials: Iterable[Trial]) -> Iterator[str]:

@@ -22,14 +22,14 @@ class Trial(Part):
             one could not be judged; missed if none did; error if the fault was not in force, or
             could not be made or repaired, so that nothing is known.
         said: of an error, what it was.
-        node: on which it was; nothing if on more than one, or if clauses cannot tell on which.
+        node: on which it was; nothing if on more than one.
         noticed: how each clause ended that had to notice it.
         also: how each ended that might notice it.
         spared: how each ended that had not to.
         specs: how each of Kubernetes' own NodePort specs ended that passes when nothing is broken;
             nothing if they were not asked.
-        named: whether those that failed named that node and no other; null where there is none to
-            be named, or nothing failed.
+        named: whether those that failed named that node and no other; null if on more than one, or
+            nothing failed.
         explained: whether a printed reason was the right one; null if nothing noticed it.
         why: the printed reasons, each once.
         seconds: how long it took, from its making to its repair.

@@ -194,7 +194,6 @@ def test_chains_of_deleted_services_are_kept():
         ("[both]", '[both.altered]\nasked = "."\n[both]', "nothing is altered"),
         ("[both]", '[both.altered]\nasked = "("\nfind = "x"\n[both]', "what is altered is no reg"),
         ("[both]", 'families = ["luck"]\n[both]', "nobody knows the IP families luck"),
-        ("[both]", 'where = "cluster"\nnameless = "so"\n[both]', "it is nameless, and not on one"),
         ("[both]", "[other]", "other"),
         ("does", "doze", "doze|does"),
         ("[both]", "[both", "good.toml"),
@@ -401,6 +400,15 @@ def test_nodes_are_taken_from_words_where_there_are_no_flows():
     assert names_only("kind-worker2", [said], NODES)
     assert not names_only("kind-worker", [said], NODES)
     assert not names_only("kind-worker", [ClauseResult(clause="a", ended="failed")], NODES)
+
+
+def test_a_reason_names_the_node_before_lines_that_are_wrong_for_it():
+    """Where a ClusterIP is called, or pods of one node are dead, lines of other nodes are wrong."""
+    why = ("why: echo-0, called through kind-worker2, saw 10.0.0.1 as its caller",)
+    said = clause("a", "failed", *NODES, why=why)
+
+    assert nodes_of(said, NODES) == {"kind-worker2"}
+    assert nodes_of(clause("a", "failed", *NODES, why=("why: nobody knows",)), NODES) == {*NODES}
 
 
 def test_of_a_table_in_words_the_nodes_of_marked_lines_are_named():
@@ -687,22 +695,6 @@ def test_no_recorded_fault_is_called_detected_by_what_could_not_be_judged():
 
     assert len(every) > 100
     assert [trial.fault for trial in every if {*trial.noticed.values()} != {"failed"}] == []
-
-
-def test_faults_whose_node_cannot_be_named_are_counted_with_their_reasons(tmp_path, monkeypatch):
-    """They are on one node too, and are none of those of which it is said whether it was named."""
-    monkeypatch.setattr(proofs, "SEEN", tmp_path / "faults.json")
-    nameless = {each.name: each.nameless for each in faults() if each.nameless}
-    assert not any(each.is_local for each in faults() if each.nameless)
-    tried = [*list(nameless)[:2], next(each.name for each in faults() if each.is_local)]
-    trials = tuple(Trial(fault=name, lane="x", ended="detected") for name in sorted(tried))
-    Matrix(began=MOMENT, seconds=1.0, trials=trials).save(tmp_path)
-
-    said = faults_document.text()
-
-    assert "one after another. 2 more were on one node that clauses cannot tell; " in said
-    assert len(nameless) > 2
-    assert all(f"| `{name}` | {why} |" in said for name, why in nameless.items())
 
 
 @pytest.mark.parametrize(("fails", "ended"), [(False, "passed"), (True, "failed")])
