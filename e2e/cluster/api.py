@@ -23,7 +23,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError, api_exception
 
 from e2e import timing
 from e2e.cluster.cap import Cap
-from e2e.cluster.denied import is_foreign, why_denied
+from e2e.cluster.denied import is_no_verdict, why_denied
 from e2e.cluster.pace import Pace, Patience, Pool
 from e2e.errors import CannotRunError, UsageError
 from e2e.provider.existing import LOOPBACK
@@ -522,7 +522,7 @@ def judged(asked: str, answer: Object) -> Object:
             needed for an answer was away, and not what Kubernetes itself says of such an object.
     """
     said, code = str(answer.get("message")), answer.get("code")
-    if answer.get("kind") == "Status" and is_foreign(said, code):
+    if answer.get("kind") == "Status" and is_no_verdict(said, code):
         raise ApiRefusedError(asked, answer)
     return answer
 

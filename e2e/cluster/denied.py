@@ -22,12 +22,12 @@ QUOTA = re.compile(
     r"(?:minimum|maximum) \S+ usage per |max limit to request ratio per "
 )
 ADMISSION = re.compile(
-    r'admission webhook "[^"]+" denied the request|failed calling webhook |violates PodSecurity "|'
+    r'admission webhook "[^"]+" denied the request|violates PodSecurity "|'
     r"unable to validate against any security context constraint|"
     r"ValidatingAdmissionPolicy '(?!nodeport-e2e-)[^']+' with binding"
 )
 # What stands behind the API server did not answer it in time.
-BEHIND = re.compile(r"etcdserver: ")
+BEHIND = re.compile(r"etcdserver: |failed calling webhook ")
 # Nobody is let in as that user, too much is asked, or a server before it has none to ask.
 NOT_JUDGED = (401, 429, 502, 503, 504)
 
@@ -88,15 +88,14 @@ def why_denied(message: str) -> str:
     return f"this user may not {said['verb']} {what} {where}: {found}"
 
 
-def is_foreign(message: str, code: object = None) -> bool:
-    """Whether somebody's rules refused, or nobody could, and not what Kubernetes has of Services.
+def is_foreign(message: str) -> bool:
+    """Whether somebody's rules refused, and not what Kubernetes says of Services."""
+    return any(words.search(message) for words in (FORBIDDEN, QUOTA, ADMISSION))
 
-    Args:
-        message: of the Status.
-        code: its code, where that is to count.
-    """
-    every = (FORBIDDEN, QUOTA, ADMISSION, BEHIND)
-    return code in NOT_JUDGED or any(words.search(message) for words in every)
+
+def is_no_verdict(message: str, code: object) -> bool:
+    """Whether a refusal says nothing of a server: it is foreign, or what is needed was away."""
+    return is_foreign(message) or code in NOT_JUDGED or bool(BEHIND.search(message))
 
 
 def _rules_of(file: Path) -> Iterator[Rule]:

@@ -172,11 +172,11 @@ def test_a_missing_verb_is_named_with_the_manifest_that_has_it(message):
         ("pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": hostPort", True),
         ("ValidatingAdmissionPolicy 'theirs' with binding 'b' denied request: no", True),
         ("ValidatingAdmissionPolicy 'nodeport-e2e-fault' with binding 'b' denied request", False),
-        ("failed calling webhook \"no.example.com\": failed to call webhook: refused", True),
+        ("failed calling webhook \"no.example.com\": failed to call webhook: refused", False),
         ("pods \"p\" is forbidden: unable to validate against any security context constraint: []",
          True),
         ("pods \"p\" is forbidden: maximum memory usage per Pod is 1Mi, but limit is 16Mi", True),
-        ("etcdserver: request timed out", True),
+        ("etcdserver: request timed out", False),
         ("Internal error occurred: failed to allocate a nodePort: range is full", False),
         ("spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid", False),
         *((message, True) for message in SAYS if "quota" not in message),
@@ -199,6 +199,7 @@ FOREIGN = {
     "a verb": (403, next(iter(SAYS))),
     "a token": (401, "Unauthorized"),
     "a webhook": (500, 'Internal error occurred: failed calling webhook "no.example.com": refused'),
+    "etcd": (500, "etcdserver: request timed out"),
     "a server": (503, "the server is currently unable to handle the request"),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 from e2e import timing
 from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.ports import PortBroker, find_range, static_band
-from e2e.errors import CannotRunError, ProbeBrokenError
+from e2e.errors import CannotRunError
 from e2e.fixtures.actors import LentPorts
 
 USUAL = range(30000, 32768)
@@ -87,7 +87,8 @@ DENIED = (
 @pytest.mark.parametrize(
     ("message", "error", "said"),
     [
-        ("etcdserver: leader changed", ProbeBrokenError, "leader changed"),
+        ("nobody knows", ProbeBrokenError, "did not name its range of node ports: nobody knows"),
+        ("etcdserver: leader changed", ApiRefusedError, "leader changed"),
         (
             DENIED,
             ApiRefusedError,
