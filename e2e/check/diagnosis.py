@@ -35,7 +35,8 @@ class Facts:
         held_by: finalizers that keep it, though it was deleted.
         reachable: whether the node says anything at another port, at which other nodes do.
         ready: the Service's pods that are Ready, by name.
-        dead: those of them that do not answer at their own address from their own node.
+        dead: those of them that do not answer at their own address from their own node, each with
+            that.
         unreached: those that do, and do not from the node that was called.
         unlisted: those that no EndpointSlice lists as ready.
         listed: the pods that its EndpointSlices list as ready.
@@ -259,8 +260,8 @@ LADDER: tuple[Rung, ...] = (
         "pod-dead",
         lambda f: f.wants_answer and bool(f.dead),
         lambda f: (
-            f"{_names(f.dead)} is Ready and does not answer at its own address from its own "
-            "node: not a NodePort matter"
+            f"{_names(f.dead)} is Ready and does not answer at its own address from there: not a "
+            "NodePort matter"
         ),
     ),
     Rung(

@@ -189,7 +189,9 @@ class Scene:
         found: dict[str, Any] = {
             # Of an endpoint that somebody wrote by hand nobody says whose it is.
             "dead": [
-                e.pod or e.address for e in asked if answers.get(f"at-home {e.address}") is False
+                f"{e.pod or e.address} on {e.node}"
+                for e in asked
+                if answers.get(f"at-home {e.address}") is False
             ],
             "unreached": [
                 e.pod or e.address

@@ -83,7 +83,7 @@ SCENES = {
     "unlisted": ({"unlisted": ["echo-a-1"]}, "no EndpointSlice lists echo-a-1 as ready"),
     "strangers": ({"strangers": ["10.244.1.9"]}, "lists 10.244.1.9, which is no Ready pod of it"),
     "homeless": ({"homeless": ["echo-a-1"]}, "says on which node echo-a-1 is"),
-    "pod-dead": ({"dead": ["echo-a-0"]}, "echo-a-0 is Ready and does not answer"),
+    "pod-dead": ({"dead": ["echo-a-0 on worker-1"]}, "echo-a-0 on worker-1 is Ready and does not"),
     "pod-network": ({"unreached": ["echo-a-0"]}, "worker-2 does not reach echo-a-0"),
     "proxy-dumb": (
         {"proxy": DUMB, "rules": 0},

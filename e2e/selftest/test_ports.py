@@ -8,7 +8,7 @@ import pytest
 from e2e import timing
 from e2e.cluster.api import ApiRefusedError
 from e2e.cluster.ports import PortBroker, find_range, static_band
-from e2e.errors import CannotRunError
+from e2e.errors import CannotRunError, ProbeBrokenError
 from e2e.fixtures.actors import LentPorts
 
 USUAL = range(30000, 32768)
