@@ -91,7 +91,7 @@ faults: environment ## break a cluster in one way after another, and see which c
 	@$(RUN) faults $(ARGS)
 
 .PHONY: soak
-soak: environment ## one lane again and again, and how often it failed: N=50 K8S= PROXY= FAMILY= ONLY=
+soak: environment ## one lane again and again, and how often it failed: N=50 CLUSTERS=2 K8S= PROXY= FAMILY= ONLY=
 	@$(RUN) soak $(if $(N),--times=$(N)) $(ARGS)
 
 .PHONY: node-image

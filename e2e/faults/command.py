@@ -19,11 +19,12 @@ from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.specs import Specs
-from e2e.faults.spread import CLUSTERS, brought, dealt, how_many, try_on_clusters
+from e2e.faults.spread import brought, dealt, how_many, try_on_clusters
 from e2e.faults.trying import BASELINE, BREAKS, NotWellError, Trials
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
 from e2e.provider import kind
 from e2e.provider.cache import ensure_room
+from e2e.provider.clusters import CLUSTERS
 from e2e.provider.engine import ensure_engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane

@@ -1,15 +1,12 @@
-"""Tries faults on several clusters of this machine at once, by a process for each of these."""
+"""Tries faults on several clusters of this machine at once."""
 
-import os
-import subprocess
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from e2e.errors import CannotRunError, UsageError
-from e2e.provider.command import interrupt, own_program, tied
+from e2e.errors import UsageError
+from e2e.provider.clusters import CLUSTERS, named, run_on_clusters
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.faults import Fault
@@ -19,15 +16,12 @@ from e2e.report.proofs import seen
 # While a fault is in force most of the time is waited, so that two clusters take half as long; for
 # fewer faults than these the second one is not worth the making.
 AT_ONCE, WORTH_IT = 2, 16
-# In the folder of results, for each cluster what it would leave there alone.
-CLUSTERS = "clusters"
 # Seconds that a fault takes of which that is not known.
 USUALLY = 30.0
 VALUES = ("k8s", "proxy", "family", "shape", "node_image", "processes")
 FLAGS = ("keep", "quick", "trust", "specs")
-# What commands end with; with the first two, faults that were all tried.
-CODES = range(5)
-VERDICTS = CODES[:2]
+# What those commands end with that tried all of theirs.
+VERDICTS = (0, 1)
 
 
 def how_many(chosen: Sequence[Fault]) -> int:
@@ -62,33 +56,11 @@ def try_on_clusters(
     Returns:
         the worst exit code of those that could not try all of theirs, or 0.
     """
-    name = asked["cluster_name"]
-    names = [f"{name}-{number}" if number > 1 else name for number in range(1, len(parts) + 1)]
-    running: list[subprocess.Popen[bytes]] = []
-    telling: list[threading.Thread] = []
+    names = named(asked["cluster_name"], len(parts))
+    commands = {name: _argv(asked, part) for name, part in zip(names, parts, strict=True)}
     # What is said to this command is not said to those once more.
-    variables = {key: value for key, value in os.environ.items() if key != "E2E_SHARD"}
-    try:
-        for cluster, part in zip(names, parts, strict=True):
-            process = subprocess.Popen(
-                [*tied("INT"), *_argv(asked, part, cluster, out / CLUSTERS / cluster)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                env=variables, start_new_session=True,
-            )  # fmt: skip
-            running.append(process)
-            assert process.stdout is not None
-            telling.append(threading.Thread(target=_tell, args=(process.stdout, cluster, steps)))
-            telling[-1].start()
-        codes = [process.wait() for process in running]
-    except BaseException:
-        interrupt(running, steps.say)
-        raise
-    finally:
-        for each in telling:
-            each.join()
-    # A process that was killed has a code that no command of ours ends with.
-    known = [code if code in CODES else CannotRunError.exit_code for code in codes]
-    return max((code for code in known if code not in VERDICTS), default=0)
+    codes = run_on_clusters(commands, out, steps, unsaid="E2E_SHARD")
+    return max((code for code in codes if code not in VERDICTS), default=0)
 
 
 def brought(out: Path, chosen: Sequence[Fault]) -> tuple[Trial, ...]:
@@ -102,16 +74,9 @@ def brought(out: Path, chosen: Sequence[Fault]) -> tuple[Trial, ...]:
     return tuple(sorted(trials, key=lambda trial: order.index(trial.fault)))
 
 
-def _argv(asked: Mapping[str, Any], part: Sequence[Fault], cluster: str, out: Path) -> list[str]:
+def _argv(asked: Mapping[str, Any], part: Sequence[Fault]) -> list[str]:
     return [
-        *own_program("e2e.cli"),
-        *("faults", f"--fault={','.join(fault.name for fault in part)}", "--clusters=1"),
-        *(f"--cluster-name={cluster}", f"--out={out}"),
+        *("faults", f"--fault={','.join(fault.name for fault in part)}"),
         *(f"--{key.replace('_', '-')}={asked[key]}" for key in VALUES if asked[key] is not None),
         *(f"--{key}" for key in FLAGS if asked[key]),
     ]
-
-
-def _tell(output: IO[bytes], cluster: str, steps: Steps) -> None:
-    for line in output:
-        steps.say(f"{cluster}: {line.decode(errors='replace').rstrip()}")

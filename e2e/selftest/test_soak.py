@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from e2e.commands import soak
 from e2e.commands.soak import Ended, exit_code, told
 from e2e.provider import ready
+from e2e.provider.clusters import CLUSTERS
 from e2e.provider.node_image.choose import NodeImage
 from e2e.selftest.runs import failed, held, run
 
@@ -39,14 +40,18 @@ def test_how_often_chance_fails_other_runs_is_not_told():
     [([GREEN], 0), ([GREEN, RED], 1), ([RED, Ended(2)], 1), ([GREEN, Ended(2)], 2)],
 )
 def test_the_exit_code_is_that_of_the_worst(ended, code):
-    """A failure before all else; a run without a verdict is no proof."""
-    assert exit_code(ended) == code
+    """A failure before all else; a run without a verdict is no proof, nor is a missing one."""
+    assert exit_code(ended, len(ended)) == code
+    assert exit_code(ended, len(ended) + 1) == (code or 2)
 
 
 def test_a_run_that_came_to_no_end_is_told():
     assert str(RED) == "149 held, 1 failed (a.one), 0 not judged"
     assert str(Ended(2)) == "0 held, 0 failed, 0 not judged, though it ended with 2"
-    assert "1 came to no verdict" in told([GREEN, Ended(2)], 1)
+    said = told([GREEN] * 50 + [Ended(2)], 1)
+    assert "0 of 50 runs failed\n1 came to no verdict" in said
+    assert "at most 5.8% of such runs fail" in said
+    assert "at most 100.0% of such runs fail" in told([Ended(2)], 1)
 
 
 @pytest.fixture
@@ -98,8 +103,48 @@ def test_it_goes_on_after_a_failure(tmp_path, machine):
     assert ended.return_value == 1, ended.output
     assert [argv[-1] for argv in ran] == [f"--out={tmp_path}/00{n}" for n in (1, 2, 3)]
     assert {"--node-image=image:1", "--proxy=nftables", "--only=a"} <= set(ran[0])
-    assert "1 of 3 runs failed: a.one" in ended.output
+    assert "1 of 2 runs failed: a.one" in ended.output
     assert "1 came to no verdict" in ended.output
+
+
+def keep(out, folder, result):
+    (out / CLUSTERS / folder).mkdir(parents=True)
+    result.save(out / CLUSTERS / folder)
+
+
+def test_runs_on_several_clusters_are_counted_together(tmp_path, monkeypatch):
+    """Each cluster gets its share, and what its runs left says how they ended."""
+    asked = {}
+
+    def fake(commands, out, _):
+        asked.update(commands)
+        keep(out, "mine/001", run(held("a.one")))
+        keep(out, "mine/002", run(held("a.one")))
+        keep(out, "mine-2/001", run(failed("a.one")))
+        return [0, 1]
+
+    keep(tmp_path, "mine-2/002", run(held("a.one")))
+    monkeypatch.setattr(soak, "run_on_clusters", fake)
+
+    ended = soaked(tmp_path, "--times=3", "--clusters=2", "--cluster-name=mine", "--only=a")
+
+    assert ended.return_value == 1
+    assert "1 of 3 runs failed: a.one" in ended.output
+    assert [words[:2] for words in asked.values()] == [["soak", "--times=2"], ["soak", "--times=1"]]
+    assert all("--only=a" in words and "--keep" not in words for words in asked.values())
+
+
+def test_a_cluster_that_did_not_come_to_all_its_runs_is_no_proof(tmp_path, monkeypatch):
+    def fake(_, out, __):
+        keep(out, "mine/001", run(held("a.one")))
+        return [0, 2]
+
+    monkeypatch.setattr(soak, "run_on_clusters", fake)
+
+    ended = soaked(tmp_path, "--times=2", "--clusters=2", "--cluster-name=mine")
+
+    assert ended.return_value == 2
+    assert "0 of 1 runs failed" in ended.output
 
 
 def test_what_was_seen_until_somebody_stopped_it_is_told(tmp_path, machine):

@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from e2e.faults import spread
-from e2e.faults.spread import CLUSTERS, brought, dealt, how_many, try_on_clusters
+from e2e.faults.spread import brought, dealt, how_many, try_on_clusters
+from e2e.provider import clusters
+from e2e.provider.clusters import CLUSTERS
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.faults import Fault, faults
@@ -49,7 +51,7 @@ def acts_as(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     def write(more: str) -> None:
         program = tmp_path / "program.py"
         program.write_text(PROGRAM + more)
-        monkeypatch.setattr(spread, "own_program", lambda _: [sys.executable, str(program)])
+        monkeypatch.setattr(clusters, "own_program", lambda _: [sys.executable, str(program)])
 
     return write
 

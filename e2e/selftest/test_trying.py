@@ -12,8 +12,8 @@ from e2e.cluster.node import Node
 from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.faults import command, making, trying
 from e2e.faults.command import _try_all, faults
-from e2e.faults.spread import CLUSTERS
 from e2e.faults.trying import BREAKS, NotWellError
+from e2e.provider.clusters import CLUSTERS
 from e2e.provider.command import CommandFailedError
 from e2e.provider.lane import Lane
 from e2e.provider.node_image import DEFAULT
