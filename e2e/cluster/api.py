@@ -205,11 +205,24 @@ class Api:
         answer = self._send("patch", whole, change, query=_dry(dry_run), content_type=how)
         return self._caught_up(path, self._counted(answer, dry_run))
 
+    def apply(self, manifest: Mapping[str, Any]) -> Object:
+        """Apply an object on the server's side and return what was stored."""
+        name = manifest["metadata"]["name"]
+        return _stored(f"apply {manifest['kind']} {name}", self.submit_applied(manifest))
+
     def change(
-        self, kind: str, name: str, change: Mapping[str, Any], namespace: str | None = None
+        self,
+        kind: str,
+        name: str,
+        change: Mapping[str, Any],
+        namespace: str | None = None,
+        *,
+        how: str = MERGE,
+        part: str = "",
     ) -> Object:
-        """Merge `change` into an object and return what was stored."""
-        return _stored(f"change {kind} {name}", self.submit_change(kind, name, change, namespace))
+        """Merge `change` into an object, as `submit_change` does, and return what was stored."""
+        answer = self.submit_change(kind, name, change, namespace, how=how, part=part)
+        return _stored(f"change {kind} {name}", answer)
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
         """Read one object."""
@@ -491,10 +504,9 @@ class Api:
             try:
                 answer = send()
             except (urllib3.exceptions.HTTPError, DynamicApiError, ApiException) as error:
-                # What a pod does not answer in time says nothing of the server before it.
-                if again or not isinstance(error, urllib3.exceptions.ReadTimeoutError):
+                if not again:
                     self._patience.missed(error)
-                if again and self._patience.again(error, method, asked, began):
+                elif self._patience.again(error, method, asked, began):
                     continue
                 if isinstance(error, ApiException):
                     raise api_exception(error) from error

@@ -201,7 +201,7 @@ class Echo:
     def meet(self, pod: str, condition: str, *, met: bool = True) -> None:
         """Say of a pod that a condition for its being Ready is met, or that it is not."""
         state = {"type": condition, "status": str(met)}
-        self.api.submit_change(
+        self.api.change(
             *("Pod", pod, {"status": {"conditions": [state]}}, self.namespace),
             how=STRATEGIC,
             part="status",

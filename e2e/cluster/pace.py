@@ -114,6 +114,10 @@ class Patience:
         """
         never_sent = isinstance(error, NEVER_SENT)
         seconds = _seconds_until(error, method, asked)
+        # A kept connection may have ended by itself.
+        first = isinstance(error, urllib3.exceptions.ProtocolError) and asked == 1
+        if never_sent or (isinstance(error, LOST) and not (first and seconds is not None)):
+            self._note()
         if seconds is None:
             return False
         # Who waited in vain once does not do so for each of the requests that follow.
@@ -132,8 +136,11 @@ class Patience:
             self._note()
 
     def missed(self, error: Exception) -> None:
-        """Note that the server was missed, if this is how a request ends then."""
-        if isinstance(error, (*NEVER_SENT, *LOST)):
+        """Note that the server was missed, if this is how a request to a pod behind it ends then.
+
+        What a pod does not answer in time says nothing of the server.
+        """
+        if isinstance(error, (*NEVER_SENT, urllib3.exceptions.ProtocolError)):
             self._note()
 
     def _note(self) -> None:

@@ -168,9 +168,7 @@ class Service:
         """Say in its status, as a load balancer's provider does, at which addresses it is had."""
         ingress = [{"ip": address, "ipMode": "VIP"} for address in addresses]
         change = {"status": {"loadBalancer": {"ingress": ingress}}}
-        self.stored = self.api.submit_change(
-            "Service", self.name, change, self.namespace, part="status"
-        )
+        self.stored = self.api.change("Service", self.name, change, self.namespace, part="status")
 
     def remove(self) -> bool:
         """Delete it; False if it was gone already."""

@@ -125,6 +125,8 @@ class PodVantage:
             # Calls end after 5 s each, but not what a resolver tries for a name.
             if not _is_name(address):
                 raise
+            # So that it is the name for which it waits, and neither the pod nor who passes this on.
+            self.api.ask_pod(self.pod, self.namespace, self.port, IDENTITY_PATH, {})
             within = f"{timing.API_REQUEST:.0f} s"
             return [Reply(NO_ROUTE, detail=f"lookup {address}: nobody answered within {within}")]
         # agnhost loses the error of a reply that ends in the middle.

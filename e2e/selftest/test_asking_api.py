@@ -288,6 +288,21 @@ def test_a_read_or_deletion_that_is_not_answered_comes_again(method, again, monk
     assert Patience().again(late, method, 1, time.monotonic()) == again
 
 
+@pytest.mark.parametrize(
+    ("method", "asked", "missed"), [("get", 1, False), ("get", 2, True), ("post", 1, True)]
+)
+def test_a_kept_connection_that_had_ended_is_no_absence(
+    method, asked, missed, tmp_path, monkeypatch
+):
+    """Unless the request cannot be sent again, or meets the same then."""
+    monkeypatch.setattr(timing, "API_AGAIN", 0.0)
+    ended = urllib3.exceptions.ProtocolError("Connection aborted.")
+
+    Patience(tmp_path).again(ended, method, asked, time.monotonic())
+
+    assert (missed_at(tmp_path) > -inf) == missed
+
+
 def test_whether_it_is_ready_is_not_asked_twice(tmp_path):
     """Who watches wants to know when it went, and not whether it comes back."""
     with storing_server(tmp_path / "gone") as server:

@@ -228,10 +228,13 @@ class PodThatSays:
     """An API server through which a pod says what agnhost says of a call."""
 
     says: str | Exception
+    at: dict[str, str] = field(default_factory=dict)
     asked: list[object] = field(default_factory=list)
 
     def ask_pod(self, *what: object) -> str:
         self.asked.append(what)
+        if (path := str(what[3])) in self.at:
+            return self.at[path]
         if isinstance(self.says, Exception):
             raise self.says
         return self.says
@@ -335,11 +338,15 @@ def test_a_name_that_leads_nowhere_is_no_route():
 
 def test_a_name_for_which_nobody_answers_is_no_route():
     """A resolver tries for longer than a request lasts; of an address nothing would be known."""
-    vantage = PodVantage(PodThatSays(NotInTimeError("late")), "pod", "echo-a-0", "home", 8080)
+    late, well = NotInTimeError("late"), {"/hostname": "echo-a-0"}
+    vantage = PodVantage(PodThatSays(late, well), "pod", "echo-a-0", "home", 8080)
 
     assert "lookup echo.home.svc: nobody answered" in str(vantage.call("echo.home.svc", 80))
     with pytest.raises(NotInTimeError):
         vantage.call("192.0.2.1", 80)
+    silent = PodVantage(PodThatSays(late), "pod", "echo-a-0", "home", 8080)
+    with pytest.raises(NotInTimeError):
+        silent.call("echo.home.svc", 80)
 
 
 def test_a_name_that_the_api_server_does_not_know_is_a_broken_probe():

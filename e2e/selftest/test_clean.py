@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -133,14 +132,12 @@ def test_a_thousand_namespaces(server, variables):
     """They are listed, removed, and do not keep a run from beginning."""
     for n in range(1000):
         add(server, f"nodeport-e2e-{n}", dead())
-    began = time.monotonic()
 
     ended = clean(server, variables, "--yes")
 
     assert ended.returncode == 0, ended.stderr
     assert "left 1000" in ended.stdout
     assert there(server) == set()
-    assert time.monotonic() - began < 60
 
 
 def test_nothing_left_is_said(server, variables):

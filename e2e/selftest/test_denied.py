@@ -10,7 +10,7 @@ import yaml
 import e2e
 from e2e.cluster.api import KINDS, ApiRefusedError
 from e2e.cluster.denied import RBAC, is_foreign, of_manifest, rules, why_denied
-from e2e.fixtures import objects
+from e2e.fixtures import actors, objects
 from e2e.selftest.storing_server import GROUPS
 
 PACKAGE = Path(e2e.__file__).parent
@@ -30,7 +30,7 @@ VERBS = {
     "delete": ["delete"],
     "delete_all": ["deletecollection"],
 }
-MAKES = ("submit", "create", "submit_whole", "submit_applied")
+MAKES = ("submit", "create", "apply", "submit_whole", "submit_applied")
 RESOURCES = {kind: f"{kind.lower()}s" for kind in KINDS} | {
     "Endpoints": "endpoints",
     "NetworkPolicy": "networkpolicies",
@@ -193,6 +193,8 @@ VERBS_OF_CLAUSES = {
     "replace": lambda ask: ask(STORED),
     "apply_by_client": lambda ask: ask(STORED),
     "report": lambda ask: ask(STORED, {}),
+    "change": lambda ask: ask(STORED),
+    "stored": lambda read: read("s", "home"),
 }
 STORED = {"metadata": {"name": "s", "namespace": "home"}}
 FOREIGN = {
@@ -213,7 +215,7 @@ class Refusing:
     def submit(self, *_: object, **__: object) -> object:
         return self.status
 
-    submit_change = submit_whole = submit
+    find = submit_change = submit_whole = submit
 
 
 @pytest.mark.parametrize("verb", VERBS_OF_CLAUSES)
@@ -221,11 +223,29 @@ class Refusing:
 def test_no_clause_is_told_what_says_nothing_of_the_contract(verb, what):
     """Each of its verbs says so instead of giving a Status, on which a server would be judged."""
     wanted = [Refusing(*FOREIGN[what]), "home"]
-    make = getattr(objects, verb).__wrapped__
+    make = getattr(objects if hasattr(objects, verb) else actors, verb).__wrapped__
     ask = make(*wanted[: make.__code__.co_argcount])
 
     with pytest.raises(ApiRefusedError):
         VERBS_OF_CLAUSES[verb](ask)
+
+
+ANSWERS = ("find", "submit", "submit_change", "submit_whole", "submit_applied")
+# What they are given is judged by whom they give it to, or makes no difference.
+EXCUSED = {"merge", "apply_by_client", "release", "hold_back", "host_namespace"}
+
+
+def test_nobody_who_wires_clauses_takes_an_answer_as_it_comes():
+    asking = set()
+    for file in (PACKAGE / "fixtures").glob("*.py"):
+        for each in ast.walk(ast.parse(file.read_text())):
+            if isinstance(each, ast.FunctionDef):
+                calls = [n.func for n in ast.walk(each) if isinstance(n, ast.Call)]
+                names = {ast.unparse(call) for call in calls}
+                asks = any(name.endswith(f"api.{of}") for name in names for of in ANSWERS)
+                asking |= {each.name} if asks and "judged" not in names else set()
+
+    assert asking == EXCUSED
 
 
 def test_what_kubernetes_refuses_is_told():
