@@ -1,6 +1,7 @@
 """What commands have in common in their options."""
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 
 from e2e.cluster.beside import AUTO, OUTSIDES
 from e2e.cluster.cap import ALLOWED
+from e2e.errors import UsageError
 from e2e.provider.in_cluster import IN_CLUSTER
 from e2e.provider.lane import FAMILIES, PROVIDERS, PROXIES
 from e2e.provider.node_image import DEFAULT
@@ -16,6 +18,8 @@ from e2e.report.shard import Shard
 
 # More processes than cores is right: most of a clause is waiting.
 PROCESSES = 8
+# What kind takes, as nodes are called after it.
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 def option(name: str, variable: str, **how: Any) -> Callable[..., Any]:
@@ -42,8 +46,23 @@ def complete_clause(_: click.Context, __: click.Parameter, incomplete: str) -> l
     return names_beginning(incomplete)
 
 
+def _named(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    """A name that kind and containers take."""
+    if name and not NAME.fullmatch(name):
+        raise UsageError(
+            f"no cluster can be called {name!r}", "use small letters, digits, - and . between them"
+        )
+    return name
+
+
 of_lane = together(
-    option("--cluster-name", "CLUSTER_NAME", default=None, help="Name of the kind cluster."),
+    option(
+        "--cluster-name",
+        "CLUSTER_NAME",
+        default=None,
+        callback=_named,
+        help="Name of the kind cluster.",
+    ),
     option("--shape", "SHAPE", default="two-workers", help="In manifests/kind, or a file."),
     option("--family", "FAMILY", default=FAMILIES[0], help="ipv4, ipv6 or dual."),
     option("--proxy", "PROXY", default=PROXIES[0], help="kube-proxy's mode."),

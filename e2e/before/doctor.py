@@ -47,6 +47,10 @@ def _kept(asked: Mapping[str, Any], lane: Lane, secrets: Path) -> Iterator[Row]:
     except StopError as error:
         yield failure("cluster", error)
         return
+    if record.changed:
+        does = "a run makes it anew, once nobody uses it"
+        yield warns("cluster", f"{name} is no longer as it was made ({record.changed})", does)
+        return
     file = record.kubeconfig()
     if not (record.complete and file):
         yield warns("cluster", f"{name} did not come up", MENDED)

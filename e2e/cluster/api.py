@@ -519,6 +519,12 @@ class Api:
         # The library's own words have a stack trace, and begin with the number 0.
         said = error.reason if isinstance(error, ApiException) else error
         words = " ".join(str(said).split())
+        if (status := getattr(error, "status", None)) in (401, 403):
+            server = getattr(self, "server", "")
+            return CannotRunError(
+                f"the API server {server} lets nobody in with these credentials: {status} {words}",
+                "log in anew, or give this user what docs/safety.md says",
+            )
         late = isinstance(error, urllib3.exceptions.ReadTimeoutError)
         return (NotInTimeError if late else CannotRunError)(
             f"the API server {getattr(self, 'server', '')} does not answer: {words}",

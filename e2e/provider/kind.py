@@ -419,7 +419,10 @@ def _enter(
                 step.skip(f"{name} is there already")
             return
         if _seen_well(name).exists():
-            raise CannotRunError(f"the cluster {name} is in use by others, and {problem}")
+            raise CannotRunError(
+                f"the cluster {name} is in use by others, and {problem}",
+                "wait for the end of what uses it, or choose another --cluster-name",
+            )
         _demand_unmarked(name, record)
         step.progress(f"removing {name}, which {problem}")
         _remove(name, record)

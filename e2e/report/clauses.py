@@ -170,6 +170,9 @@ def choose(only: str | None, families: str | None, *, ours: bool) -> tuple[Claus
     """
     clauses = contract()
     names, wanted = _words(only), _words(families)
+    for what, said, read in (("--only", only, names), ("--families", families, wanted)):
+        if said and not read:
+            raise UsageError(f"{what} names nothing: {said!r}", "name some, or leave it out")
     known = _known(clauses)
     if unknown := sorted(names - known):
         near = [each for name in unknown for each in get_close_matches(name, sorted(known))]

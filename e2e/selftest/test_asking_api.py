@@ -215,6 +215,19 @@ def test_nor_was_what_a_server_that_is_held_did_not_hear(taker):
         Pool(*taker.getsockname(), retries=False).request("POST", "/", timeout=0.2)
 
 
+@pytest.mark.parametrize(("code", "word"), [(401, "Unauthorized"), (403, "Forbidden")])
+def test_credentials_that_nobody_knows_are_no_absence(server, tmp_path, code, word):
+    """A token that has run out is answered all the same."""
+    server.before = lambda *_: refused(code, word, word)
+
+    with pytest.raises(
+        CannotRunError, match=f"lets nobody in with these credentials: {code}"
+    ) as it:
+        Api(server.kubeconfig, CONTEXT)
+
+    assert "log in anew" in it.value.do
+
+
 def test_a_certificate_that_is_wrong_is_no_absence(taker, monkeypatch):
     """It stays so, however often it is asked."""
     wrong = mock.Mock(side_effect=ssl.SSLCertVerificationError("no"))

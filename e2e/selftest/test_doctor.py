@@ -288,3 +288,15 @@ def test_a_cluster_that_does_not_answer_fails(tmp_path):
     row = by_name(examine(ASKED | {"out": "out"}))["cluster"]
 
     assert (row.ends, row.do) == (WARNS, "nothing: a run starts it again, or makes it anew")
+
+
+def test_a_kept_cluster_that_was_changed_is_told(tmp_path):
+    """As by a fault: a run that met it in somebody's hands would be refused."""
+    record = Record(str(LANE), "docker", "kind", keep=True, complete=True, changed="the fault x")
+    (Record.file(LANE.cluster_name).parent).mkdir(parents=True)
+    record.write(LANE.cluster_name)
+
+    row = by_name(examine(ASKED | {"out": "out"}))["cluster"]
+
+    assert row.ends == WARNS
+    assert "is no longer as it was made (the fault x)" in row.said

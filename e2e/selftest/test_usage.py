@@ -58,6 +58,8 @@ BAD = {
     "shape": ("E2E_SHAPE", "a-square", "SHAPE=a-square is unknown", "two-workers"),
     "families": ("E2E_FAMILIES", "core quick", "called quick", "core, extended, disruptive, slow"),
     "only": ("E2E_ONLY", "reach DP-99", "no clause is called DP-99", "docs/contract.md"),
+    "blanks": ("E2E_ONLY", " ", "--only names nothing: ' '", "leave it out"),
+    "cluster": ("E2E_CLUSTER_NAME", "My one", "can be called 'My one'", "small letters"),
     "provider": ("E2E_PROVIDER", "cloud", "cloud", "existing"),
 }
 
