@@ -3,7 +3,7 @@
 import base64
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +75,16 @@ class Context:
 
 
 def default_kubeconfig() -> Path:
-    """What kubectl would read: a file, or those of KUBECONFIG that are there, as it has them."""
+    """What kubectl would read: a file, or those of KUBECONFIG that say anything, as it has them.
+
+    Where none of them does, it is the first that is there, or else the first.
+    """
     named = [each for each in os.environ.get("KUBECONFIG", "").split(os.pathsep) if each]
-    there = [str(Path(each).absolute()) for each in named if Path(each).exists()] or named[:1]
+    there = [str(Path(each).absolute()) for each in named if Path(each).exists()]
+    if len(there) > 1:
+        # Which the client of the API server would refuse.
+        there = [each for each in there if not _is_empty(Path(each))] or there[:1]
+    there = there or named[:1]
     return Path(os.pathsep.join(there)) if there else Path.home() / ".kube" / "config"
 
 
@@ -87,9 +94,10 @@ def current_context(kubeconfig: Path) -> str:
     Raises:
         UsageError: there is none.
     """
-    for file in _files(kubeconfig):
+    files = _files(kubeconfig)
+    for file in files:
         try:
-            name = yaml.safe_load(file.read_text()).get("current-context")
+            name = _content(file, one_of=files).get("current-context")
         except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
             raise UsageError(f"{file} is no kubeconfig: {_why(error)}") from error
         if name:
@@ -109,7 +117,7 @@ def read_context(kubeconfig: Path, context: str) -> Context:
     found: dict[str, dict[str, tuple[Any, Path]]] = {key: {} for key in LISTS}
     for file in files:
         with _named_if_broken(file):
-            content: Any = yaml.safe_load(file.read_text())
+            content = _content(file, one_of=files)
             for key, plural in LISTS.items():
                 # What one of several lacks another one may have, and nobody needs a user.
                 may_lack = len(files) > 1 or key == "user"
@@ -144,6 +152,20 @@ def _files(kubeconfig: Path) -> list[Path]:
     """The file, or those whose names are in its name as in KUBECONFIG."""
     several = os.pathsep in str(kubeconfig) and not kubeconfig.exists()
     return [Path(each) for each in str(kubeconfig).split(os.pathsep)] if several else [kubeconfig]
+
+
+def _content(file: Path, *, one_of: Sequence[Path]) -> Any:
+    """What stands in a file; an empty one of several says nothing, and alone it is broken."""
+    content = yaml.safe_load(file.read_text())
+    return {} if content is None and len(one_of) > 1 else content
+
+
+def _is_empty(file: Path) -> bool:
+    try:
+        return yaml.safe_load(file.read_text()) is None
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        # Whoever reads it says so.
+        return False
 
 
 def pin(kubeconfig: Path, context: str, folder: Path) -> Path:

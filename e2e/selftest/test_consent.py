@@ -264,6 +264,35 @@ def test_of_several_files_the_first_of_a_name_counts(tmp_path, monkeypatch):
     assert several(monkeypatch, tmp_path / "none", tmp_path / "b") == tmp_path / "b"
 
 
+@pytest.mark.parametrize("says", ["", "# nothing yet\n"])
+def test_an_empty_one_of_several_files_says_nothing(tmp_path, monkeypatch, says):
+    """As with kubectl, wherever it stands; alone it is no kubeconfig."""
+    good, other = (kubeconfig(tmp_path / name, count=n) for name, n in (("a", 1), ("b", 2)))
+    (empty := tmp_path / "empty").write_text(says)
+
+    assert several(monkeypatch, good, empty) == good
+    assert several(monkeypatch, empty, good, other) == Path(f"{good}:{other}")
+    # As an option may name them.
+    for named in (Path(f"{empty}:{good}"), Path(f"{good}:{empty}")):
+        assert current_context(named) == current_context(good)
+        assert read_context(named, "c0").server == "https://c0"
+    alone = several(monkeypatch, tmp_path / "none", empty, empty)
+    assert alone == empty
+    for read in (current_context, lambda file: read_context(file, "c0")):
+        with pytest.raises(UsageError, match="empty is no kubeconfig: it is empty"):
+            read(alone)
+
+
+@pytest.mark.parametrize("broken", ["[", "\0", "[" * 5000])
+def test_a_broken_one_of_several_files_is_not_taken_for_an_empty_one(tmp_path, monkeypatch, broken):
+    good, bad = kubeconfig(tmp_path / "a"), tmp_path / "bad"
+    bad.write_text(broken)
+    file = several(monkeypatch, good, bad)
+
+    with pytest.raises(UsageError, match=f"^{bad} is no kubeconfig"):
+        read_context(file, "c0")
+
+
 @pytest.fixture
 def split(tmp_path, monkeypatch):
     """A context, its cluster and its user, each in a file of its own in a folder of its own."""
