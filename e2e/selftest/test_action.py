@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -46,18 +47,21 @@ class Job:
     Attributes:
         workspace: where its steps run.
         notes: what the harness was asked.
+        home: of the runner, with the files of the step.
     """
 
     def __init__(self, folder: Path, harness: str) -> None:
         self.workspace, self._action = folder / "work space", folder / "action"
-        self.notes, self._files = folder / "notes", folder / "runner"
-        for each in (self.workspace, self._action / ".ci", self._files):
+        self.notes, self.home = folder / "notes", folder / "runner"
+        for each in (self.workspace, self._action / ".ci", self.home):
             each.mkdir(parents=True)
         shutil.copy(CHECKOUT / ".ci" / "action", self._action / ".ci")
         (self._action / ".venv").mkdir()
         put(self._action / ".venv" / "bin", "python", harness)
 
-    def uses(self, **inputs: str) -> "subprocess.CompletedProcess[str]":
+    def uses(
+        self, *, environment: Mapping[str, str] | None = None, **inputs: str
+    ) -> "subprocess.CompletedProcess[str]":
         """Run the step of the action that asks the harness, as the runner does."""
         given = {name: each.get("default", "") for name, each in ACTION["inputs"].items()}
         given |= {"kube-context": "mine"}
@@ -69,8 +73,8 @@ class Job:
         }
         assert not [value for value in variables.values() if value.startswith("${{")]
         for name in ("output", "summary"):
-            (self._files / name).write_text("")
-        script = self._files / "script.sh"
+            (self.home / name).write_text("")
+        script = self.home / "script.sh"
         script.write_text(step["run"])
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", script],
@@ -78,13 +82,14 @@ class Job:
             timeout=LONG, check=False,
             env={
                 **variables,
+                **(environment or {}),
                 "PATH": "/usr/local/bin:/usr/bin:/bin",
-                "HOME": str(self._files),
+                "HOME": str(self.home),
                 "NOTES": str(self.notes),
                 "GITHUB_ACTION_PATH": str(self._action),
-                "GITHUB_OUTPUT": str(self._files / "output"),
-                "GITHUB_STEP_SUMMARY": str(self._files / "summary"),
-                "RUNNER_TEMP": str(self._files),
+                "GITHUB_OUTPUT": str(self.home / "output"),
+                "GITHUB_STEP_SUMMARY": str(self.home / "summary"),
+                "RUNNER_TEMP": str(self.home),
                 "ENDS_verify": inputs.get("ends", "0"),
                 "ENDS_prepare": inputs.get("ends_prepare", "0"),
                 "ENDS_run": inputs.get("ends", "0"),
@@ -94,13 +99,13 @@ class Job:
     @property
     def outputs(self) -> dict[str, str]:
         """What the step gave to the caller."""
-        lines = (self._files / "output").read_text().splitlines()
+        lines = (self.home / "output").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines)
 
     @property
     def summary(self) -> str:
         """What the page of the run says."""
-        return (self._files / "summary").read_text()
+        return (self.home / "summary").read_text()
 
 
 @pytest.fixture
@@ -197,6 +202,51 @@ def test_options_are_those_of_the_inputs(job):
 
     assert job.notes.read_text() == "verify --no-contract --restart-kube-proxy \n"
     assert job.outputs["folder"] == f"{job.workspace}/a b"
+
+
+# It reads what the kubeconfig says, from a folder that is not the workspace.
+READS = f"""#!/bin/bash
+cd /
+PYTHONPATH={CHECKOUT} exec {sys.executable} -c '
+import os
+from pathlib import Path
+from e2e.provider.kubeconfig import default_kubeconfig, read_context
+file = Path(os.environ["E2E_KUBECONFIG"] or default_kubeconfig())
+print(read_context(file, "mine").server, file)
+'
+"""
+
+
+@pytest.mark.parametrize(
+    ("kubeconfig", "named", "read"),
+    [
+        ("", "first:a b/second", "https://second {0}/first:{0}/a b/second"),
+        ("", "none::{0}/a b/second:", "https://second {0}/a b/second"),
+        ("a b/second", "first", "https://second {0}/a b/second"),
+        ("", "", "https://home {1}/.kube/config"),
+        ("", None, "https://home {1}/.kube/config"),
+    ],
+)
+def test_all_files_of_kubeconfig_are_read_unless_one_is_given(tmp_path, kubeconfig, named, read):
+    """Each as it is meant in the workspace."""
+    job = Job(tmp_path, READS)
+    for file, context in (
+        (job.workspace / "first", "other"),
+        (job.workspace / "a b" / "second", "mine"),
+        (job.home / ".kube" / "config", "mine"),
+    ):
+        server = "https://home" if file.name == "config" else f"https://{file.name}"
+        file.parent.mkdir(exist_ok=True)
+        content = {
+            "clusters": [{"name": context, "cluster": {"server": server}}],
+            "contexts": [{"name": context, "context": {"cluster": context}}],
+        }
+        file.write_text(yaml.safe_dump(content))
+    environment = {} if named is None else {"KUBECONFIG": named.format(job.workspace)}
+    done = job.uses(command="contract", kubeconfig=kubeconfig, environment=environment)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == read.format(job.workspace, job.home) + "\n"
 
 
 @pytest.mark.parametrize(
