@@ -91,13 +91,16 @@ class Job:
     run: str
     namespace: str
 
-    def create(self, *, image: str, shards: int, variables: Mapping[str, str]) -> None:
+    def create(
+        self, *, image: str, shards: int, variables: Mapping[str, str], nodes: Sequence[Object]
+    ) -> None:
         """Create it, with its account and what that may do.
 
         Args:
             image: that of the harness.
             shards: how many pods there are.
             variables: what is asked, as environment variables.
+            nodes: those of the cluster.
         """
         space = load("job/1-namespace.yaml")
         space["metadata"]["name"] = self.namespace
@@ -119,7 +122,7 @@ class Job:
         kept = [each for each in container["env"] if each["name"] not in said]
         container["env"] = [*kept, *({"name": k, "value": v} for k, v in said.items())]
         body["spec"] |= {"completions": shards, "parallelism": shards}
-        _place(spec, self.api.find_all("Node"))
+        _place(spec, nodes)
         for each in (role, account, binding, body):
             self.api.create(each)
 
@@ -190,6 +193,12 @@ class Job:
         namespace.remove(self.api, names, wait=True)
         for kind in ("ClusterRoleBinding", "ClusterRole"):
             self.api.delete(kind, self.namespace)
+
+
+def usual(variable: str) -> str:
+    """What its manifest lets an environment variable of its pods be."""
+    (container,) = load("job/5-job.yaml")["spec"]["template"]["spec"]["containers"]
+    return str(next(each["value"] for each in container["env"] if each["name"] == variable))
 
 
 def _place(spec: dict[str, Any], nodes: Sequence[Object]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ import click
 from e2e import timing
 from e2e.cluster import cap, lease, leftovers
 from e2e.cluster.api import Api, ApiRefusedError
-from e2e.cluster.job import SUCCEEDED, Job, ShardPod
+from e2e.cluster.job import SUCCEEDED, Job, ShardPod, usual
 from e2e.cluster.namespace import OF_JOB
 from e2e.commands.merge import last_screen, merge_into
 from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
+from e2e.fixtures.actors import demand_pods
+from e2e.fixtures.sample import at_most_through
 from e2e.options import PROCESSES
 from e2e.provider import existing, harness_image
 from e2e.provider.engine import Engine
@@ -241,6 +243,8 @@ def run_in_cluster(
         there = leftovers.in_cluster(api)
         leftovers.remove_in_cluster(api, there)
         leftovers.demand_no_job(there)
+        nodes = api.find_all("Node")
+        _demand_pods(asked, len(nodes))
         image = asked["image"] or _loaded_image(api, engine, steps)
         said = {name: asked[name] for name in ("only", "families", "shards") if asked[name]}
         variables = {f"E2E_{name.upper()}": str(value) for name, value in said.items()}
@@ -253,7 +257,7 @@ def run_in_cluster(
         begun.append(watched)
         with _removed(watched, steps) as left:
             with steps.step("job", "an Indexed Job, as manifests/job has it") as step:
-                job.create(image=image, shards=count, variables=variables)
+                job.create(image=image, shards=count, variables=variables, nodes=nodes)
                 step.done(f"created {job.namespace} of {count} pods")
             with steps.step("shards", "pods of the cluster ask the contract") as step:
                 try:
@@ -324,10 +328,33 @@ def of_shards(asked: Mapping[str, Any]) -> int:
     Raises:
         UsageError: it is no number, or one of them would be empty.
     """
-    by, _, of = str(asked["shards"]).rpartition(":")
-    last = Shard.parse(f"{by}{':' if by else ''}{of}/{of}")
+    last = _last_shard(asked)
     part_of(choose(asked["only"], asked["families"], ours=False), last, ours=False)
     return last.of
+
+
+def _last_shard(asked: Mapping[str, Any]) -> Shard:
+    by, _, of = str(asked["shards"]).rpartition(":")
+    return Shard.parse(f"{by}{':' if by else ''}{of}/{of}")
+
+
+def _demand_pods(asked: Mapping[str, Any], nodes: int) -> None:
+    """Go on only if each pod may have as many pods as its shard wants.
+
+    Each would say so itself, and the Job start it again and again.
+
+    Raises:
+        CannotRunError: one of them may not.
+    """
+    clauses, last = choose(asked["only"], asked["families"], ours=False), _last_shard(asked)
+    processes = asked["processes"]
+    if processes == PROCESSES:
+        processes = int(usual("E2E_PROCESSES"))
+    # Of nodes the first shard asks all that others ask, and none may look through more of them.
+    for number in range(1, 2 if last.by == "nodes" else last.of + 1):
+        shard = replace(last, number=number)
+        through = at_most_through(nodes, shard)
+        demand_pods(part_of(clauses, shard, ours=False), through, processes or 1)
 
 
 def _loaded_image(api: Api, engine: Engine | None, steps: Steps) -> str:

@@ -31,6 +31,7 @@ from e2e.commands.merge import merge as merge_command
 from e2e.commands.shard import of_pod
 from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.fixtures import cluster
+from e2e.options import PROCESSES
 from e2e.provider import harness_image
 from e2e.provider.in_cluster import as_existing, kubeconfig
 from e2e.provider.steps import Steps
@@ -238,7 +239,7 @@ def test_who_makes_the_job_has_the_cluster_for_its_pods(tmp_path, monkeypatch):
     """They are told how much they may use, and in the end nobody has it."""
     monkeypatch.setenv("E2E_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("E2E_ALLOW_CONTEXT", CONTEXT)
-    monkeypatch.setenv("E2E_MAX_PODS", "7")
+    monkeypatch.setenv("E2E_MAX_PODS", "70")
     seen = []
 
     class Stopped:
@@ -258,8 +259,43 @@ def test_who_makes_the_job_has_the_cluster_for_its_pods(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             in_cluster.run_in_cluster(asked, server.kubeconfig, CONTEXT, None)
 
-        assert seen == [(1, "7")]
+        assert seen == [(1, "70")]
         assert server.of("leases") == []
+
+
+@pytest.mark.parametrize(("more", "wanted"), [
+    ({"shards": "4"}, 2 * 299 + 3 + 4 + 6 * 4),
+    ({"shards": "4", "processes": 2}, 2 * 299 + 3 + 4 + 6 * 2),
+    ({"shards": "nodes:1"}, 2 * 299 + 3 + 4 + 6 * 4),
+    ({"shards": "nodes:2", "processes": 0}, 2 * 299 + 3 + 4 + 6 * 1),
+    ({"shards": "nodes:4"}, 0),
+    ({"shards": "2", "only": "defaults"}, 0),
+])  # fmt: skip
+def test_where_a_pod_may_not_have_what_its_shard_wants_nothing_is_made(
+    tmp_path, monkeypatch, more, wanted
+):
+    """It would end with 2 at once, and the Job start it four times."""
+    monkeypatch.setenv("E2E_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("E2E_ALLOW_CONTEXT", CONTEXT)
+    made = []
+
+    def make(what):
+        made.append(what)
+        raise HinderedError("it goes on")
+
+    monkeypatch.setattr(in_cluster, "_loaded_image", lambda *_: make("image"))
+    asked = ASKED | {"out": tmp_path / "out", "image": None, "processes": PROCESSES} | more
+    says = f"on 299 nodes the clauses want {wanted} pods" if wanted else "it goes on"
+    with storing_server(tmp_path / "api") as server:
+        for n in range(298):
+            server.put("/api/v1", "nodes", node(f"more-{n}", "127.0.0.3"))
+        with pytest.raises(CannotRunError, match=says) as ended:
+            in_cluster.run_in_cluster(asked, server.kubeconfig, CONTEXT, None)
+
+        assert server.of("leases") == []
+    assert made == ([] if wanted else ["image"])
+    if wanted:
+        assert f"--max-pods={wanted} " in ended.value.do
 
 
 @pytest.mark.parametrize(("ends", "kind", "told"), [
@@ -381,9 +417,11 @@ def test_what_a_pod_made_is_of_the_run_that_made_the_job(monkeypatch):
 
 def test_the_job_is_as_its_manifests_say_but_for_names_and_numbers():
     api = Namespaces()
-    api.found += [{"kind": "Node", "metadata": {"labels": {}}} for _ in range(3)]
     Job(api, "r", "nodeport-e2e-job-r").create(
-        image="registry/x:1", shards=4, variables={"E2E_SHARDS": "4", "E2E_ONLY": "reach"}
+        image="registry/x:1",
+        shards=4,
+        variables={"E2E_SHARDS": "4", "E2E_ONLY": "reach"},
+        nodes=[{"metadata": {"labels": {}}}] * 3,
     )
     by_kind = {each["kind"]: each for each in api.found}
 
@@ -435,9 +473,9 @@ def test_pods_are_seen_until_they_have_ended_and_before_their_logs_go(monkeypatc
 def test_pods_leave_the_nodes_that_clauses_want(workers, operator):
     """A control plane and two workers, of which the node of a pod is none."""
     api = Namespaces()
-    plane = {"kind": "Node", "metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
-    api.found += [plane, *({"kind": "Node", "metadata": {"labels": {}}} for _ in range(workers))]
-    Job(api, "r", "n").create(image="x", shards=2, variables={})
+    plane = {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
+    nodes = [plane, *[{"metadata": {"labels": {}}}] * workers]
+    Job(api, "r", "n").create(image="x", shards=2, variables={}, nodes=nodes)
     job = next(each for each in api.found if each["kind"] == "Job")
 
     affinity = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]

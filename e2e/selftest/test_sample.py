@@ -12,7 +12,7 @@ from e2e.cluster.node import Node
 from e2e.cluster.vantage import PodVantage
 from e2e.errors import CannotRunError
 from e2e.fixtures import vantages
-from e2e.fixtures.sample import CALLERS, MEETING, few, looked_through, sampled
+from e2e.fixtures.sample import CALLERS, MEETING, at_most_through, few, looked_through, sampled
 from e2e.probe import Flow, Outside, Target
 from e2e.report.collect import FLOWS, MANY, bounded, spread
 from e2e.report.result import percentiles
@@ -135,6 +135,19 @@ def test_wherever_shards_stand_some_shard_looks_through_every_node(of):
             for number, on in enumerate(stand, 1)
         ]
         assert {node for part in parts for node in part} == set(nodes)
+
+
+@pytest.mark.parametrize(("by", "of"), [
+    ("clauses", 2), ("nodes", 1), ("nodes", 2), ("nodes", 5), ("nodes", 30),
+])  # fmt: skip
+def test_wherever_a_pod_stands_it_looks_through_no_more_than_is_reckoned(by, of):
+    for nodes in (cluster(workers, planes=3) for workers in (1, 4, 20)):
+        for number in range(1, of + 1):
+            shard = Shard(of, number, by)
+            through = [len(looked_through(nodes, stands_on=n.name, shard=shard)) for n in nodes]
+            reckoned = at_most_through(len(nodes), shard)
+
+            assert max(through) <= reckoned <= max(through) + 4
 
 
 def test_a_shard_of_clauses_looks_through_all():
