@@ -5,8 +5,8 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,17 @@ from e2e.wait import WaitedInVainError, wait_until
 
 # So often a log is asked for that has to have a result, in as many looks.
 LOG_TIMES = 30
+# Likewise of one that was ended by us: a part of its shard, or nothing.
+LAST_LOOKS = 2
 # What is told of a pod that brought nothing.
 LAST_WORDS = 12
 # For which something may be left.
 TROUBLES = (StopError, ApiRefusedError, WaitedInVainError)
+
+
+def _is_done(pod: ShardPod) -> bool:
+    """Whether it asked its shard to the end, which its container may know before its phase."""
+    return pod.exit_code == 0 or pod.phase == SUCCEEDED
 
 
 class HinderedError(CannotRunError):
@@ -64,6 +71,8 @@ class Watched:
         lost: pods that ended without having done that, with why.
         hindered: since when each of those that cannot begin is known to be, by `time.monotonic`.
         asked: how often the log of each pod had no result.
+        known: the pods that were seen, each as it was the last time.
+        hitch: why what a pod may have brought could not be had or kept.
     """
 
     job: Job
@@ -75,6 +84,8 @@ class Watched:
     lost: list[str] = field(default_factory=list)
     hindered: dict[str, float] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
+    known: dict[str, ShardPod] = field(default_factory=dict)
+    hitch: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> str:
         """Look at all pods, and take what they brought; says how the Job ended, if it did.
@@ -86,6 +97,7 @@ class Watched:
         # Before the pods, so that what it says of them is not older than it.
         ended = self.job.ended()
         pods = self.job.pods()
+        self.known |= {pod.name: pod for pod in pods}
         for pod in pods:
             self._tell(pod)
             if pod.has_ended and pod.name not in self.brought:
@@ -102,18 +114,44 @@ class Watched:
         return ended
 
     def see_end(self, pods: Sequence[ShardPod]) -> None:
-        """Take what pods bring that are ended by us; what cannot be taken is not missed.
+        """Take what pods bring that are ended by us.
 
         They are gone a moment after their container has ended.
         """
-        for pod in pods:
-            if pod.name in self.brought or (pod.exit_code is None and not pod.has_ended):
-                continue
-            is_done = pod.exit_code == 0 or pod.phase == SUCCEEDED
-            with suppress(*TROUBLES):
-                self._keep(self.job.log(pod.name), self.folder / f"{pod.number}", whole=is_done)
-                self.brought.add(pod.name)
-                self.done |= {pod.number} if is_done else set()
+        self.known |= {pod.name: pod for pod in pods}
+        ended = [pod for pod in pods if self._may_bring(pod)]
+        # One after another, the last of many would be gone by then.
+        with ThreadPoolExecutor(len(ended) or 1) as pool:
+            logs = [pool.submit(self.job.log, pod.name) for pod in ended]
+            for pod, log in zip(ended, logs, strict=True):
+                self._take_last(pod, log)
+
+    def miss(self) -> None:
+        """Note the shards of which nothing was brought, once no more will be."""
+        for pod in sorted(self.known.values(), key=lambda pod: pod.number):
+            has_some = (self.folder / f"{pod.number}" / RESULT).exists()
+            if pod.name not in self.brought and not has_some:
+                why = f": {self.hitch[pod.name]}" if pod.name in self.hitch else ""
+                self.lost.append(f"{self._name(pod)} was ended, and brought no result{why}")
+
+    def _may_bring(self, pod: ShardPod) -> bool:
+        # What has asked its shard to the end has written its results.
+        looks = LOG_TIMES if _is_done(pod) else LAST_LOOKS
+        has_ended = pod.exit_code is not None or pod.has_ended
+        return has_ended and pod.name not in self.brought and self.asked[pod.name] < looks
+
+    def _take_last(self, pod: ShardPod, log: Future[str]) -> None:
+        # Until its phase says so too, more of its log may come.
+        self.asked[pod.name] += pod.has_ended
+        try:
+            self._keep(log.result(), self.folder / f"{pod.number}", whole=_is_done(pod))
+        except UsageError:
+            return
+        except TROUBLES as error:
+            self.hitch[pod.name] = str(error).partition("\n")[0]
+            return
+        self.brought.add(pod.name)
+        self.done |= {pod.number} if _is_done(pod) else set()
 
     def _is_stuck(self, pods: Sequence[ShardPod]) -> bool:
         """Whether nothing goes on: every pod has ended or is hindered for a while, or is not made.
@@ -139,6 +177,7 @@ class Watched:
             )
         for each in why:
             self._lose(f"{each}; nobody waits for it any longer")
+        self.brought |= {pod.name for pod in stuck}
         return True
 
     def _tell(self, pod: ShardPod) -> None:
@@ -399,6 +438,7 @@ def _removed(watched: Watched, steps: Steps) -> Iterator[list[str]]:
                 steps.say("what to do: nodeport-e2e clean --kube-context=...")
             else:
                 step.done(f"removed {watched.job.namespace} and what its pods made")
+            watched.miss()
 
 
 def _await(watched: Watched, say: Any) -> None:

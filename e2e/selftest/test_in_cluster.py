@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tarfile
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -720,8 +721,10 @@ def test_what_others_brought_is_told_of_a_job_that_gets_stuck(watched, log, monk
     watched.job.there = [pod(1, **waits), pod(2)]
 
     assert watched.look() == "Given up"
+    ended_by_us(watched, [pod(1, **waits)])
     assert watched.done == {2}
-    assert "no node takes it: too full" in watched.lost[0]
+    (lost,) = watched.lost
+    assert "no node takes it: too full" in lost
 
 
 def test_the_larger_part_of_a_shard_is_kept(watched, log):
@@ -760,6 +763,73 @@ def test_what_a_pod_brings_that_is_ended_is_taken_before_it_is_gone(watched, log
     watched.see_end([pod(2, phase="Failed", exit_code=2)])
     assert (watched.done, watched.brought) == ({1}, {"pod-1", "pod-2"})
     assert Result.load(watched.folder / "2/result.json").whole is False
+
+
+def test_logs_of_pods_that_end_together_are_taken_together(watched, log):
+    """That of the last one is gone by the time that all others were read."""
+    texts = {f"pod-{n}": log(n, held("a.b")) for n in (1, 2)}
+    all_ask = threading.Barrier(len(texts), timeout=20.0)
+
+    def asked(name):
+        all_ask.wait()
+        return texts[name]
+
+    watched.job.log = asked
+    watched.see_end([pod(1), pod(2)])
+
+    assert watched.done == {1, 2}
+
+
+def ended_by_us(watched, *looks):
+    """Remove the Job, while its pods are seen like this."""
+
+    def remove(see):
+        for pods in looks:
+            see(pods)
+
+    watched.job.remove, watched.job.namespace = remove, "nodeport-e2e-job-r"
+    with in_cluster._removed(watched, Steps(quiet=True)):
+        pass
+
+
+@pytest.mark.parametrize(("how", "times"), [
+    ({"phase": "Failed", "exit_code": 2}, in_cluster.LAST_LOOKS),
+    ({"phase": "Failed", "exit_code": None}, in_cluster.LAST_LOOKS),
+    ({}, in_cluster.LOG_TIMES),  # its node may not answer for a moment
+])  # fmt: skip
+def test_the_log_of_a_pod_that_brings_nothing_is_not_read_until_all_have_ended(watched, how, times):
+    read = []
+    watched.job.log = lambda name: read.append(name) or "asked 3 of 9"
+    ended_by_us(watched, *[[pod(1, **how)]] * (in_cluster.LOG_TIMES + 9))
+
+    assert read == ["pod-1"] * times
+    assert watched.lost == ["shard 1 by pod-1 on worker-1 was ended, and brought no result"]
+
+
+def test_shards_of_which_nothing_was_brought_are_told(watched, log):
+    """However their pods went; not those that another pod had asked in part, nor twice."""
+    runs = {"phase": "Running", "exit_code": None}
+    part = log(1, held("a.b"), asked=("a.b", "c.d"), whole=False)
+    watched.job.there = [pod(1, phase="Failed", exit_code=2), pod(3, phase="Failed", exit_code=137)]
+    watched.job.logs = {"pod-1": part, "pod-4": log(4, held("e.f"))}
+    watched.look()
+    before = list(watched.lost)
+    last = [pod(1, "again", **runs), pod(2, **runs), pod(4), pod(5, node="", **runs)]
+    ended_by_us(watched, last, [pod(2, **runs)], [])
+
+    assert len(before) == 2
+    assert watched.lost[2:] == [
+        "shard 2 by pod-2 on worker-2 was ended, and brought no result",
+        "shard 5 by pod-5 on no node was ended, and brought no result",
+    ]
+
+
+def test_why_what_was_brought_could_not_be_had_is_told(watched):
+    watched.job.log = raising(CannotRunError("the API server does not answer"))
+    ended_by_us(watched, *[[pod(1, phase="Failed", exit_code=2)]] * 9)
+
+    (lost,) = watched.lost
+    assert lost.endswith("was ended, and brought no result: the API server does not answer")
 
 
 def test_results_that_cannot_be_kept_end_the_run(watched, log, monkeypatch):
