@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from e2e.check.distribution import FALSE_ALARM
-from e2e.errors import CannotRunError
+from e2e.errors import CannotRunError, UsageError
 from e2e.options import of_choice, of_lane, of_making, of_version, option
 from e2e.provider import kind
-from e2e.provider.clusters import CLUSTERS, named, run_on_clusters
+from e2e.provider.clusters import CLUSTERS, named, none_came, run_on_clusters
 from e2e.provider.command import own_program, run_to_its_end
 from e2e.provider.engine import ensure_engine
 from e2e.provider.lane import Lane
@@ -70,12 +70,14 @@ class Ended:
 def soak(**asked: Any) -> int:
     """Ask the contract of a cluster again and again, whatever comes, and count what failed.
 
-    Exit codes: 0 all held each time, 1 a clause failed once, 2 a run came to no verdict.
+    Exit codes: 0 all held each time, 1 a clause failed once, 2 a run came to no verdict; with
+    several clusters 3 and 4 too, if one was refused.
     """
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     out, steps = Path(asked["out"]).absolute(), Steps()
     name, parts = asked["cluster_name"] or lane.cluster_name, _parts(asked)
     ended: list[Ended] = []
+    worst = 0
     try:
         if len(parts) == 1:
             for each in _soaked(asked, lane, name, out, steps):
@@ -84,7 +86,7 @@ def soak(**asked: Any) -> int:
             commands = dict(zip(named(name, len(parts)), parts, strict=True))
             shutil.rmtree(out / CLUSTERS, ignore_errors=True)
             try:
-                run_on_clusters(commands, out, steps)
+                worst = max(run_on_clusters(commands, out, steps))
             finally:
                 folders = sorted((out / CLUSTERS).glob("*/[0-9]*"))
                 ended += [_ended(folder) for folder in folders]
@@ -94,7 +96,9 @@ def soak(**asked: Any) -> int:
             counted = (asked["only"], asked["families"], lane.shape) == (None, None, USUAL)
             families = 2 if lane.family == "dual" else 1
             click.echo(told(ended, families if counted else 0))
-    return exit_code(ended, asked["times"])
+    if not ended:
+        raise none_came("no run began", worst)
+    return worst if worst > CannotRunError.exit_code else exit_code(ended, asked["times"])
 
 
 def _parts(asked: Mapping[str, Any]) -> list[list[str]]:
@@ -140,9 +144,11 @@ def _run(argv: list[str], out: Path, steps: Steps) -> Ended:
 
 def _ended(out: Path, code: int | None = None) -> Ended:
     """How the run ended whose results these are; by its own exit code, if it is not known."""
-    if not (out / RESULT).exists():
-        return Ended(CannotRunError.exit_code if code is None else code)
-    result = Result.load(out / RESULT)
+    try:
+        result = Result.load(out / RESULT)
+    except UsageError:
+        # There is none, or half of one, of a run that was killed.
+        return Ended(code or CannotRunError.exit_code)
     clauses, code = result.clauses, result.exit_code if code is None else code
     ids = {
         end: tuple(clause.clause for clause in clauses if clause.ended == end)

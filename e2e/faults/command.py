@@ -24,7 +24,7 @@ from e2e.faults.trying import BASELINE, BREAKS, NotWellError, Trials
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
 from e2e.provider import kind
 from e2e.provider.cache import ensure_room
-from e2e.provider.clusters import CLUSTERS
+from e2e.provider.clusters import CLUSTERS, none_came
 from e2e.provider.engine import ensure_engine
 from e2e.provider.interrupts import shielded
 from e2e.provider.lane import Lane
@@ -114,16 +114,14 @@ def _try_there(
         code = try_on_clusters(asked, parts, out, steps)
     finally:
         trials, took = brought(out, chosen), time.monotonic() - began
-        refused = {error.exit_code: error for error in REFUSALS}.get(code)
         left = untried(chosen, trials)
         matrix = Matrix(began=moment, seconds=took, trials=trials, untried=left)
         if trials:
             _keep(matrix, out)
-        elif not refused:
+        elif code not in [error.exit_code for error in REFUSALS]:
             _remove(out)
     if not trials:
-        error = refused or CannotRunError
-        raise error("no fault was tried", "see above what each cluster said")
+        raise none_came("no fault was tried", code)
     return matrix, code
 
 

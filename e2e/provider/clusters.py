@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from e2e.errors import CannotRunError
+from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
 from e2e.provider.command import interrupt, own_program, tied
 from e2e.provider.steps import Steps
 
@@ -63,6 +63,17 @@ def run_on_clusters(
             each.join()
     # A process that was killed has a code that no command of ours ends with.
     return [code if code in CODES else CannotRunError.exit_code for code in codes]
+
+
+def none_came(what: str, code: int) -> StopError:
+    """The error of a command of which no cluster brought anything.
+
+    Args:
+        what: did not happen.
+        code: the worst of their exit codes.
+    """
+    errors = {error.exit_code: error for error in (RefusedError, UsageError)}
+    return errors.get(code, CannotRunError)(what, "see above what each cluster said")
 
 
 def _tell(output: IO[bytes], cluster: str, steps: Steps) -> None:

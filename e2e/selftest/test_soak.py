@@ -8,9 +8,11 @@ from click.testing import CliRunner
 
 from e2e.commands import soak
 from e2e.commands.soak import Ended, exit_code, told
+from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.provider import ready
 from e2e.provider.clusters import CLUSTERS
 from e2e.provider.node_image.choose import NodeImage
+from e2e.report.result import RESULT
 from e2e.selftest.runs import failed, held, run
 
 GREEN, RED = Ended(0, 150), Ended(1, 149, ("a.one",))
@@ -145,6 +147,51 @@ def test_a_cluster_that_did_not_come_to_all_its_runs_is_no_proof(tmp_path, monke
 
     assert ended.return_value == 2
     assert "0 of 1 runs failed" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("codes", "error"),
+    [([3, 3], RefusedError), ([2, 4], UsageError), ([2, 1], CannotRunError)],
+)
+def test_why_no_cluster_came_to_a_run_is_said(tmp_path, monkeypatch, codes, error):
+    """With the exit code that one cluster would have."""
+    monkeypatch.setattr(soak, "run_on_clusters", lambda *_: codes)
+
+    ended = soaked(tmp_path, "--times=2", "--clusters=2", "--cluster-name=mine")
+
+    assert type(ended.exception) is error
+    assert "no run began\n" in str(ended.exception)
+    assert "see above what each cluster said" in str(ended.exception)
+
+
+def test_a_cluster_that_is_refused_is_not_hidden_by_the_runs_of_another(tmp_path, monkeypatch):
+    def fake(_, out, __):
+        keep(out, "mine/001", run(failed("a.one")))
+        return [1, 3]
+
+    monkeypatch.setattr(soak, "run_on_clusters", fake)
+
+    ended = soaked(tmp_path, "--times=2", "--clusters=2", "--cluster-name=mine")
+
+    assert ended.return_value == 3
+    assert "1 of 1 runs failed: a.one" in ended.output
+
+
+def test_half_a_result_of_a_run_that_was_killed_hides_nothing_else(tmp_path, monkeypatch):
+    """Neither what the others came to, nor that somebody stopped them."""
+
+    def fake(_, out, __):
+        keep(out, "mine/001", run(held("a.one")))
+        (out / CLUSTERS / "mine-2" / "001").mkdir(parents=True)
+        (out / CLUSTERS / "mine-2" / "001" / RESULT).write_text("{")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(soak, "run_on_clusters", fake)
+
+    ended = soaked(tmp_path, "--times=2", "--clusters=2", "--cluster-name=mine")
+
+    assert "0 of 1 runs failed\n1 came to no verdict" in ended.output
+    assert not isinstance(ended.exception, UsageError)
 
 
 def test_what_was_seen_until_somebody_stopped_it_is_told(tmp_path, machine):
