@@ -26,6 +26,10 @@ class CannotRunError(StopError):
     """The machine, the engine, the image or the cluster does not allow a run. Exit code 2."""
 
 
+class InUseError(CannotRunError):
+    """Another run has what this one would write to, or break; nothing was touched. Exit code 2."""
+
+
 class RefusedError(StopError):
     """Going on could touch something that is not ours. Exit code 3."""
 

@@ -1,7 +1,5 @@
 """The command `nodeport-e2e run`: the contract of a cluster, by pytest in a process of its own."""
 
-import fcntl
-import os
 import signal
 import subprocess
 import tempfile
@@ -72,7 +70,7 @@ def run(**asked: Any) -> int:
         context = asked["kube_context"]
         file = Path(asked["kubeconfig"] or default_kubeconfig())
         consent = existing.check_allowed(file, context, find_engine())
-        with alone(out):
+        with outputs.alone(out):
             if asked["in_cluster"]:
                 return _in_cluster(asked, file, context)
             _demand_admission(file, context, consent)
@@ -82,7 +80,7 @@ def run(**asked: Any) -> int:
     lane = Lane(asked["k8s"], asked["proxy"], asked["family"], asked["shape"])
     name = asked["cluster_name"] or lane.cluster_name
     steps = Steps(quiet=asked["quiet"])
-    with alone(out), _told_what_is_left(name, steps), ExitStack() as leased:
+    with outputs.alone(out), _told_what_is_left(name, steps), ExitStack() as leased:
         with outputs.replaced(out):
             engine = ensure_engine(steps)
             # Before it is missed, and the cluster taken for one that is broken.
@@ -138,34 +136,6 @@ def _demand_admission(file: Path, context: str, consent: existing.Consent | None
     """
     with tempfile.TemporaryDirectory() as secrets:
         admit(Api(file, context, secrets=Path(secrets)), consent)
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Have the folder of the results for this run, whose files those of another would replace.
-
-    Raises:
-        CannotRunError: another run writes there.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        # The lock is on the folder itself, so that nothing of it is left there.
-        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise UsageError(
-            f"--out={out} is no folder for results: {error.strerror}", "name another, or E2E_OUT"
-        ) from error
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CannotRunError(
-                f"another run writes its results to {out}",
-                "wait for its end, or name another folder: --out, or E2E_OUT",
-            ) from error
-        yield
-    finally:
-        os.close(folder)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from e2e.provider.engine import ensure_engine
 from e2e.provider.lane import Lane
 from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
-from e2e.report.outputs import of_cluster
+from e2e.report.outputs import alone, of_cluster
 from e2e.report.result import RESULT, Result
 
 # What can fail by chance in a run of three nodes, for each IP family; docs/decisions/statistics.md.
@@ -78,24 +78,23 @@ def soak(**asked: Any) -> int:
     name, parts = asked["cluster_name"] or lane.cluster_name, _parts(asked)
     ended: list[Ended] = []
     worst = 0
-    try:
-        if len(parts) == 1:
-            for each in _soaked(asked, lane, name, out, steps):
-                ended.append(each)  # noqa: PERF402  # of those before it is stopped
-        else:
-            commands = dict(zip(named(name, len(parts)), parts, strict=True))
-            shutil.rmtree(out / CLUSTERS, ignore_errors=True)
-            try:
+    with alone(out):
+        try:
+            if len(parts) == 1:
+                for each in _soaked(asked, lane, name, out, steps):
+                    ended.append(each)  # noqa: PERF402  # of those before it is stopped
+            else:
+                commands = dict(zip(named(name, len(parts)), parts, strict=True))
+                shutil.rmtree(out / CLUSTERS, ignore_errors=True)
                 worst = max(run_on_clusters(commands, out, steps))
-            finally:
-                folders = sorted((out / CLUSTERS).glob("*/[0-9]*"))
-                ended += [_ended(folder) for folder in folders]
-    finally:
-        # Also of hours that somebody ends with Ctrl-C.
-        if ended:
-            counted = (asked["only"], asked["families"], lane.shape) == (None, None, USUAL)
-            families = 2 if lane.family == "dual" else 1
-            click.echo(told(ended, families if counted else 0))
+        finally:
+            if len(parts) > 1:
+                ended += map(_ended, sorted((out / CLUSTERS).glob("*/[0-9]*")))
+            # Also of hours that somebody ends with Ctrl-C.
+            if ended:
+                counted = (asked["only"], asked["families"], lane.shape) == (None, None, USUAL)
+                families = 2 if lane.family == "dual" else 1
+                click.echo(told(ended, families if counted else 0))
     if not ended:
         raise none_came("no run began", worst)
     return worst if worst > CannotRunError.exit_code else exit_code(ended, asked["times"])

@@ -15,7 +15,7 @@ from e2e.cluster.api import Api
 from e2e.cluster.consent import admit
 from e2e.cluster.node import all_nodes
 from e2e.cluster.undo import Undo
-from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.errors import CannotRunError, InUseError, RefusedError, UsageError
 from e2e.faults.asking import Asking
 from e2e.faults.making import Here
 from e2e.faults.specs import Specs
@@ -34,7 +34,7 @@ from e2e.report import lanes
 from e2e.report.faults import OF_TRAFFIC, Fault, choose_faults
 from e2e.report.faults_page import PAGE, faults_page
 from e2e.report.matrix import MATRIX, Matrix, Trial
-from e2e.report.outputs import of_cluster
+from e2e.report.outputs import alone, of_cluster
 
 # Whoever asks this places the echoes that scripts of faults are about.
 PLACES = OF_TRAFFIC[0]
@@ -69,10 +69,11 @@ def faults(**asked: Any) -> int:
     asked["cluster_name"] = asked["cluster_name"] or lane.cluster_name
     steps = Steps()
     parts = dealt(chosen, asked["clusters"] or how_many(chosen), lane)
-    if len(parts) == 1:
-        matrix, code = _try_here(asked, lane, chosen, out, steps), 0
-    else:
-        matrix, code = _try_there(asked, chosen, parts, out, steps)
+    with alone(out):
+        if len(parts) == 1:
+            matrix, code = _try_here(asked, lane, chosen, out, steps), 0
+        else:
+            matrix, code = _try_there(asked, chosen, parts, out, steps)
     click.echo(f"{matrix.counted}; {matrix.seconds / 60:.0f} minutes")
     click.echo(f"{out / MATRIX}\n{out / PAGE}")
     return code or matrix.exit_code
@@ -85,7 +86,7 @@ def _try_here(
     with ExitStack() as needed:
         try:
             trials = needed.enter_context(_trials(asked, lane, out, steps))
-        except REFUSALS:
+        except (*REFUSALS, InUseError):
             raise
         except BaseException:
             _remove(out)

@@ -15,7 +15,7 @@ import pykube
 from pytest_kind import KindCluster
 
 from e2e import timing
-from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
+from e2e.errors import CannotRunError, InUseError, RefusedError, StopError, UsageError
 from e2e.provider.cache import cache_folder, holder_of, only_one
 from e2e.provider.command import CommandFailedError, run
 from e2e.provider.engine import Engine
@@ -283,13 +283,13 @@ def hold(name: str, steps: Steps, *, breaks: str = "") -> Iterator[IO[str]]:
         breaks: what is done to it that nobody else may meet.
 
     Raises:
-        CannotRunError: somebody else uses it, and would meet that.
+        InUseError: somebody else uses it, and would meet that.
     """
     with _users(name) as users:
         with _alone(name, steps.say):
             alone = _try_lock(users, fcntl.LOCK_EX)
             if breaks and not alone:
-                raise CannotRunError(
+                raise InUseError(
                     f"the cluster {name} is in use by another run, which would meet that {breaks}",
                     "wait for the end of that run, or choose another --cluster-name",
                 )

@@ -1,12 +1,14 @@
 """Everything that a run leaves in its folder of results beside evidence and junit.xml."""
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from e2e.errors import RefusedError, UsageError
+from e2e.errors import InUseError, RefusedError, UsageError
 from e2e.report.clauses import Clause
 from e2e.report.result import RESULT, Result
 
@@ -23,6 +25,35 @@ MADE = (JUNIT, RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
 def of_cluster(out: Path) -> Path:
     """The folder of what is saved of a cluster that could not be made, or was not well."""
     return out / EVIDENCE / "cluster"
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Have the folder of the results for this run, whose files those of another would replace.
+
+    Raises:
+        InUseError: another run writes there.
+        UsageError: it is no folder.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # The lock is on the folder itself, so that nothing of it is left there.
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UsageError(
+            f"--out={out} is no folder for results: {error.strerror}", "name another, or E2E_OUT"
+        ) from error
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUseError(
+                f"another run writes its results to {out}",
+                "wait for its end, or name another folder: --out, or E2E_OUT",
+            ) from error
+        yield
+    finally:
+        os.close(folder)
 
 
 def remove(out: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from e2e import timing
-from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.errors import CannotRunError, InUseError, RefusedError, UsageError
 from e2e.provider import kind
 from e2e.provider.engine import Engine
 from e2e.provider.lane import Lane
@@ -417,7 +417,7 @@ def test_a_kept_cluster_that_was_changed_is_made_anew(machine):
 def test_who_breaks_a_cluster_has_it_alone(machine):
     """Neither is it broken under somebody, nor met by somebody while it is."""
     with machine.lease(keep=True):
-        with pytest.raises(CannotRunError, match="in use by another run, which would meet that it"):
+        with pytest.raises(InUseError, match="in use by another run, which would meet that it"):
             machine.lease(breaks="it is broken").__enter__()
         assert kind.changed(NAME) == ""
     others = pytest.raises(CannotRunError, match=r"in use by others, .*\(it is broken\)")

@@ -12,6 +12,7 @@ from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.provider import ready
 from e2e.provider.clusters import CLUSTERS
 from e2e.provider.node_image.choose import NodeImage
+from e2e.report.outputs import alone
 from e2e.report.result import RESULT
 from e2e.selftest.runs import failed, held, run
 
@@ -147,6 +148,21 @@ def test_a_cluster_that_did_not_come_to_all_its_runs_is_no_proof(tmp_path, monke
 
     assert ended.return_value == 2
     assert "0 of 1 runs failed" in ended.output
+
+
+@pytest.mark.parametrize("clusters", [1, 2])
+def test_what_another_soak_writes_is_left_alone(tmp_path, machine, monkeypatch, clusters):
+    ran = machine(run(held("a.one")))
+    monkeypatch.setattr(soak, "run_on_clusters", lambda *_: pytest.fail("it went on"))
+    keep(tmp_path, "mine/001", run(held("a.one")))
+
+    with alone(tmp_path):
+        ended = soaked(tmp_path, "--times=2", f"--clusters={clusters}", "--proxy=nftables")
+
+    assert f"another run writes its results to {tmp_path}" in str(ended.exception)
+    assert ended.output == ""
+    assert not ran
+    assert (tmp_path / CLUSTERS / "mine" / "001" / RESULT).exists()
 
 
 @pytest.mark.parametrize(

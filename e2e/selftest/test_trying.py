@@ -9,7 +9,7 @@ from click import Abort
 from rich.console import Console
 
 from e2e.cluster.node import Node
-from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.errors import CannotRunError, InUseError, RefusedError, UsageError
 from e2e.faults import command, making, trying
 from e2e.faults.command import _try_all, faults
 from e2e.faults.trying import BREAKS, NotWellError
@@ -21,6 +21,7 @@ from e2e.provider.steps import Steps
 from e2e.report.faults import Fault, Way, choose_faults
 from e2e.report.faults_page import PAGE
 from e2e.report.matrix import MATRIX, Matrix, Trial
+from e2e.report.outputs import alone
 from e2e.report.result import ClauseResult
 from e2e.selftest.test_faults import FakeEcho
 from e2e.wait import WaitedInVainError
@@ -143,12 +144,13 @@ def test_whoever_stops_two_clusters_early_finds_nothing_of_an_earlier_run(on_two
 
 @pytest.mark.parametrize(
     ("error", "left"),
-    [(CannotRunError("no engine"), 0), (KeyboardInterrupt(), 0), (RefusedError("not ours"), 2)],
-)
+    [(CannotRunError("no engine"), 0), (KeyboardInterrupt(), 0), (RefusedError("not ours"), 2),
+     (InUseError("in use by another run"), 2)],
+)  # fmt: skip
 def test_a_cluster_that_is_not_to_be_had_leaves_nothing_of_an_earlier_run(
     tmp_path, monkeypatch, earlier, error, left
 ):
-    """One that is not ours does."""
+    """One that is not ours does, and one that another run has."""
 
     def no_engine(_):
         raise error
@@ -159,6 +161,23 @@ def test_a_cluster_that_is_not_to_be_had_leaves_nothing_of_an_earlier_run(
         faults.main([f"--fault={NAMES[0]}", f"--out={tmp_path}"], standalone_mode=False)
 
     assert len(earlier()) == left
+
+
+@pytest.mark.parametrize("clusters", [1, 2])
+def test_what_another_run_writes_is_left_alone(tmp_path, monkeypatch, earlier, clusters):
+    """Also what it lets several clusters write."""
+    for name in ("ensure_engine", "try_on_clusters"):
+        monkeypatch.setattr(command, name, lambda *_: pytest.fail("it went on"))
+    theirs = tmp_path / CLUSTERS / "mine" / MATRIX
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    argv = [f"--fault={','.join(NAMES)}", f"--clusters={clusters}", f"--out={tmp_path}"]
+
+    with alone(tmp_path), pytest.raises(InUseError, match=f"another run writes .* {tmp_path}"):
+        faults.main(argv, standalone_mode=False)
+
+    assert len(earlier()) == 2
+    assert theirs.exists()
 
 
 def test_nothing_of_an_earlier_run_is_left_once_there_is_a_cluster(tmp_path, monkeypatch, earlier):
