@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,44 @@ from e2e.report.outputs import alone, of_cluster
 PLACES = OF_TRAFFIC[0]
 # Gigabytes of evidence.
 ROOM = 0.5
+# So many faults that were not tried are named on the screen.
+NAMED = 10
 # A run that ends so has touched nothing, nor what an earlier one left.
 REFUSALS = (RefusedError, UsageError)
+
+
+@dataclass
+class Kept:
+    """What is known by then of the faults of this run, in files.
+
+    Attributes:
+        out: the folder of the results.
+        matrix: what they say; nothing before the first fault was tried.
+    """
+
+    out: Path
+    matrix: Matrix | None = None
+
+    def keep(self, matrix: Matrix) -> None:
+        """Write them."""
+        matrix.save(self.out)
+        (self.out / PAGE).write_text(faults_page(matrix))
+        self.matrix = matrix
+
+    def remove(self) -> None:
+        """Remove what an earlier run found, so that nobody takes it for that of this one."""
+        for name in (MATRIX, PAGE):
+            (self.out / name).unlink(missing_ok=True)
+
+    def tell(self) -> None:
+        """Tell a person what they say, if there are any."""
+        if self.matrix is None:
+            return
+        click.echo(f"{self.matrix.counted}; {self.matrix.seconds / 60:.0f} minutes")
+        if names := self.matrix.untried:
+            more = f" and {len(names) - NAMED} more" if names[NAMED:] else ""
+            click.echo(f"not tried: {', '.join(names[:NAMED])}{more}")
+        click.echo(f"{self.out / MATRIX}\n{self.out / PAGE}")
 
 
 @click.command()
@@ -69,38 +106,41 @@ def faults(**asked: Any) -> int:
     asked["cluster_name"] = asked["cluster_name"] or lane.cluster_name
     steps = Steps()
     parts = dealt(chosen, asked["clusters"] or how_many(chosen), lane)
+    kept = Kept(out)
     with alone(out):
-        if len(parts) == 1:
-            matrix, code = _try_here(asked, lane, chosen, out, steps), 0
-        else:
-            matrix, code = _try_there(asked, chosen, parts, out, steps)
-    click.echo(f"{matrix.counted}; {matrix.seconds / 60:.0f} minutes")
-    click.echo(f"{out / MATRIX}\n{out / PAGE}")
+        try:
+            if len(parts) == 1:
+                matrix, code = _try_here(asked, lane, chosen, kept, steps), 0
+            else:
+                matrix, code = _try_there(asked, chosen, parts, kept, steps)
+        finally:
+            # Also if somebody ends it with Ctrl-C, or a cluster is lost.
+            kept.tell()
     return code or matrix.exit_code
 
 
 def _try_here(
-    asked: Mapping[str, Any], lane: Lane, chosen: Sequence[Fault], out: Path, steps: Steps
+    asked: Mapping[str, Any], lane: Lane, chosen: Sequence[Fault], kept: Kept, steps: Steps
 ) -> Matrix:
     """Try all of them on one cluster."""
     with ExitStack() as needed:
         try:
-            trials = needed.enter_context(_trials(asked, lane, out, steps))
+            trials = needed.enter_context(_trials(asked, lane, kept.out, steps))
         except (*REFUSALS, InUseError):
             raise
         except BaseException:
-            _remove(out)
+            kept.remove()
             raise
-        _remove(out)
-        shutil.rmtree(out / CLUSTERS, ignore_errors=True)
-        return _try_all(trials, chosen, steps)
+        kept.remove()
+        shutil.rmtree(kept.out / CLUSTERS, ignore_errors=True)
+        return _try_all(trials, chosen, kept, steps)
 
 
 def _try_there(
     asked: Mapping[str, Any],
     chosen: Sequence[Fault],
     parts: Sequence[Sequence[Fault]],
-    out: Path,
+    kept: Kept,
     steps: Steps,
 ) -> tuple[Matrix, int]:
     """Try each part on a cluster of its own; gives the exit code of the worst too.
@@ -109,18 +149,18 @@ def _try_there(
         CannotRunError, RefusedError, UsageError: no fault was tried; the worst of the reasons.
     """
     began, moment = time.monotonic(), datetime.now(UTC)
-    shutil.rmtree(out / CLUSTERS, ignore_errors=True)
+    shutil.rmtree(kept.out / CLUSTERS, ignore_errors=True)
     code = CannotRunError.exit_code
     try:
-        code = try_on_clusters(asked, parts, out, steps)
+        code = try_on_clusters(asked, parts, kept.out, steps)
     finally:
-        trials, took = brought(out, chosen), time.monotonic() - began
+        trials, took = brought(kept.out, chosen), time.monotonic() - began
         left = untried(chosen, trials)
         matrix = Matrix(began=moment, seconds=took, trials=trials, untried=left)
         if trials:
-            _keep(matrix, out)
+            kept.keep(matrix)
         elif code not in [error.exit_code for error in REFUSALS]:
-            _remove(out)
+            kept.remove()
     if not trials:
         raise none_came("no fault was tried", code)
     return matrix, code
@@ -169,17 +209,6 @@ def _trials(asked: Mapping[str, Any], lane: Lane, out: Path, steps: Steps) -> It
                 )
 
 
-def _keep(matrix: Matrix, out: Path) -> None:
-    matrix.save(out)
-    (out / PAGE).write_text(faults_page(matrix))
-
-
-def _remove(out: Path) -> None:
-    """Remove what an earlier run found, so that nobody takes it for that of this one."""
-    for name in (MATRIX, PAGE):
-        (out / name).unlink(missing_ok=True)
-
-
 @contextmanager
 def _cleaned(here: Here, run: str, steps: Steps) -> Iterator[None]:
     """Remove at the end what the run made in a cluster that may be kept."""
@@ -191,7 +220,7 @@ def _cleaned(here: Here, run: str, steps: Steps) -> Iterator[None]:
             namespace.remove(here.api, namespace.of_run(here.api, run), wait=False)
 
 
-def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
+def _try_all(trials: Trials, chosen: Sequence[Fault], kept: Kept, steps: Steps) -> Matrix:
     """Try all of them, and keep what is known after each."""
     began, moment = time.monotonic(), datetime.now(UTC)
     asked = list(
@@ -218,7 +247,7 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], steps: Steps) -> Matrix:
             trials=tuple(done),
             untried=untried(chosen, done),
         )
-        _keep(matrix, trials.out)
+        kept.keep(matrix)
         if broken:
             raise broken
     return matrix

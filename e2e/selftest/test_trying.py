@@ -11,7 +11,7 @@ from rich.console import Console
 from e2e.cluster.node import Node
 from e2e.errors import CannotRunError, InUseError, RefusedError, UsageError
 from e2e.faults import command, making, trying
-from e2e.faults.command import _try_all, faults
+from e2e.faults.command import Kept, _try_all, faults
 from e2e.faults.trying import BREAKS, NotWellError
 from e2e.provider.clusters import CLUSTERS
 from e2e.provider.command import CommandFailedError
@@ -67,12 +67,54 @@ class FakeTrials:
 def test_faults_after_the_end_of_a_run_are_named_as_untried(tmp_path, end, tried):
     """Whether somebody stopped it, or a repair did not help."""
     with pytest.raises(type(end)):
-        _try_all(FakeTrials(tmp_path, "detected", end), SOME, steps())
+        _try_all(FakeTrials(tmp_path, "detected", end), SOME, Kept(tmp_path), steps())
 
     kept = Matrix.load(tmp_path / MATRIX)
     assert [each.fault for each in kept.trials] == tried
     assert [*tried, *kept.untried] == NAMES
     assert kept.exit_code == 2
+
+
+@pytest.fixture
+def on_one(tmp_path, monkeypatch):
+    """The command on one cluster, where faults end so."""
+
+    def run(*ends, names=NAMES):
+        trials = FakeTrials(tmp_path, *ends)
+        monkeypatch.setattr(command, "_trials", lambda *_: nullcontext(trials))
+        argv = [f"--fault={','.join(names)}", "--clusters=1", f"--out={tmp_path}"]
+        return faults.main(argv, standalone_mode=False)
+
+    return run
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), NotWellError("node-2 is not Ready", "x")])
+def test_faults_after_the_end_of_a_run_are_named_on_the_screen(on_one, tmp_path, capsys, end):
+    with pytest.raises((Abort, NotWellError)):
+        on_one("detected", end)
+
+    kept = Matrix.load(tmp_path / MATRIX)
+    said = capsys.readouterr().out
+    assert f"not tried; 0 minutes\nnot tried: {', '.join(kept.untried)}\n" in said
+    assert said.endswith(f"{tmp_path / MATRIX}\n{tmp_path / PAGE}\n")
+
+
+def test_of_many_faults_that_were_not_tried_ten_are_named(on_one, capsys):
+    names = [fault.name for fault in choose_faults(None, None, LANE)][:14]
+
+    with pytest.raises(Abort):
+        on_one("detected", KeyboardInterrupt(), names=names)
+
+    assert f"\nnot tried: {', '.join(names[1:11])} and 3 more\n" in capsys.readouterr().out
+
+
+def test_a_run_that_is_stopped_during_its_first_fault_names_nothing(on_one, tmp_path, capsys):
+    """Nothing is known then."""
+    with pytest.raises(Abort):
+        on_one(KeyboardInterrupt())
+
+    assert "not tried" not in capsys.readouterr().out
+    assert not (tmp_path / MATRIX).exists()
 
 
 @pytest.fixture
@@ -101,8 +143,15 @@ def test_what_a_cluster_did_not_try_is_told(tmp_path, on_two, capsys):
 
     assert Matrix.load(tmp_path / MATRIX).untried == (NAMES[1],)
     assert "2 faults, 2 detected; " in (said := capsys.readouterr().out)
-    assert "; 1 not tried; 0 minutes\n" in said
+    assert f"; 1 not tried; 0 minutes\nnot tried: {NAMES[1]}\n" in said
     assert "2 faults that were tried; 1 was not" in (tmp_path / PAGE).read_text()
+
+
+def test_what_two_clusters_had_tried_until_they_were_stopped_is_told(on_two, capsys):
+    with pytest.raises(Abort):
+        on_two(KeyboardInterrupt(), [trial(NAMES[2])])
+
+    assert f"not tried: {NAMES[0]}, {NAMES[1]}\n" in capsys.readouterr().out
 
 
 def test_nothing_is_untried_where_all_was_tried(on_two, capsys):
@@ -350,7 +399,7 @@ def test_a_run_keeps_what_was_found_when_a_repair_failed_and_stops(cluster, tmp_
     other = BROKEN.model_copy(update={"name": "other"})
 
     with pytest.raises(NotWellError):
-        _try_all(cluster.trials, [BROKEN, other], steps())
+        _try_all(cluster.trials, [BROKEN, other], Kept(tmp_path), steps())
 
     kept = Matrix.load(tmp_path / MATRIX)
     assert [(each.fault, each.ended, dict(each.noticed)) for each in kept.trials] == [
