@@ -285,7 +285,7 @@ def hold(name: str, steps: Steps, *, breaks: str = "") -> Iterator[IO[str]]:
     Raises:
         InUseError: somebody else uses it, and would meet that.
     """
-    with _users(name) as users:
+    with _users(name) as users, _breaking(name) as breaking:
         with _alone(name, steps.say):
             alone = _try_lock(users, fcntl.LOCK_EX)
             if breaks and not alone:
@@ -293,6 +293,8 @@ def hold(name: str, steps: Steps, *, breaks: str = "") -> Iterator[IO[str]]:
                     f"the cluster {name} is in use by another run, which would meet that {breaks}",
                     "wait for the end of that run, or choose another --cluster-name",
                 )
+            if breaks:
+                _try_lock(breaking, fcntl.LOCK_EX)
             record = Record.read(name)
             if alone:
                 _seen_well(name).unlink(missing_ok=True)
@@ -307,6 +309,22 @@ def hold(name: str, steps: Steps, *, breaks: str = "") -> Iterator[IO[str]]:
         finally:
             with shielded(steps.console.print), _alone(name, steps.say):
                 _leave(name, users, steps)
+
+
+def demand_whole(name: str) -> None:
+    """Go on with a cluster that one holds only if nobody breaks it meanwhile.
+
+    A change that lasts, as of a kept cluster that was upgraded, is none of that.
+
+    Raises:
+        InUseError: somebody does.
+    """
+    with _breaking(name) as breaking:
+        if not _try_lock(breaking, fcntl.LOCK_SH):
+            raise InUseError(
+                f"the cluster {name} is in use by another run: {changed(name) or 'it is broken'}",
+                "wait for the end of that run, or choose another --cluster-name",
+            )
 
 
 @contextmanager
@@ -617,6 +635,13 @@ def _alone(name: str, say: Callable[[str], None]) -> Iterator[None]:
 def _users(name: str) -> Iterator[IO[str]]:
     """The file on which every user of the cluster holds a shared lock."""
     with (_state(name) / "users").open("a") as file:
+        yield file
+
+
+@contextmanager
+def _breaking(name: str) -> Iterator[IO[str]]:
+    """The file on which whoever breaks the cluster holds a lock."""
+    with (_state(name) / "breaking").open("a") as file:
         yield file
 
 

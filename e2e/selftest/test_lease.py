@@ -22,6 +22,7 @@ from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.provider.wellness import FORBIDDEN
 from e2e.selftest.programs import CHECKOUT, only_path, put
+from e2e.upgrade.site import site
 from e2e.wait import wait_until
 
 NAME = "nodeport-e2e-test"
@@ -426,6 +427,16 @@ def test_who_breaks_a_cluster_has_it_alone(machine):
     with machine.lease():
         pass
     assert len(machine.asked("kind create")) == 1
+
+
+def test_no_kept_cluster_is_upgraded_while_somebody_breaks_it(machine):
+    """By its name, that is; and what was done to it before, and lasts, is no hindrance."""
+    others = pytest.raises(InUseError, match=rf"{NAME} is in use by another run: it is broken\n")
+    with machine.lease(keep=True, breaks="it is broken"), others:
+        site(None, None, NAME, Steps(quiet=True)).__enter__()
+
+    kind.note_change(NAME, "an upgrade to v1.37.2")
+    kind.demand_whole(NAME)
 
 
 def test_what_breaks_a_cluster_for_good_is_not_forgotten(machine):

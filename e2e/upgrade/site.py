@@ -66,7 +66,7 @@ def site(
     Raises:
         RefusedError: it may not be written to.
         UsageError: there is no such context, or no such kept cluster.
-        CannotRunError: it does not answer.
+        CannotRunError: it does not answer, or another run breaks the kept one.
     """
     with ExitStack() as held:
         engine = find_engine()
@@ -79,6 +79,7 @@ def site(
             kubeconfig, context = _of_kept(cluster_name)
             # Nobody removes it meanwhile.
             held.enter_context(kind.hold(cluster_name, steps))
+            kind.demand_whole(cluster_name)
         file = (kubeconfig or default_kubeconfig()).absolute()
         # Before a copy is made of what may not be touched.
         existing.check_allowed(file, context, engine)
