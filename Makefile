@@ -115,8 +115,7 @@ docs: environment ## write what docs/ has from the code; SEEN=out/junit.xml keep
 
 .PHONY: clean
 clean: environment ## remove what interrupted runs left, kept clusters, and the results in out/: CONTEXT=name spares clusters and out/, and lists what is left there, YES=1 removes it
-	@$(if $(E2E_KUBE_CONTEXT),,rm -rf out)
-	@$(RUN) clean
+	@$(RUN) clean $(if $(E2E_KUBE_CONTEXT),,--results=out)
 
 .PHONY: stop-engine
 stop-engine: environment ## stop the container engine, if `make e2e` started it

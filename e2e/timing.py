@@ -197,8 +197,8 @@ LOOK_FOR_REPAIRS_EVERY = 10.0
 # A namespace goes when its pods have gone; echoes end at once, and what a killed run left may have
 # two minutes.
 NAMESPACE_GONE_WITHIN = 240.0
-# Pods of the Job have a minute to remove what they made.
-JOB_STOPS_WITHIN = 90.0
+# Pods of the Job have two minutes to end what they ask and to say what they know by then.
+JOB_STOPS_WITHIN = 150.0
 # Its pods are looked at so often; nothing waits for what is seen.
 JOB_LOOKED_AT_EVERY = 2.0
 # An image of 130 MB is pulled within that, and what lasts longer will stay.

@@ -9,7 +9,7 @@ import click
 
 from e2e.cluster import lease, leftovers
 from e2e.cluster.api import Api, ApiRefusedError
-from e2e.errors import CannotRunError, RefusedError, StopError
+from e2e.errors import CannotRunError, InUseError, RefusedError, StopError
 from e2e.options import option
 from e2e.plain import plain
 from e2e.provider import existing, kind
@@ -17,6 +17,7 @@ from e2e.provider.engine import Engine, ensure_engine, find_engine, stop_engine
 from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.provider.node_image import DEFAULT, resolve
 from e2e.provider.steps import Steps
+from e2e.report.outputs import remove_all
 
 
 @click.command(name="node-image")
@@ -32,13 +33,16 @@ def make_node_image(k8s: str, node_image: str | None) -> None:
 @option("--cluster-name", "CLUSTER_NAME", default=None, help="Of kept clusters, this one alone.")
 @option("--kube-context", "KUBE_CONTEXT", default=None, help="Clean up in this cluster.")
 @option("--kubeconfig", "KUBECONFIG", default=None, help="The file that has the context.")
+@option("--results", "RESULTS", default=None, help="Remove this folder of results too.")
 @option("--yes", "YES", is_flag=True, help="Remove what is listed of that cluster, and do not ask.")
 @option("--wait", "WAIT", type=click.FloatRange(min=0), default=0.0,
         help="Seconds to wait for a run of another machine to end.")  # fmt: skip
 def clean(
+    *,
     cluster_name: str | None,
     kube_context: str | None,
     kubeconfig: str | None,
+    results: str | None,
     yes: bool,
     wait: float,
 ) -> None:
@@ -64,6 +68,14 @@ def clean(
     if kube_context:
         with _gathered(failures):
             _clean_cluster(file, kube_context, engine, steps, yes=yes, wait=wait)
+    if results and Path(results).is_dir():
+        with _gathered(failures), steps.step("results", "they are of earlier runs") as step:
+            try:
+                remove_all(Path(results).absolute())
+            except InUseError as error:
+                step.skip(f"{error.what}, and {results} stays")
+            else:
+                step.done(f"removed {results}")
     with steps.step("folders", "interrupted runs shared them") as step:
         dead = leftovers.remove_folders(engine)
         step.done(f"removed {len(dead)}") if dead else step.skip("none were left")

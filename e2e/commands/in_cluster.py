@@ -331,6 +331,8 @@ def _told_anyway(out: Path, called: Mapping[str, str]) -> Iterator[list[Watched]
                 try:
                     if _merged(out, [*watched.lost, f"the run was ended: {why}"], called):
                         say(f"what was brought by then: {out / outputs.PAGE}")
+                    elif watched.known:
+                        say("\n".join(["no pod brought anything by then:", *watched.lost]))
                 except StopError as trouble:
                     say(f"x of what was brought, in {watched.folder}, there is no report: "
                         f"{trouble}")  # fmt: skip
@@ -430,8 +432,18 @@ def _removed(watched: Watched, steps: Steps) -> Iterator[list[str]]:
         yield left
     finally:
         with shielded(steps.say), steps.step("clean-up", "nothing of it stays") as step:
+            told: list[str] = []
+
+            def see(pods: Sequence[ShardPod]) -> None:
+                watched.see_end(pods)
+                going = [pod.name for pod in pods if not pod.has_ended]
+                ends = f"the end of {', '.join(going)}" if going else "that its namespaces are gone"
+                if ends not in told:
+                    step.progress(f"waiting for {ends}")
+                    told.append(ends)
+
             try:
-                watched.job.remove(watched.see_end)
+                watched.job.remove(see)
             except TROUBLES as error:
                 left.append(str(error))
                 step.ended, step.said = "failed", f"{watched.job.namespace} is left: {error}"

@@ -15,7 +15,7 @@ def shielded(say: Callable[[str], None]) -> Iterator[None]:
         return
 
     def hold_back(number: int, _: FrameType | None) -> None:
-        say(f"{signal.Signals(number).name}: still removing what was made; this takes seconds")
+        say(f"{signal.Signals(number).name}: still removing what was made; that may take minutes")
 
     before = {
         number: signal.signal(number, hold_back) for number in (signal.SIGINT, signal.SIGTERM)

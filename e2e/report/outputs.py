@@ -56,6 +56,25 @@ def alone(out: Path) -> Iterator[None]:
         os.close(folder)
 
 
+def remove_all(out: Path) -> None:
+    """Remove a folder of results with all that is in it.
+
+    Raises:
+        InUseError: a run, a soak, or a watch of an upgrade writes somewhere in it.
+    """
+    for path in [out, *out.rglob("*")]:
+        if path.is_symlink():
+            continue
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUseError(f"another run writes to {path}", "wait for its end") from error
+        finally:
+            os.close(descriptor)
+    shutil.rmtree(out)
+
+
 def remove(out: Path) -> None:
     """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
     shutil.rmtree(out / EVIDENCE, ignore_errors=True)

@@ -111,7 +111,7 @@ def first_wrong(clause: ClauseResult) -> str:
 def _todo(result: Result) -> Iterable[str]:
     if not result.whole:
         yield (
-            "Merge the missing shards too; what was not asked is not known."
+            "Merge the missing shards too, or run all again; what was not asked is not known."
             if result.merged
             else "Run it again to its end; what was not asked is not known."
         )

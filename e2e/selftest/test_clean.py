@@ -1,6 +1,8 @@
 """`nodeport-e2e clean` in a cluster that exists: lists first, and removes what dead runs left."""
 
+import fcntl
 import json
+import os
 import re
 from pathlib import Path
 
@@ -219,3 +221,25 @@ def test_another_cluster_of_the_same_name_is_not_cleaned(server, variables, tmp_
     allowed = variables | {"E2E_ALLOW_CONTEXT": f"{CONTEXT}@{UID}"}
     assert clean(server, allowed, "--yes").returncode == 0
     assert there(server) == set()
+
+
+@pytest.mark.parametrize("used", ["", "soak/001", "upgrade/watch.lock"])
+def test_results_go_where_nobody_writes(variables, tmp_path, used):
+    """A soak locks a folder in it, and a watch a file."""
+    out = tmp_path / "out"
+    (out / "soak" / "001").mkdir(parents=True)
+    (out / "upgrade").mkdir()
+    (out / "upgrade" / "watch.lock").touch()
+    (out / "nowhere").symlink_to("gone")
+    argv = ("e2e.cli", "clean", f"--results={out}")
+
+    descriptor = os.open(out / used, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    ended = python(*argv, env=variables)
+    assert ended.returncode == 0
+    assert "another run writes to" in ended.stdout + ended.stderr
+    assert (out / "upgrade" / "watch.lock").exists()
+
+    os.close(descriptor)
+    assert python(*argv, env=variables).returncode == 0
+    assert not out.exists()
