@@ -128,6 +128,14 @@ def read_context(kubeconfig: Path, context: str) -> Context:
         has = f"it has: {', '.join(sorted(map(str, found['context'])))}"
         raise UsageError(f"no context {context} in {kubeconfig}", has)
     names, file = found["context"][context]
+    for key in ("cluster", "user"):
+        name = names.get(key) if isinstance(names, dict) else None
+        if isinstance(name, str) and name and name not in found[key]:
+            raise UsageError(
+                f"the context {context} names the {key} {name}, of which nothing stands in "
+                f"{kubeconfig}",
+                "name the file that has it too: --kubeconfig, or several in KUBECONFIG",
+            )
     with _named_if_broken(kubeconfig):
         cluster, cluster_file = found["cluster"][names["cluster"]]
         user, user_file = found["user"][names["user"]] if names.get("user") else ({}, file)

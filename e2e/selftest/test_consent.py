@@ -339,7 +339,7 @@ def test_what_none_of_several_files_has_is_told(split, tmp_path):
     file = split({"server": "https://far"}, {})
     (tmp_path / "clusters" / "config").write_text("kind: Config\n")
 
-    with pytest.raises(UsageError, match=r"is no kubeconfig: it has no 'k'") as said:
+    with pytest.raises(UsageError, match="the context mine names the cluster k, of which") as said:
         read_context(file, "mine")
     assert str(file) in said.value.what
 
