@@ -10,6 +10,7 @@ from typing import Any
 from e2e import timing
 from e2e.cluster.api import STRATEGIC, Api, ApiRefusedError, Object
 from e2e.cluster.manifest import load
+from e2e.cluster.namespace import SOON
 from e2e.cluster.node import Node, conditions, family_of, is_ready
 from e2e.cluster.vantage import PodVantage
 from e2e.errors import ProbeBrokenError, StopError
@@ -35,8 +36,6 @@ ALWAYS = "requiredDuringSchedulingIgnoredDuringExecution"
 SEAT_LABEL, NODE_LABEL = "seat", "node"
 # What a pod that only runs once may write before its node evicts it, and what is more than that.
 ROOM, TOO_MUCH = "1Mi", 16 << 20
-# Seconds that an echo has to end, unless it lingers.
-SOON = 1
 ENDED = ("Succeeded", "Failed")
 
 

@@ -17,6 +17,8 @@ PART = "E2E_PART_OF"
 OF_JOB, JOB = "nodeport-e2e-job-", "nodeport-e2e"
 # On what was prepared for later, and outlives the process that made it.
 KEPT_LABEL = "nodeport-e2e/kept"
+# Seconds that a pod has to end for which nobody waits.
+SOON = 1
 # Standards of pod security. Echoes keep the strictest one, but for those in the network of a node.
 RESTRICTED, PRIVILEGED = "restricted", "privileged"
 
@@ -69,8 +71,8 @@ def remove(api: Api, names: list[str], *, wait: bool) -> None:
         api.delete("Namespace", name)
     if wait:
         away = [node["metadata"]["name"] for node in api.find_all("Node") if not is_ready(node)]
-        for name in names if away else []:
-            _let_go(api, name, away)
+        for name in names:
+            _hurry(api, name, away)
         wait_until(
             lambda: all(api.find("Namespace", name).get("code") == 404 for name in names),
             what=f"the end of namespace {', '.join(names)}",
@@ -78,8 +80,9 @@ def remove(api: Api, names: list[str], *, wait: bool) -> None:
         )
 
 
-def _let_go(api: Api, name: str, away: Collection[str]) -> None:
-    """Give up the pods on nodes that are away, as no kubelet says that they have ended."""
+def _hurry(api: Api, name: str, away: Collection[str]) -> None:
+    """End the pods that linger, and give up those on nodes that are away, of which nobody hears."""
     for pod in api.find_all("Pod", name):
-        if pod["spec"].get("nodeName") in away:
-            api.delete("Pod", pod["metadata"]["name"], name, grace=0)
+        is_away = pod["spec"].get("nodeName") in away
+        if is_away or pod["spec"].get("terminationGracePeriodSeconds", 0) > SOON:
+            api.delete("Pod", pod["metadata"]["name"], name, grace=0 if is_away else SOON)

@@ -437,7 +437,7 @@ def _removed(watched: Watched, steps: Steps) -> Iterator[list[str]]:
             def see(pods: Sequence[ShardPod]) -> None:
                 watched.see_end(pods)
                 going = [pod.name for pod in pods if not pod.has_ended]
-                ends = f"the end of {', '.join(going)}" if going else "that its namespaces are gone"
+                ends = f"the end of {', '.join(going)}" if going else "the end of its namespaces"
                 if ends not in told:
                     step.progress(f"waiting for {ends}")
                     told.append(ends)
