@@ -30,6 +30,10 @@ class InUseError(CannotRunError):
     """Another run has what this one would write to, or break; nothing was touched. Exit code 2."""
 
 
+class HinderedError(CannotRunError):
+    """Pods of a run cannot begin, or what they bring cannot be kept. Exit code 2."""
+
+
 class RefusedError(StopError):
     """Going on could touch something that is not ours. Exit code 3."""
 

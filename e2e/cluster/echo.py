@@ -11,11 +11,11 @@ from e2e import timing
 from e2e.cluster.api import STRATEGIC, Api, ApiRefusedError, Object
 from e2e.cluster.manifest import load
 from e2e.cluster.namespace import SOON
-from e2e.cluster.node import Node, conditions, family_of, is_ready
+from e2e.cluster.node import Node, conditions, family_of, hindered, is_ready
 from e2e.cluster.vantage import PodVantage
-from e2e.errors import ProbeBrokenError, StopError
+from e2e.errors import HinderedError, ProbeBrokenError, StopError
 from e2e.probe import Flow, Target, Vantage
-from e2e.wait import wait_until
+from e2e.wait import WaitedInVainError, wait_until
 
 HTTP_PORT, UDP_PORT = 8080, 8081
 # In a pod.
@@ -148,14 +148,21 @@ class Echo:
             ]
             return len(right) == len(seen) == count
 
-        wait_until(
-            all_so,
-            what=f"{count} {how} pods of {self.namespace}/{self.name}",
-            within=timing.PODS_READY_WITHIN,
-            seen=lambda: (
-                "; ".join([*map(describe, seen), *self._lost_nodes(seen)]) or self._why_none()
-            ),
-        )
+        try:
+            wait_until(
+                all_so,
+                what=f"{count} {how} pods of {self.namespace}/{self.name}",
+                within=timing.PODS_READY_WITHIN,
+                seen=lambda: (
+                    "; ".join([*map(describe, seen), *self._lost_nodes(seen)]) or self._why_none()
+                ),
+            )
+        except WaitedInVainError as error:
+            if any(map(hindered, seen)):
+                raise HinderedError(
+                    str(error), "let each node have the image that manifests/echo.yaml names"
+                ) from error
+            raise
         self.pods = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in seen}
         self.addresses = {pod["metadata"]["name"]: _addresses(pod) for pod in seen}
 

@@ -9,7 +9,7 @@ from e2e.cluster import namespace
 from e2e.cluster.api import Api, ApiRefusedError, Object
 from e2e.cluster.manifest import load
 from e2e.cluster.namespace import RUN_LABEL
-from e2e.cluster.node import CONTROL_PLANE, conditions
+from e2e.cluster.node import CONTROL_PLANE, conditions, hindered
 from e2e.wait import WaitedInVainError, wait_until
 
 # The reason of an event about a pod that was refused.
@@ -18,9 +18,6 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 SUCCEEDED, FAILED = "Succeeded", "Failed"
 # Who calls from a node does not call through it; so many workers are enough to be one less.
 SPARE = 3
-# Why a pod does not begin, in the words of Kubernetes.
-HINDERED = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
-            "CreateContainerConfigError", "CreateContainerError")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,15 +54,13 @@ class ShardPod:
         said = {**metadata.get("annotations", {}), **metadata.get("labels", {})}
         states = [s.get("state", {}) for s in status.get("containerStatuses", [])]
         ended = [s["terminated"]["exitCode"] for s in states if "terminated" in s]
-        waits = [s["waiting"] for s in states if "waiting" in s]
-        why = [w for w in waits if w.get("reason") in HINDERED]
         return cls(
             metadata["name"],
             int(said[INDEX]) + 1,
             pod["spec"].get("nodeName", ""),
             status.get("phase", ""),
             ended[0] if ended else None,
-            f"{why[0]['reason']}: {why[0].get('message', '')}" if why else _unscheduled(status),
+            hindered(pod) or _unscheduled(status),
             "deletionTimestamp" in metadata,
         )
 

@@ -16,6 +16,9 @@ CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 KUBELET = 10250
 # Which events are about nodes.
 OF_NODES = "involvedObject.kind=Node"
+# Why a pod does not begin, in the words of Kubernetes.
+HINDERED = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
+            "CreateContainerConfigError", "CreateContainerError")  # fmt: skip
 
 
 def family_of(address: str) -> str:
@@ -135,6 +138,14 @@ def conditions(item: Object) -> list[Object]:
 def is_ready(item: Object) -> bool:
     """Whether a Node or a Pod says Ready of itself."""
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions(item))
+
+
+def hindered(pod: Object) -> str:
+    """Why a container of a pod does not begin, where that will stay so; else nothing."""
+    states = [each.get("state", {}) for each in pod.get("status", {}).get("containerStatuses", [])]
+    waits = [state["waiting"] for state in states if "waiting" in state]
+    why = [each for each in waits if each.get("reason") in HINDERED]
+    return f"{why[0]['reason']}: {why[0].get('message', '')}" if why else ""
 
 
 def addresses_of(item: Object, kind: str = "InternalIP") -> dict[str, str]:

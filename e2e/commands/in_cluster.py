@@ -19,7 +19,7 @@ from e2e.cluster.api import Api, ApiRefusedError
 from e2e.cluster.job import SUCCEEDED, Job, ShardPod, usual
 from e2e.cluster.namespace import OF_JOB
 from e2e.commands.merge import last_screen, merge_into
-from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
+from e2e.errors import CannotRunError, HinderedError, RefusedError, StopError, UsageError
 from e2e.fixtures.actors import demand_pods
 from e2e.fixtures.sample import at_most_through
 from e2e.options import PROCESSES
@@ -51,10 +51,6 @@ TROUBLES = (StopError, ApiRefusedError, WaitedInVainError)
 def _is_done(pod: ShardPod) -> bool:
     """Whether it asked its shard to the end, which its container may know before its phase."""
     return pod.exit_code == 0 or pod.phase == SUCCEEDED
-
-
-class HinderedError(CannotRunError):
-    """No pod of the Job can begin, or what they bring cannot be kept."""
 
 
 @dataclass

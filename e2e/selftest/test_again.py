@@ -373,6 +373,31 @@ def test_a_node_that_came_back_elsewhere_ends_the_run(tmp_path):
     assert not (tmp_path / "asked").exists()
 
 
+HINDERED = (
+    HELPERS
+    + """
+from e2e.errors import HinderedError
+
+@pytest.mark.clause("a.1-has-no-pods", covers=["N-01"])
+def test_has_no_pods():
+    raise HinderedError("waited 120 s in vain: ErrImagePull no such image", "let nodes have it")
+
+"""
+    + COMES_AFTER
+)
+
+
+def test_a_run_whose_pods_cannot_begin_ends(tmp_path):
+    """Each clause that follows would wait for its own as long."""
+    ended = ask(tmp_path, HINDERED, AWAY_CONFTEST, "--numprocesses=0")
+    result = Result.load(tmp_path / "out" / "result.json")
+
+    assert [(each.clause, each.ended) for each in result.clauses] == [("a.1-has-no-pods", "broken")]
+    assert ended.returncode == 2
+    assert "ErrImagePull no such image" in ended.stdout
+    assert not result.whole
+
+
 ENDS_TWICE = """
 import pytest
 from e2e.errors import CannotRunError

@@ -4,7 +4,7 @@ import pytest
 
 from e2e import timing
 from e2e.cluster.echo import Echo
-from e2e.errors import ProbeBrokenError
+from e2e.errors import HinderedError, ProbeBrokenError
 from e2e.wait import WaitedInVainError
 
 OWNED = {"ownerReferences": [{"kind": "ReplicaSet"}]}
@@ -63,6 +63,18 @@ def test_pods_have_other_addresses_when_their_node_was_started_again():
     echo.look()
 
     assert echo.addresses == {"echo-0": {"IPv4": "10.0.0.9"}, "echo-1": {"IPv4": "10.0.0.3"}}
+
+
+def test_an_image_that_cannot_be_had_hinders_more_than_this_pod(monkeypatch):
+    """Which is told with the words of the node, and ends a run."""
+    monkeypatch.setattr(timing, "PODS_READY_WITHIN", 0.1)
+    found = pod("echo-0", 1)
+    found["spec"]["nodeName"] = "well"
+    waits = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    found["status"] = {"phase": "Pending", "containerStatuses": [waits]}
+
+    with pytest.raises(HinderedError, match=r"echo-0 on well: .*ImagePullBackOff no such image"):
+        Echo(Pods(found), "echo", "here", {}).await_ready(1)
 
 
 def test_a_node_that_is_lost_is_named_beside_the_pod_that_waits_for_it(monkeypatch):

@@ -27,10 +27,10 @@ from e2e.cluster.namespace import RUN_LABEL
 from e2e.cluster.node import all_nodes
 from e2e.cluster.ports import PortBroker
 from e2e.commands import in_cluster
-from e2e.commands.in_cluster import HinderedError, Watched, of_shards
+from e2e.commands.in_cluster import Watched, of_shards
 from e2e.commands.merge import merge as merge_command
 from e2e.commands.shard import of_pod
-from e2e.errors import CannotRunError, RefusedError, UsageError
+from e2e.errors import CannotRunError, HinderedError, RefusedError, UsageError
 from e2e.fixtures import cluster
 from e2e.options import PROCESSES
 from e2e.provider import harness_image
