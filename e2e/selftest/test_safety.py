@@ -236,9 +236,6 @@ BROKEN = {
     "no contexts": b"apiVersion: v1\nclusters: []\n",
     "contexts of nothing": b"contexts: null\nclusters: null\n",
     "a context of nothing": b"contexts: [{name: mine, context: null}]\nclusters: []\n",
-    "a cluster that is not there": (
-        b"contexts: [{name: mine, context: {cluster: gone}}]\nclusters: []\n"
-    ),
     "a cluster without a server": (
         b"contexts: [{name: mine, context: {cluster: c}}]\nclusters: [{name: c, cluster: {}}]\n"
     ),
@@ -256,6 +253,19 @@ def test_a_broken_kubeconfig_is_named_in_one_line(tmp_path, case):
 
     assert len(str(broken.value).splitlines()) == 1
     assert "Error" not in str(broken.value)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "gone"),
+    [("[]", "cluster c"), ("[{name: c, cluster: {server: 'https://far'}}]", "user u")],
+)
+def test_what_a_context_names_and_nothing_is_is_told(tmp_path, clusters, gone):
+    file = tmp_path / "kubeconfig"
+    context = "contexts: [{name: mine, context: {cluster: c, user: u}}]"
+    file.write_text(f"{context}\nclusters: {clusters}\n")
+
+    with pytest.raises(UsageError, match=f"^the context mine names the {gone}, of which nothing "):
+        check_allowed(file, "mine", None)
 
 
 def test_a_missing_kubeconfig_is_named(tmp_path):
