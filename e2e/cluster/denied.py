@@ -83,8 +83,9 @@ def why_denied(message: str) -> str:
         if (rule.verb, rule.group, rule.resource) == (said["verb"], said["group"], said["resource"])
         and rule.namespace in ("", said["namespace"] or "")
     ]
-    files = " and ".join(f"manifests/rbac/{name}.yaml" for name in dict.fromkeys(have))
-    found = f"{files} has it" if files else "no manifest in manifests/rbac has it"
+    files = [f"manifests/rbac/{name}.yaml" for name in dict.fromkeys(have)]
+    verb = "have" if len(files) > 1 else "has"
+    found = f"{' and '.join(files) or 'no manifest in manifests/rbac'} {verb} it"
     return f"this user may not {said['verb']} {what} {where}: {found}"
 
 

@@ -122,6 +122,13 @@ class Watched:
             for pod, log in zip(ended, logs, strict=True):
                 self._take_last(pod, log)
 
+    @property
+    def asking(self) -> str:
+        """The pods of which more is to come, in words."""
+        pods = sorted(self.known.values(), key=lambda pod: pod.number)
+        going = [p for p in pods if not p.has_ended and p.name not in self.brought]
+        return ", ".join(map(self._name, going)) or "no pod by now"
+
     def miss(self) -> None:
         """Note the shards of which nothing was brought, once no more will be."""
         for pod in sorted(self.known.values(), key=lambda pod: pod.number):
@@ -457,8 +464,13 @@ def _await(watched: Watched, say: Any) -> None:
         StopError: as `Watched.look`.
     """
     told: list[str] = []
+    at = time.monotonic()
 
     def is_over() -> bool:
+        nonlocal at
+        if time.monotonic() - at >= timing.PROGRESS_LOGGED:
+            at = time.monotonic()
+            say(f"asking: {watched.asking}")
         try:
             ended = watched.look()
         except HinderedError:

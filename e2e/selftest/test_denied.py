@@ -139,7 +139,7 @@ def test_no_rule_is_wider_than_it_says():
 SAYS = {
     'pods is forbidden: User "me" cannot list resource "pods" in API group "" at the cluster scope':
         "this user may not list pods in the whole cluster: manifests/rbac/contract.yaml and "
-        "manifests/rbac/watch.yaml has it",
+        "manifests/rbac/watch.yaml have it",
     'deployments.apps is forbidden: User "system:serviceaccount:a:b" cannot create resource '
     '"deployments" in API group "apps" in the namespace "x": RBAC: clusterrole not found':
         "this user may not create deployments.apps in the namespace x: "

@@ -602,13 +602,33 @@ def test_what_pods_bring_is_taken_as_soon_as_they_end(watched, log):
     watched.job.logs = {"pod-1": log(1, held("a.b"))}
     assert watched.look() == ""
     assert watched.done == {1}
+    assert watched.asking.startswith("shard 2 by pod-2 on ")
     watched.job.logs = {"pod-2": log(2, held("c.d"))}
     watched.job.there, watched.job.end = [pod(2)], "Complete"
 
     assert watched.look() == "Complete"
     assert watched.done == {1, 2}
+    assert watched.asking == "no pod by now"
     assert watched.lost == []
     assert {each.name for each in watched.folder.iterdir()} == {"1", "2"}
+
+
+def test_while_pods_ask_it_is_said_which(watched, log, monkeypatch):
+    """Where there is no terminal it is all that is seen of them for minutes."""
+    monkeypatch.setattr("e2e.timing.JOB_LOOKED_AT_EVERY", 0.01)
+    monkeypatch.setattr("e2e.timing.PROGRESS_LOGGED", 0.0)
+    watched.job.there = [pod(1, phase="Running", exit_code=None)]
+    watched.job.logs = {"pod-1": log(1, held("a.b"))}
+    said = []
+
+    def say(line):
+        said.append(line)
+        if len(said) == 2:
+            watched.job.there, watched.job.end = [pod(1)], "Complete"
+
+    in_cluster._await(watched, say)
+
+    assert said[1].startswith("asking: shard 1 by pod-1 on ")
 
 
 def test_a_log_that_cannot_be_had_yet_is_asked_for_again(watched, log):
