@@ -14,7 +14,7 @@ from e2e.bench.memory import memory_of, work
 from e2e.cluster.api import Api
 from e2e.errors import CannotRunError
 from e2e.provider import kind
-from e2e.provider.command import interrupt, tied
+from e2e.provider.command import begin, interrupt
 from e2e.provider.lane import Lane
 from e2e.provider.steps import Steps
 from e2e.report.junit import Case, read_cases
@@ -145,15 +145,7 @@ def watch(argv: Sequence[str], log: Path) -> tuple[int, int]:
     peak, process = 0, None
     try:
         with log.open("wb") as sink:
-            process = subprocess.Popen(
-                # Should this process be killed, it is interrupted, and then cleans up.
-                [*tied("INT"), *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                env=_environment(),
-                start_new_session=True,
-            )
+            process = begin(argv, sink, _environment())
         while True:
             try:
                 return process.wait(timing.MEMORY_LOOK_EVERY), peak

@@ -518,16 +518,15 @@ class Api:
     def _no_answer(self, error: Exception) -> CannotRunError:
         # The library's own words have a stack trace, and begin with the number 0.
         said = error.reason if isinstance(error, ApiException) else error
-        words = " ".join(str(said).split())
+        words, server = " ".join(str(said).split()), getattr(self, "server", "")
         if (status := getattr(error, "status", None)) in (401, 403):
-            server = getattr(self, "server", "")
             return CannotRunError(
                 f"the API server {server} lets nobody in with these credentials: {status} {words}",
                 "log in anew, or give this user what docs/safety.md says",
             )
         late = isinstance(error, urllib3.exceptions.ReadTimeoutError)
         return (NotInTimeError if late else CannotRunError)(
-            f"the API server {getattr(self, 'server', '')} does not answer: {words}",
+            f"the API server {server} does not answer: {words}",
             "look whether the cluster runs and whether this machine may reach it",
         )
 

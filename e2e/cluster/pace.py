@@ -114,9 +114,9 @@ class Patience:
         """
         never_sent = isinstance(error, NEVER_SENT)
         seconds = _seconds_until(error, method, asked)
-        # A kept connection may have ended by itself.
-        first = isinstance(error, urllib3.exceptions.ProtocolError) and asked == 1
-        if never_sent or (isinstance(error, LOST) and not (first and seconds is not None)):
+        # A kept connection may have ended by itself; then the same goes through at once.
+        is_ended = isinstance(error, urllib3.exceptions.ProtocolError) and asked == 1
+        if isinstance(error, (*NEVER_SENT, *LOST)) and (seconds is None or not is_ended):
             self._note()
         if seconds is None:
             return False

@@ -19,7 +19,7 @@ from e2e.fixtures.settings import HOW_TO_ASK, ROOM
 from e2e.options import PROCESSES, of_choice, of_cluster, of_limits, of_making, of_shard, option
 from e2e.provider import existing, in_cluster, kind
 from e2e.provider.cache import ensure_room
-from e2e.provider.command import own_program, tied
+from e2e.provider.command import begin, own_program
 from e2e.provider.engine import ensure_engine, find_engine
 from e2e.provider.kubeconfig import default_kubeconfig
 from e2e.provider.lane import Lane
@@ -156,8 +156,6 @@ def _pytest(arguments: list[str], screen: Screen) -> int:
 
 
 def _run_pytest(arguments: list[str], output: IO[bytes] | None) -> int:
-    # Should this process be killed, pytest is interrupted, and then cleans up.
-    argv = [*tied("INT"), *own_program("pytest"), *arguments]
     process: subprocess.Popen[bytes] | None = None
     asked = handed = 0
 
@@ -172,13 +170,7 @@ def _run_pytest(arguments: list[str], output: IO[bytes] | None) -> int:
     # Before it starts: what is ignored here, as in the background of a script, it would ignore.
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT if output else None,
-            start_new_session=True,
-        )
+        process = begin([*own_program("pytest"), *arguments], output)
         if asked and not handed:
             handed += 1
             process.send_signal(signal.SIGINT)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
-from e2e.provider.command import interrupt, own_program, tied
+from e2e.provider.command import begin, interrupt, own_program
 from e2e.provider.steps import Steps
 
 # In the folder of results, for each cluster what it would leave there alone.
@@ -42,14 +42,9 @@ def run_on_clusters(
     try:
         for cluster, words in commands.items():
             folder = out / CLUSTERS / cluster
-            process = subprocess.Popen(
-                [
-                    *(*tied("INT"), *own_program("e2e.cli"), *words, "--clusters=1"),
-                    *(f"--cluster-name={cluster}", f"--out={folder}"),
-                ],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                env=variables, start_new_session=True,
-            )  # fmt: skip
+            where = (f"--cluster-name={cluster}", f"--out={folder}")
+            argv = [*own_program("e2e.cli"), *words, "--clusters=1", *where]
+            process = begin(argv, subprocess.PIPE, variables)
             running.append(process)
             assert process.stdout is not None
             telling.append(threading.Thread(target=_tell, args=(process.stdout, cluster, steps)))

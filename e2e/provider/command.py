@@ -36,6 +36,29 @@ def tied(sign: str) -> list[str]:
     return ["setpriv", "--pdeathsig", sign] if shutil.which("setpriv") else []
 
 
+def begin(
+    argv: Sequence[str],
+    output: IO[bytes] | int | None = None,
+    env: Mapping[str, str] | None = None,
+) -> "subprocess.Popen[bytes]":
+    """Begin a program that cleans up when it is interrupted: by us, or when this process is killed.
+
+    Args:
+        argv: the program and its arguments.
+        output: where what it prints goes, if not to the terminal.
+        env: its whole environment, if not that of this process.
+    """
+    return subprocess.Popen(
+        [*tied("INT"), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        env=env,
+        # A Ctrl-C at the terminal is handed on to it once.
+        start_new_session=True,
+    )
+
+
 def interrupt(processes: Iterable["subprocess.Popen[bytes]"], say: Callable[[str], None]) -> None:
     """Ask programs to end as Ctrl-C does, and wait until they have cleaned up, whoever asks again.
 
@@ -61,13 +84,7 @@ def run_to_its_end(
         say: tells a person why it takes so long.
         log: where what it prints goes, if not to the terminal.
     """
-    process = subprocess.Popen(
-        [*tied("INT"), *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log and subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = begin(argv, log)
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -137,14 +137,19 @@ def test_runs_on_several_clusters_are_counted_together(tmp_path, monkeypatch):
     assert all("--only=a" in words and "--keep" not in words for words in asked.values())
 
 
-def test_a_cluster_that_did_not_come_to_all_its_runs_is_no_proof(tmp_path, monkeypatch):
+def soaked_on_two(out, monkeypatch, result, codes):
+    """What two clusters come to that end with these codes, the first after one run."""
+
     def fake(_, out, __):
-        keep(out, "mine/001", run(held("a.one")))
-        return [0, 2]
+        keep(out, "mine/001", result)
+        return codes
 
     monkeypatch.setattr(soak, "run_on_clusters", fake)
+    return soaked(out, "--times=2", "--clusters=2", "--cluster-name=mine")
 
-    ended = soaked(tmp_path, "--times=2", "--clusters=2", "--cluster-name=mine")
+
+def test_a_cluster_that_did_not_come_to_all_its_runs_is_no_proof(tmp_path, monkeypatch):
+    ended = soaked_on_two(tmp_path, monkeypatch, run(held("a.one")), [0, 2])
 
     assert ended.return_value == 2
     assert "0 of 1 runs failed" in ended.output
@@ -181,13 +186,7 @@ def test_why_no_cluster_came_to_a_run_is_said(tmp_path, monkeypatch, codes, erro
 
 
 def test_a_cluster_that_is_refused_is_not_hidden_by_the_runs_of_another(tmp_path, monkeypatch):
-    def fake(_, out, __):
-        keep(out, "mine/001", run(failed("a.one")))
-        return [1, 3]
-
-    monkeypatch.setattr(soak, "run_on_clusters", fake)
-
-    ended = soaked(tmp_path, "--times=2", "--clusters=2", "--cluster-name=mine")
+    ended = soaked_on_two(tmp_path, monkeypatch, run(failed("a.one")), [1, 3])
 
     assert ended.return_value == 3
     assert "1 of 1 runs failed: a.one" in ended.output
