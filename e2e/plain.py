@@ -1,4 +1,4 @@
-"""Text of others, as people may safely read it."""
+"""Text as people may safely and easily read it."""
 
 
 def plain(text: str) -> str:
@@ -8,3 +8,8 @@ def plain(text: str) -> str:
     terminal shows.
     """
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+def count_of(number: int, what: str) -> str:
+    """So many of something: `1 clause`, `2 clauses`, `1,000 attempts`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

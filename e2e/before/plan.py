@@ -16,6 +16,7 @@ from e2e.cluster.capabilities import Facts, capabilities
 from e2e.cluster.consent import admit
 from e2e.cluster.node import describe
 from e2e.errors import CannotRunError, RefusedError
+from e2e.plain import count_of
 from e2e.provider import existing, kind
 from e2e.provider.engine import find_engine
 from e2e.provider.kubeconfig import default_kubeconfig
@@ -184,11 +185,12 @@ def reasons(clause: Clause, have: Mapping[str, str], facts: Facts) -> Iterator[s
 def plan_text(plan: Plan) -> str:
     """The plan for people: where, what by topic, and the rest by reason."""
     asked, skipped, left = (plan.ending(ends) for ends in ("asked", "skipped", "left out"))
+    would = count_of(len(asked), "clause")
     lines = [
         plan.place.name,
         plan.place.found,
         *plan.place.notes,
-        f"{len(asked)} clauses would be asked, {len(skipped)} skipped, {len(left)} are left out",
+        f"{would} would be asked, {len(skipped)} skipped, {len(left)} left out",
     ]
     for topic, members in groupby(asked, key=lambda each: each.clause.partition(".")[0]):
         lines.append(f"  {topic}: {', '.join(each.clause.partition('.')[2] for each in members)}")

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any
 
 from e2e.bench.ground import FAMILIES, Ground
+from e2e.plain import count_of
 from e2e.report.summary import FAILED, HELD, SKIPPED
 
 NAME = "contract"
@@ -21,7 +22,8 @@ def measure(ground: Ground) -> dict[str, Any]:
             step.progress(f"run {number} of {ground.times}")
             run = ground.ask(NAME, f"--families={','.join(FAMILIES)}")
             runs.append(run)
-            step.done(f"{run.seconds:.1f} s, {_mib(run.peak)}, {len(run.ended(HELD))} clauses held")
+            held = count_of(len(run.ended(HELD)), "clause")
+            step.done(f"{run.seconds:.1f} s, {_mib(run.peak)}, {held} held")
     last = runs[-1]
     return {
         "seconds": [run.seconds for run in runs],

@@ -12,6 +12,7 @@ from e2e.bench.ground import FAMILIES, Ground
 from e2e.cluster.api import Api
 from e2e.cluster.leftovers import without_specs
 from e2e.errors import CannotRunError
+from e2e.plain import count_of
 from e2e.provider.pins import read_pins
 from e2e.provider.specs import Result, compile_specs, run_specs
 from e2e.report.clauses import Clause, read_clauses
@@ -130,7 +131,7 @@ def measure(ground: Ground) -> dict[str, Any]:
             run = ground.ask(f"{NAME}/clauses", f"--only={names}")
             failed = run.ended(FAILED)
             but = f", {', '.join(failed)} failed" if failed else ""
-            step.done(f"run {number} of {ground.times}: {len(run.cases)} clauses{but}")
+            step.done(f"run {number} of {ground.times}: {count_of(len(run.cases), 'clause')}{but}")
         ours.append(run.cases)
         our_seconds.append(run.seconds)
     return {

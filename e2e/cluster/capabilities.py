@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from e2e.cluster.implementation import UNKNOWN, Implementation
 from e2e.cluster.node import Node
+from e2e.plain import count_of
 
 # Unless an API server is told otherwise.
 USUAL_RANGE = range(30000, 32768)
@@ -42,7 +43,7 @@ def capabilities(facts: Facts) -> dict[str, str]:
     """What a clause may need: by name, nothing if it is there, else the reason why it is not."""
     nodes, port_range, implementation = facts.nodes, facts.port_range, facts.implementation
     workers = sum(not node.is_control_plane for node in nodes)
-    missing = f"this cluster has {workers} worker" + ("s" if workers != 1 else "")
+    missing = f"this cluster has {count_of(workers, 'worker')}"
     no_plane = "no node is a control plane"
     if facts.stands_on:
         without = f" beside {facts.stands_on}, on which callers outside stand"

@@ -10,6 +10,7 @@ import click
 from e2e.check.trends import ALWAYS, BETTER, BROKE, FLAKY, MENDED, WORSE, Trend, trends
 from e2e.errors import UsageError
 from e2e.options import option
+from e2e.plain import count_of
 from e2e.report.history import HISTORY, History, Run
 from e2e.report.past import told
 
@@ -66,8 +67,7 @@ def _trends(kept: History, runs: Sequence[Run]) -> list[Trend]:
 
 def history_text(lane: str, runs: Sequence[Run], found: Sequence[Trend]) -> str:
     """What the history of one lane says, its last runs first."""
-    count = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
-    lines = [f"{lane}: {count} since {_when(runs[0])}"]
+    lines = [f"{lane}: {count_of(len(runs), 'run')} since {_when(runs[0])}"]
     for run in runs[-LINES:]:
         mark = MARKS.get(run.exit_code, "?") if run.whole else "?"
         lines.append(f"  {mark} {_when(run)}  {told(run)}; {run.seconds:.0f} s")

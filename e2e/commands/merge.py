@@ -9,6 +9,7 @@ import click
 
 from e2e.errors import CannotRunError, UsageError
 from e2e.options import option
+from e2e.plain import count_of
 from e2e.report import merge as merging
 from e2e.report import outputs
 from e2e.report.clauses import read_clauses
@@ -89,7 +90,7 @@ def last_screen(result: Result, out: Path, *, as_json: bool) -> str:
         )
         for clause in result.clauses
     ]
-    count = f"{len(result.merged)} result{'' if len(result.merged) == 1 else 's'}"
+    count = count_of(len(result.merged), "result")
     where = [result.where, f"merged: {count}" + ("" if result.whole else ", and not all is known")]
     where += [f"found: {result.found}, {', '.join(result.found.nodes)}"] if result.found else []
     where += [*result.gaps, *result.told]

@@ -11,6 +11,7 @@ import click
 from e2e.check.distribution import FALSE_ALARM
 from e2e.errors import CannotRunError, UsageError
 from e2e.options import of_choice, of_lane, of_making, of_version, option
+from e2e.plain import count_of
 from e2e.provider import kind
 from e2e.provider.clusters import CLUSTERS, named, none_came, run_on_clusters
 from e2e.provider.command import own_program, run_to_its_end
@@ -180,6 +181,7 @@ def told(ended: list[Ended], families: int = 0) -> str:
     # Clopper and Pearson: the rate at which so few failures still come once in twenty times.
     rate = float(special.betaincinv(failed + 1, runs - failed, 0.95)) if failed < runs else 1.0
     clauses = sorted({clause for each in ended for clause in each.failed})
+    failures = f"{failed} of {count_of(runs, 'run')} failed"
     computed = []
     if families and runs:
         by_chance = 1 - (1 - FALSE_ALARM) ** (VERDICTS * families * runs)
@@ -187,7 +189,7 @@ def told(ended: list[Ended], families: int = 0) -> str:
         computed = [f"computed: a false alarm once in {1 / by_chance:,.0f} times as many ({each})"]
     return "\n".join(
         [
-            f"{failed} of {runs} runs failed{': ' if clauses else ''}{', '.join(clauses)}",
+            f"{failures}{': ' if clauses else ''}{', '.join(clauses)}",
             *([f"{unknown} came to no verdict"] if unknown else []),
             *computed,
             f"seen: at most {rate:.1%} of such runs fail, which is sure to 95 %",

@@ -23,6 +23,7 @@ from e2e.faults.specs import Specs
 from e2e.faults.spread import brought, dealt, how_many, try_on_clusters
 from e2e.faults.trying import BASELINE, BREAKS, NotWellError, Trials
 from e2e.options import PROCESSES, of_lane, of_making, of_shard, of_version, option
+from e2e.plain import count_of
 from e2e.provider import kind
 from e2e.provider.cache import ensure_room
 from e2e.provider.clusters import CLUSTERS, none_came
@@ -74,7 +75,7 @@ class Kept:
         """Tell a person what they say, if there are any."""
         if self.matrix is None:
             return
-        click.echo(f"{self.matrix.counted}; {self.matrix.seconds / 60:.0f} minutes")
+        click.echo(f"{self.matrix.counted}; {count_of(round(self.matrix.seconds / 60), 'minute')}")
         if names := self.matrix.untried:
             more = f" and {len(names) - NAMED} more" if names[NAMED:] else ""
             click.echo(f"not tried: {', '.join(names[:NAMED])}{more}")
@@ -226,7 +227,7 @@ def _try_all(trials: Trials, chosen: Sequence[Fault], kept: Kept, steps: Steps) 
     asked = list(
         dict.fromkeys([PLACES, *(c for fault in chosen for c in trials.baseline_of(fault))])
     )
-    with steps.step(BASELINE, f"{len(asked)} clauses while nothing is broken") as step:
+    with steps.step(BASELINE, f"{count_of(len(asked), 'clause')} while nothing is broken") as step:
         healthy = trials.asking.ask(asked, trials.out / "faults" / BASELINE)
         wrong = [name for name, clause in healthy.items() if clause.is_wrong]
         step.done(f"{', '.join(wrong)} did not hold" if wrong else "all held")
@@ -285,7 +286,7 @@ def told(trial: Trial) -> str:
                 if trial.explained is False
                 else "",
                 f"so did {', '.join(trial.fell)}" if trial.fell else "",
-                f"{len(trial.proved)} clauses failed" if trial.also else "",
+                f"{count_of(len(trial.proved), 'clause')} failed" if trial.also else "",
                 f"{len(trial.noticed_by_specs)} of {len(trial.specs)} specs failed"
                 if trial.specs
                 else "",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from e2e.plain import count_of
 from e2e.report.summary import WHY
 from e2e.report.verdict import EndedConversation, MovedNode, Outage, Reason, Verdict
 
@@ -65,9 +66,9 @@ def _sentence(verdict: Verdict) -> str:
     if _noticed_too_much(verdict):
         wrong.append("users noticed more than the budgets allow")
     if verdict.failed_steps:
-        wrong.append(f"{_count(len(verdict.failed_steps), 'change')} afterwards went wrong")
+        wrong.append(f"{count_of(len(verdict.failed_steps), 'change')} afterwards went wrong")
     if verdict.changes.counting:
-        wrong.append(f"{_count(verdict.changes.counting, 'thing')} that may not change did")
+        wrong.append(f"{count_of(verdict.changes.counting, 'thing')} that may not change did")
     if not all(each.of_users for each in verdict.beyond):
         unseen = "nobody looked for longer than the budgets allow"
         if not wrong:
@@ -112,7 +113,7 @@ def _of_conversations(
     nodes = Counter(each.node for each in ended)
     reasons = Counter(each.why or "nothing is known that happened then" for each in ended)
     return (
-        f"Hardly: {_count(len(ended), 'kept connection')} ended, and nothing else of {seen}",
+        f"Hardly: {count_of(len(ended), 'kept connection')} ended, and nothing else of {seen}",
         "through " + ", ".join(f"{name} ({number})" for name, number in nodes.most_common(NAMES)),
         "they could be opened again at once",
         tuple(f"{why} ({number})" for why, number in reasons.most_common(NAMES)),
@@ -137,11 +138,11 @@ def _most(counts: Counter[str]) -> str:
 def _how_long(outages: Sequence[Outage]) -> str:
     longest = max(outages, key=lambda each: each.seconds)
     still = sum(not each.over for each in outages)
-    end = f"; {_count(still, 'flow')} never came back" if still else ""
+    end = f"; {count_of(still, 'flow')} never came back" if still else ""
     return (
         f"at most {longest.seconds:.2f} s (±{longest.give_or_take:.2f}) at a time "
         f"({longest.kind}, {longest.flow}), "
-        f"in {_count(len(outages), 'outage')} of a node on a path{end}"
+        f"in {count_of(len(outages), 'outage')} of a node on a path{end}"
     )
 
 
@@ -167,7 +168,7 @@ def moved(each: MovedNode) -> str:
         said += _served(each)
     if each.gone is not None:
         said.append(f"left at {_clock(each.gone)} and did not come back")
-    lost = f" (not counted: {_count(each.unpromised, 'attempt')} without an answer then)"
+    lost = f" (not counted: {count_of(each.unpromised, 'attempt')} without an answer then)"
     node = f"{each.node} ({' and '.join(each.addresses)})"
     return f"{node} {', '.join(said)}" + (lost if each.unpromised else "")
 
@@ -212,7 +213,7 @@ def _since(verdict: Verdict) -> Iterable[str]:
                 field = f", {each.field}" if each.field else ""
                 yield f"{each.about}{field}: {each.before}, and now {each.after}"
     if changes.unknown:
-        yield f"{_count(changes.unknown, 'clause')} could not be judged"
+        yield f"{count_of(changes.unknown, 'clause')} could not be judged"
 
 
 def _gist(said: str) -> str:
@@ -229,10 +230,6 @@ def _now(ended: str) -> str:
     return {"failed": "does not", "skipped": "is skipped", "broken": "cannot be judged"}.get(
         ended, f"is {ended}"
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _minutes(seconds: float) -> str:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from e2e.errors import UsageError
+from e2e.plain import count_of
 from e2e.report.lanes import seconds
 from e2e.report.shard import Shard
 
@@ -238,10 +239,10 @@ def part_of(clauses: Sequence[Clause], shard: Shard | None, *, ours: bool) -> tu
         picked |= {*others} if picked.intersection(first) else set()
         chosen = [clause for clause in clauses if clause.id in picked]
     if not chosen:
-        count = f"{len(clauses)} clause{'' if len(clauses) == 1 else 's'}"
+        count = count_of(len(clauses), "clause")
         raise UsageError(
             f"shard {shard} is empty: there is nothing in it of the {count} that are asked for",
-            f"have {len(clauses)} shards at most",
+            f"have {count_of(len(clauses), 'shard')} at most",
         )
     return tuple(chosen)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from e2e.plain import count_of
 from e2e.provider.lane import PROXIES
 from e2e.report.faults import Fault, faults
 from e2e.report.matrix import Trial, counted
@@ -54,7 +55,7 @@ def text() -> str:
     for lane, of_lane in groupby(trials, key=lambda trial: trial.lane):
         found = {trial.fault: trial for trial in of_lane}
         minutes = sum(trial.seconds for trial in found.values()) / 60
-        took = f"{minutes:.0f} minutes one after another"
+        took = f"{count_of(round(minutes), 'minute')} one after another"
         parts.append(f"\n## {lane}\n\n{counted(found.values())}; {took}.\n")
         parts.append("| fault | ended | noticed by | not by | node named | reason right | s |")
         parts.append("| --- | --- | --- | --- | --- | --- | --- |")

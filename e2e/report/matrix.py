@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from e2e.plain import count_of
 from e2e.report.verdict import Part, read_part
 
 MATRIX = "faults.json"
@@ -133,7 +134,10 @@ def counted(trials: Iterable[Trial]) -> str:
     }
     named = [trial.named for trial in every if trial.named is not None]
     explained = [trial.explained for trial in every if trial.explained is not None]
-    words = [f"{len(every)} faults", *(f"{count} {end}" for end, count in ends.items() if count)]
+    words = [
+        count_of(len(every), "fault"),
+        *(f"{count} {end}" for end, count in ends.items() if count),
+    ]
     return (
         f"{', '.join(words)}; the node named in {sum(named)} of {len(named)}, "
         f"the reason right in {sum(explained)} of {len(explained)}"

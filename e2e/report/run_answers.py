@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from e2e.plain import count_of
 from e2e.report.result import ClauseResult, Result, percentiles
 from e2e.report.summary import WHY
 
@@ -54,13 +55,14 @@ def _sentence(result: Result) -> str:
     if result.shard:
         ended += f" This is shard {result.shard} alone."
     if counts.failed:
-        said = f"The NodePort contract is broken: {counts.failed} of {clauses(asked)} did not hold."
+        of = count_of(asked, "clause")
+        said = f"The NodePort contract is broken: {counts.failed} of {of} did not hold."
     elif counts.broken:
-        said = f"Not known in full: {clauses(counts.broken)} could not be judged."
+        said = f"Not known in full: {count_of(counts.broken, 'clause')} could not be judged."
     elif not counts.held:
         said = "Nothing was proved: no clause could be asked."
     elif not result.whole:
-        said = f"Not known in full: {clauses(counts.held)} held."
+        said = f"Not known in full: {count_of(counts.held, 'clause')} held."
     else:
         asked_of = f"all {counts.held} clauses" if counts.held > 1 else "the one clause"
         said = f"The NodePort contract is kept: {asked_of} that could be asked held."
@@ -72,13 +74,8 @@ def _incomplete(result: Result) -> str:
     if not result.merged:
         return "The run was ended before all clauses were asked."
     if result.missing:
-        return f"Nobody asked {clauses(len(result.missing))} of {len(result.asked_for)}."
+        return f"Nobody asked {count_of(len(result.missing), 'clause')} of {len(result.asked_for)}."
     return "A part of it is missing."
-
-
-def clauses(number: int) -> str:
-    """So many clauses, in words."""
-    return f"{number} clause{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -97,7 +94,7 @@ def _why(result: Result) -> Iterable[str]:
             told[said] = told.get(said, 0) + 1
     ranked = sorted(told.items(), key=lambda each: -each[1])
     for line, times in ranked[:REASONS]:
-        yield line + (f" (in {clauses(times)})" if times > 1 else "")
+        yield line + (f" (in {count_of(times, 'clause')})" if times > 1 else "")
     if ranked[REASONS:]:
         yield f"and {len(ranked) - REASONS} more, below"
 
@@ -127,8 +124,8 @@ def _todo(result: Result) -> Iterable[str]:
             "Nothing."
             if not skipped
             else (
-                f"Nothing. {clauses(skipped)} {'was' if skipped == 1 else 'were'} skipped here: "
-                "see why below, and whether another lane asks them."
+                f"Nothing. {count_of(skipped, 'clause')} {'was' if skipped == 1 else 'were'} "
+                "skipped here: see why below, and whether another lane asks them."
             )
         )
 

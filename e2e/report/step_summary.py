@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterable
 
+from e2e.plain import count_of
 from e2e.report.figures import by_reason, times_of
 from e2e.report.result import ClauseResult, Result
 from e2e.report.run_answers import again, duration, run_answers
@@ -41,7 +42,7 @@ def step_summary(result: Result) -> str:
 
 def _merged(result: Result) -> Iterable[str]:
     if result.merged:
-        lines = [f"Merged of {len(result.merged)} results."]
+        lines = [f"Merged of {count_of(len(result.merged), 'result')}."]
         yield "\n".join([*lines, *(f"- {plain(line)}" for line in (*result.gaps, *result.told))])
 
 

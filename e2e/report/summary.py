@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from e2e.errors import BUSY
-from e2e.plain import plain
+from e2e.plain import count_of, plain
 
 # What a terminal shows that nobody has made larger.
 SCREEN = 24
@@ -100,7 +100,7 @@ def summary(
     held, failed, broken, skipped = (
         [e for e in endings if e.ended == ended] for ended in (HELD, FAILED, BROKEN, SKIPPED)
     )
-    count = f"{len(held)} clause{'s' if len(held) != 1 else ''} held, {len(failed)} did not"
+    count = f"{count_of(len(held), 'clause')} held, {len(failed)} did not"
     count += f", {len(broken)} could not be judged" if broken else ""
     were = "was" if len(skipped) == 1 else "were"
     count += f", {len(skipped)} {were} skipped" if skipped else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from e2e.plain import plain
+from e2e.plain import count_of, plain
 from e2e.report.answers import answers
 from e2e.report.summary import WHY
 from e2e.report.verdict import Changed, ChangedTime, Changes, Verdict
@@ -57,11 +57,16 @@ def _marked(said: str) -> list[str]:
 
 def changes_text(changes: Changes) -> str:
     """What a comparison found, its answer first."""
-    alike = f"{changes.asked} clauses" if changes.asked else "all but clauses, which are not known,"
+    alike = (
+        count_of(changes.asked, "clause")
+        if changes.asked
+        else "all but clauses, which are not known,"
+    )
+    unknown = count_of(changes.unknown, "clause")
     head = {
         0: f"Same: {alike} of {changes.before} and {changes.after} are alike.",
         1: f"Changed: {changes.counting} of what {changes.before} and {changes.after} do.",
-        2: f"Not known: {changes.unknown} clauses could not be judged, all others are alike.",
+        2: f"Not known: {unknown} could not be judged, all others are alike.",
     }[changes.exit_code]
     return plain("\n".join([head, *_changes(changes)]))
 
@@ -74,8 +79,9 @@ def _changes(changes: Changes) -> list[str]:
         first = f": {said[0]}" if said and said[0] else ""
         behaviours += [f"{mark} {each.clause}: {each.before} -> {each.after}{first}"]
         behaviours += [f"    {line}" for line in said[1:]]
+    both = f"both asked {count_of(changes.asked, 'clause')}"
     return [
-        *_part(f"behaviours (both asked {changes.asked} clauses)", behaviours, limit=3 * LINES),
+        *_part(f"behaviours ({both})", behaviours, limit=3 * LINES),
         *_part("times", _times(changes.times)),
         *_part("allocations", _lines(changes.allocations)),
         *_part("Services", _lines(changes.objects)),

@@ -152,7 +152,7 @@ def test_a_cluster_that_did_not_come_to_all_its_runs_is_no_proof(tmp_path, monke
     ended = soaked_on_two(tmp_path, monkeypatch, run(held("a.one")), [0, 2])
 
     assert ended.return_value == 2
-    assert "0 of 1 runs failed" in ended.output
+    assert "0 of 1 run failed" in ended.output
 
 
 @pytest.mark.parametrize("clusters", [1, 2])
@@ -189,7 +189,7 @@ def test_a_cluster_that_is_refused_is_not_hidden_by_the_runs_of_another(tmp_path
     ended = soaked_on_two(tmp_path, monkeypatch, run(failed("a.one")), [1, 3])
 
     assert ended.return_value == 3
-    assert "1 of 1 runs failed: a.one" in ended.output
+    assert "1 of 1 run failed: a.one" in ended.output
 
 
 def test_half_a_result_of_a_run_that_was_killed_hides_nothing_else(tmp_path, monkeypatch):
@@ -205,7 +205,7 @@ def test_half_a_result_of_a_run_that_was_killed_hides_nothing_else(tmp_path, mon
 
     ended = soaked(tmp_path, "--times=2", "--clusters=2", "--cluster-name=mine")
 
-    assert "0 of 1 runs failed\n1 came to no verdict" in ended.output
+    assert "0 of 1 run failed\n1 came to no verdict" in ended.output
     assert not isinstance(ended.exception, UsageError)
 
 
@@ -214,5 +214,5 @@ def test_what_was_seen_until_somebody_stopped_it_is_told(tmp_path, machine):
 
     ended = soaked(tmp_path, "--times=50", "--proxy=nftables", "--only=a")
 
-    assert "0 of 1 runs failed" in ended.output
+    assert "0 of 1 run failed" in ended.output
     assert ended.exit_code != 0
