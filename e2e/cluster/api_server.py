@@ -17,6 +17,10 @@ READY = "curl -sfk -m 2 https://localhost:6443/readyz >/dev/null"
 FREEZE, THAW = "pkill -STOP -x kube-apiserver", "pkill -CONT -x kube-apiserver || true"
 # One that is asked to end takes half a minute over its open watches.
 KILL = "pkill -KILL -x kube-apiserver"
+# What ends while no API server answers, as those that lead do, is started again by a kubelet that
+# waits longer each time, up to five minutes, and forgets that ten minutes later, or when it starts.
+START_WHAT_ENDED = "systemctl restart kubelet && curl -sf --retry 60 --retry-connrefused \
+--retry-delay 1 -o /dev/null localhost:10248/healthz"
 RESTORE = f"if test -e {BEFORE}; then mv {BEFORE} {MANIFEST}; {KILL} || true; fi"
 
 
@@ -42,6 +46,11 @@ class ApiServers:
         with self._replaced():
             for node in self._nodes:
                 self._on(node, KILL)
+
+    def start_what_ended(self) -> None:
+        """Let no kubelet wait before it starts what ended beside them, now or the next time."""
+        for node in self._nodes:
+            self._on(node, START_WHAT_ENDED)
 
     @contextmanager
     def told(self, option: str, value: str) -> Iterator[None]:

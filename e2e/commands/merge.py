@@ -60,6 +60,7 @@ def merge_into(
     result = merging.merge(given, lost, contract).model_copy(update=called)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        outputs.demand_ours(out)
         outputs.remove(out)
         result = merging.bring_evidence(result, given, out)
         write_cases(result, out / outputs.JUNIT)

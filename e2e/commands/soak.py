@@ -19,13 +19,15 @@ from e2e.provider.engine import ensure_engine
 from e2e.provider.lane import Lane
 from e2e.provider.ready import ready
 from e2e.provider.steps import Steps
-from e2e.report.outputs import alone, of_cluster
+from e2e.report.outputs import alone, of_cluster, remove_folder
 from e2e.report.result import RESULT, Result
 
 # What can fail by chance in a run of three nodes, for each IP family; docs/decisions/statistics.md.
 VERDICTS = 87
 # The shape that has three nodes.
 USUAL = "two-workers"
+# Of each run, beside its results.
+LOG = "run.log"
 # What each of several clusters is told too.
 VALUES = ("k8s", "proxy", "family", "shape", "node_image", "only", "families")
 
@@ -86,7 +88,7 @@ def soak(**asked: Any) -> int:
                     ended.append(each)  # noqa: PERF402  # of those before it is stopped
             else:
                 commands = dict(zip(named(name, len(parts)), parts, strict=True))
-                shutil.rmtree(out / CLUSTERS, ignore_errors=True)
+                _remove_earlier(out)
                 worst = max(run_on_clusters(commands, out, steps))
         finally:
             if len(parts) > 1:
@@ -99,6 +101,13 @@ def soak(**asked: Any) -> int:
     if not ended:
         raise none_came("no run began", worst)
     return worst if worst > CannotRunError.exit_code else exit_code(ended, asked["times"])
+
+
+def _remove_earlier(out: Path) -> None:
+    """Remove the runs of an earlier soak, of which there may have been more."""
+    remove_folder(out, CLUSTERS)
+    for log in out.glob(f"[0-9]*/{LOG}"):
+        shutil.rmtree(log.parent)
 
 
 def _parts(asked: Mapping[str, Any]) -> list[list[str]]:
@@ -127,6 +136,7 @@ def _soaked(
     evidence = of_cluster(out)
     # Runs take the cluster that this lease holds, and leave it there.
     with kind.lease(lane, tools, steps, name=name, keep=asked["keep"], evidence=evidence):
+        _remove_earlier(out)
         for number in range(1, asked["times"] + 1):
             with steps.step("run", f"{number} of {asked['times']} on {lane}") as step:
                 ended = _run(argv, out / f"{number:03}", steps)
@@ -137,7 +147,7 @@ def _soaked(
 def _run(argv: list[str], out: Path, steps: Steps) -> Ended:
     out.mkdir(parents=True, exist_ok=True)
     (out / RESULT).unlink(missing_ok=True)
-    with (out / "run.log").open("wb") as log:
+    with (out / LOG).open("wb") as log:
         code = run_to_its_end([*argv, f"--out={out}"], steps.say, log)
     return _ended(out, code)
 

@@ -1,6 +1,5 @@
 """The command `nodeport-e2e faults`: does the contract notice when a cluster is broken?"""
 
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,7 +35,7 @@ from e2e.report import lanes
 from e2e.report.faults import OF_TRAFFIC, Fault, choose_faults
 from e2e.report.faults_page import PAGE, faults_page
 from e2e.report.matrix import MATRIX, Matrix, Trial
-from e2e.report.outputs import alone, of_cluster
+from e2e.report.outputs import alone, of_cluster, remove_folder
 
 # Whoever asks this places the echoes that scripts of faults are about.
 PLACES = OF_TRAFFIC[0]
@@ -133,7 +132,7 @@ def _try_here(
             kept.remove()
             raise
         kept.remove()
-        shutil.rmtree(kept.out / CLUSTERS, ignore_errors=True)
+        remove_folder(kept.out, CLUSTERS)
         return _try_all(trials, chosen, kept, steps)
 
 
@@ -150,7 +149,7 @@ def _try_there(
         CannotRunError, RefusedError, UsageError: no fault was tried; the worst of the reasons.
     """
     began, moment = time.monotonic(), datetime.now(UTC)
-    shutil.rmtree(kept.out / CLUSTERS, ignore_errors=True)
+    remove_folder(kept.out, CLUSTERS)
     code = CannotRunError.exit_code
     try:
         code = try_on_clusters(asked, parts, kept.out, steps)

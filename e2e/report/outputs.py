@@ -4,11 +4,12 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
 from e2e.errors import InUseError, RefusedError, UsageError
+from e2e.provider.clusters import CLUSTERS
 from e2e.report.clauses import Clause
 from e2e.report.result import RESULT, Result
 
@@ -20,6 +21,9 @@ JUNIT, EVIDENCE = "junit.xml", "evidence"
 # Of a run in the cluster, a folder each.
 SHARDS = "shards"
 MADE = (JUNIT, RESULT, SUMMARY, METRICS, CONFORMANCE, PAGE)
+# Whoever names a folder for results may have folders there that are called as ours are.
+MARK = ".nodeport-e2e"
+MEANING = f"Runs write results here, and replace {EVIDENCE}/, {SHARDS}/ and {CLUSTERS}/.\n"
 
 
 def of_cluster(out: Path) -> Path:
@@ -33,7 +37,7 @@ def alone(out: Path) -> Iterator[None]:
 
     Raises:
         InUseError: another run writes there.
-        UsageError: it is no folder.
+        UsageError: it is no folder, or has what may not be replaced.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -51,9 +55,26 @@ def alone(out: Path) -> Iterator[None]:
                 f"another run writes its results to {out}",
                 "wait for its end, or name another folder: --out, or E2E_OUT",
             ) from error
+        demand_ours(out)
         yield
     finally:
         os.close(folder)
+
+
+def demand_ours(out: Path) -> None:
+    """Go on only if what results replace in a folder was made by a run.
+
+    Raises:
+        UsageError: it was not.
+    """
+    if (out / MARK).exists() or (out / RESULT).exists():
+        return
+    for name in (EVIDENCE, SHARDS, CLUSTERS):
+        if (out / name).exists():
+            raise UsageError(
+                f"{out / name} was not made by a run, which would replace it",
+                "name another folder for results: --out, or E2E_OUT",
+            )
 
 
 def remove_all(out: Path) -> None:
@@ -77,8 +98,16 @@ def remove_all(out: Path) -> None:
 
 def remove(out: Path) -> None:
     """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
-    shutil.rmtree(out / EVIDENCE, ignore_errors=True)
+    remove_folder(out, EVIDENCE)
     _remove_made(out)
+
+
+def remove_folder(out: Path, name: str) -> None:
+    """Remove a folder of results of earlier runs, and note that it is of runs from now on."""
+    # Where that cannot be noted the next run is refused, and removes nothing.
+    with suppress(OSError):
+        (out / MARK).write_text(MEANING)
+    shutil.rmtree(out / name, ignore_errors=True)
 
 
 @contextmanager
@@ -96,7 +125,7 @@ def replaced(out: Path) -> Iterator[None]:
 
 
 def _remove_made(out: Path) -> None:
-    shutil.rmtree(out / SHARDS, ignore_errors=True)
+    remove_folder(out, SHARDS)
     for name in MADE:
         (out / name).unlink(missing_ok=True)
 

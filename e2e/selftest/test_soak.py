@@ -12,7 +12,7 @@ from e2e.errors import CannotRunError, RefusedError, UsageError
 from e2e.provider import ready
 from e2e.provider.clusters import CLUSTERS
 from e2e.provider.node_image.choose import NodeImage
-from e2e.report.outputs import alone
+from e2e.report.outputs import MARK, alone
 from e2e.report.result import RESULT
 from e2e.selftest.runs import failed, held, run
 
@@ -126,7 +126,6 @@ def test_runs_on_several_clusters_are_counted_together(tmp_path, monkeypatch):
         keep(out, "mine-2/001", run(failed("a.one")))
         return [0, 1]
 
-    keep(tmp_path, "mine-2/002", run(held("a.one")))
     monkeypatch.setattr(soak, "run_on_clusters", fake)
 
     ended = soaked(tmp_path, "--times=3", "--clusters=2", "--cluster-name=mine", "--only=a")
@@ -135,6 +134,23 @@ def test_runs_on_several_clusters_are_counted_together(tmp_path, monkeypatch):
     assert "1 of 3 runs failed: a.one" in ended.output
     assert [words[:2] for words in asked.values()] == [["soak", "--times=2"], ["soak", "--times=1"]]
     assert all("--only=a" in words and "--keep" not in words for words in asked.values())
+
+
+@pytest.mark.parametrize("clusters", [1, 2])
+def test_runs_of_an_earlier_soak_go_and_nothing_else(tmp_path, machine, monkeypatch, clusters):
+    """Also of one with more runs, or more clusters; a folder without a run's log is not a run's."""
+    machine(run(held("a.one")), run(held("a.one")))
+    monkeypatch.setattr(soak, "run_on_clusters", lambda *_: [2])
+    (tmp_path / MARK).touch()
+    for earlier in ("001", "050", f"{CLUSTERS}/mine/001"):
+        (tmp_path / earlier).mkdir(parents=True)
+        (tmp_path / earlier / "run.log").touch()
+    (tmp_path / "2026").mkdir()
+
+    soaked(tmp_path, "--times=2", f"--clusters={clusters}", "--proxy=nftables")
+
+    runs = {"001", "002"} if clusters == 1 else set()
+    assert {each.name for each in tmp_path.iterdir()} == {MARK, "2026", *runs}
 
 
 def soaked_on_two(out, monkeypatch, result, codes):

@@ -15,7 +15,7 @@ from e2e.fixtures.nodes import TAINT
 from e2e.provider.lane import FAMILIES, PROXIES, SHAPES, Lane
 from e2e.provider.pins import read_pins
 from e2e.provider.wellness import LOST
-from e2e.report.outputs import MADE
+from e2e.report.outputs import MADE, MARK
 from e2e.selftest.programs import CHECKOUT, environment, only_path, put, python
 
 VERSION = "v1.37.2"
@@ -321,7 +321,21 @@ def test_results_of_an_earlier_run_go_unless_this_one_is_refused(variables, argv
     done = python(*CLI, *argv, env=variables)
 
     assert done.returncode == code, done.stderr
-    assert {file.name for file in out.iterdir()} == ({"evidence", *MADE} if left else set())
+    assert {file.name for file in out.iterdir()} == ({"evidence", *MADE} if left else {MARK})
+
+
+@pytest.mark.parametrize("name", ["evidence", "shards", "clusters"])
+@pytest.mark.parametrize("argv", [("run",), ("soak",), ("faults", "--fault=slow-start")])
+def test_folders_that_no_run_made_are_not_replaced(variables, argv, name):
+    """Whoever names a folder for results may have others there that are called as ours are."""
+    theirs = Path(variables["E2E_OUT"]) / name / "theirs"
+    theirs.mkdir(parents=True)
+
+    done = python(*CLI[:1], *argv, env=variables)
+
+    assert done.returncode == 4, done.stderr
+    assert f"{theirs.parent} was not made by a run" in done.stderr
+    assert theirs.exists()
 
 
 def test_clean_without_an_engine_says_what_it_could_not_look_for(variables):
