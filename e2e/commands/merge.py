@@ -61,7 +61,10 @@ def merge_into(
     try:
         out.mkdir(parents=True, exist_ok=True)
         outputs.demand_ours(out)
-        outputs.remove(out)
+        # What pods of a Job brought is merged into the folder that it is in.
+        brought = (out / outputs.SHARDS).resolve()
+        is_theirs = any(brought in each.file.resolve().parents for each in given)
+        outputs.remove(out, but=outputs.SHARDS if is_theirs else "")
         result = merging.bring_evidence(result, given, out)
         write_cases(result, out / outputs.JUNIT)
         _, problem = outputs.write(result, out, contract)

@@ -96,10 +96,18 @@ def remove_all(out: Path) -> None:
     shutil.rmtree(out)
 
 
-def remove(out: Path) -> None:
-    """Remove what an earlier run wrote, so that nobody takes it for that of this one."""
-    remove_folder(out, EVIDENCE)
-    _remove_made(out)
+def remove(out: Path, *, but: str = "") -> None:
+    """Remove what an earlier run wrote, so that nobody takes it for that of this one.
+
+    Args:
+        out: the folder of its results.
+        but: the folder in it that is of this run already.
+    """
+    for name in (EVIDENCE, SHARDS):
+        if name != but:
+            remove_folder(out, name)
+    for name in MADE:
+        (out / name).unlink(missing_ok=True)
 
 
 def remove_folder(out: Path, name: str) -> None:
@@ -119,15 +127,9 @@ def replaced(out: Path) -> Iterator[None]:
         raise
     except BaseException:
         # Evidence of a cluster is that of the one which could not be made.
-        (_remove_made if of_cluster(out).exists() else remove)(out)
+        remove(out, but=EVIDENCE if of_cluster(out).exists() else "")
         raise
     remove(out)
-
-
-def _remove_made(out: Path) -> None:
-    remove_folder(out, SHARDS)
-    for name in MADE:
-        (out / name).unlink(missing_ok=True)
 
 
 def write(result: Result, out: Path, contract: Sequence[Clause]) -> tuple[Path, str]:

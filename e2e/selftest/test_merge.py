@@ -1,6 +1,7 @@
 """Results of shards, from anywhere, become one report; what is missing or contradicts is told."""
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from e2e.report.collect import MANY
 from e2e.report.junit import read_cases, write_cases
 from e2e.report.lanes import seconds
 from e2e.report.merge import Given, bring_evidence, find, merge
+from e2e.report.outputs import MARK
 from e2e.report.result import Found, Result
 from e2e.report.run_answers import run_answers
 from e2e.report.shard import Shard
@@ -300,6 +302,27 @@ def test_a_report_is_not_written_over_one_of_its_parts(folders):
     assert isinstance(ended.exception, UsageError)
     assert "has one of the results" in str(ended.exception)
     assert Result.load(folders / "all" / "one" / "result.json") == ONE
+
+
+def test_what_pods_of_a_job_brought_stays_beside_its_report(folders):
+    """It is in the folder of the report itself, and its evidence is still to be copied."""
+    shards = folders / "out" / "shards"
+    shutil.copytree(folders / "all", shards)
+    (folders / "out" / MARK).touch()
+
+    ran(shards, "--out", folders / "out")
+
+    assert (shards / "two" / "evidence" / "e.f" / "table.txt").exists()
+    assert (folders / "out" / "evidence" / "e.f" / "table.txt").exists()
+
+
+def test_evidence_of_somebody_else_is_not_replaced(folders):
+    (folders / "evidence").mkdir()
+
+    ended = ran(folders / "all", "--out", folders)
+
+    assert isinstance(ended.exception, UsageError)
+    assert (folders / "evidence").exists()
 
 
 def test_why_there_is_no_evidence_is_told_as_it_was(folders):
