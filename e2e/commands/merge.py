@@ -60,11 +60,12 @@ def merge_into(
     result = merging.merge(given, lost, contract).model_copy(update=called)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        outputs.demand_ours(out)
         # What pods of a Job brought is merged into the folder that it is in.
         brought = (out / outputs.SHARDS).resolve()
         is_theirs = any(brought in each.file.resolve().parents for each in given)
-        outputs.remove(out, but=outputs.SHARDS if is_theirs else "")
+        but = outputs.SHARDS if is_theirs else ""
+        outputs.demand_ours(out, but=but)
+        outputs.remove(out, but=but)
         result = merging.bring_evidence(result, given, out)
         write_cases(result, out / outputs.JUNIT)
         _, problem = outputs.write(result, out, contract)

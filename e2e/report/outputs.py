@@ -11,6 +11,7 @@ from pathlib import Path
 from e2e.errors import InUseError, RefusedError, UsageError
 from e2e.provider.clusters import CLUSTERS
 from e2e.report.clauses import Clause
+from e2e.report.matrix import MATRIX
 from e2e.report.result import RESULT, Result
 
 SUMMARY, METRICS, CONFORMANCE, PAGE = (
@@ -61,16 +62,20 @@ def alone(out: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def demand_ours(out: Path) -> None:
+def demand_ours(out: Path, *, but: str = "") -> None:
     """Go on only if what results replace in a folder was made by a run.
+
+    Args:
+        out: the folder.
+        but: what is not replaced in it.
 
     Raises:
         UsageError: it was not.
     """
-    if (out / MARK).exists() or (out / RESULT).exists():
+    if any((out / name).exists() for name in (MARK, RESULT, MATRIX)):
         return
     for name in (EVIDENCE, SHARDS, CLUSTERS):
-        if (out / name).exists():
+        if name != but and (out / name).exists():
             raise UsageError(
                 f"{out / name} was not made by a run, which would replace it",
                 "name another folder for results: --out, or E2E_OUT",

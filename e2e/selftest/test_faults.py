@@ -452,7 +452,7 @@ def test_what_was_found_is_kept_and_told(tmp_path, monkeypatch):
     (may,) = [each.also[0] for each in faults() if each.name == "foreign-answers"]
     assert "foreign-answers  may be noticed" in explain(may)
     said = faults_document.text()
-    assert "## one\n\n1 faults, 1 detected;" in said
+    assert "## one\n\n1 fault, 1 detected;" in said
     sensible = [each.name for each in faults() if each.way("iptables")]
     assert f"Not tried so far in iptables mode are {len(sensible)} of the {len(sensible)}" in said
     proofs.proved.cache_clear()

@@ -17,7 +17,6 @@ from e2e.report.collect import MANY
 from e2e.report.junit import read_cases, write_cases
 from e2e.report.lanes import seconds
 from e2e.report.merge import Given, bring_evidence, find, merge
-from e2e.report.outputs import MARK
 from e2e.report.result import Found, Result
 from e2e.report.run_answers import run_answers
 from e2e.report.shard import Shard
@@ -308,7 +307,6 @@ def test_what_pods_of_a_job_brought_stays_beside_its_report(folders):
     """It is in the folder of the report itself, and its evidence is still to be copied."""
     shards = folders / "out" / "shards"
     shutil.copytree(folders / "all", shards)
-    (folders / "out" / MARK).touch()
 
     ran(shards, "--out", folders / "out")
 

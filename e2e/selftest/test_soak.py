@@ -176,6 +176,7 @@ def test_what_another_soak_writes_is_left_alone(tmp_path, machine, monkeypatch, 
     ran = machine(run(held("a.one")))
     monkeypatch.setattr(soak, "run_on_clusters", lambda *_: pytest.fail("it went on"))
     keep(tmp_path, "mine/001", run(held("a.one")))
+    (tmp_path / MARK).touch()
 
     with alone(tmp_path):
         ended = soaked(tmp_path, "--times=2", f"--clusters={clusters}", "--proxy=nftables")
