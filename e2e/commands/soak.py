@@ -89,7 +89,7 @@ def soak(**asked: Any) -> int:
             else:
                 commands = dict(zip(named(name, len(parts)), parts, strict=True))
                 _remove_earlier(out)
-                worst = max(run_on_clusters(commands, out, steps))
+                worst = max(run_on_clusters(commands, out, steps.say))
         finally:
             if len(parts) > 1:
                 ended += map(_ended, sorted((out / CLUSTERS).glob("*/[0-9]*")))

@@ -59,7 +59,7 @@ def try_on_clusters(
     names = named(asked["cluster_name"], len(parts))
     commands = {name: _argv(asked, part) for name, part in zip(names, parts, strict=True)}
     # What is said to this command is not said to those once more.
-    codes = run_on_clusters(commands, out, steps, unsaid="E2E_SHARD")
+    codes = run_on_clusters(commands, out, steps.say, unsaid="E2E_SHARD")
     return max((code for code in codes if code not in VERDICTS), default=0)
 
 

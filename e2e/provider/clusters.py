@@ -3,13 +3,12 @@
 import os
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from e2e.errors import CannotRunError, RefusedError, StopError, UsageError
 from e2e.provider.command import begin, interrupt, own_program
-from e2e.provider.steps import Steps
 
 # In the folder of results, for each cluster what it would leave there alone.
 CLUSTERS = "clusters"
@@ -23,14 +22,18 @@ def named(name: str, count: int) -> list[str]:
 
 
 def run_on_clusters(
-    commands: Mapping[str, Sequence[str]], out: Path, steps: Steps, *, unsaid: str = ""
+    commands: Mapping[str, Sequence[str]],
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    unsaid: str = "",
 ) -> list[int]:
     """Run a command of ours on each of some clusters, and wait for all.
 
     Args:
         commands: by the name of the cluster, without that and its folder for results.
         out: the folder of all results.
-        steps: tell a person what each of them says.
+        say: tells a person what each of them says.
         unsaid: a variable of the environment that was meant for this command alone.
 
     Returns:
@@ -47,11 +50,11 @@ def run_on_clusters(
             process = begin(argv, subprocess.PIPE, variables)
             running.append(process)
             assert process.stdout is not None
-            telling.append(threading.Thread(target=_tell, args=(process.stdout, cluster, steps)))
+            telling.append(threading.Thread(target=_tell, args=(process.stdout, cluster, say)))
             telling[-1].start()
         codes = [process.wait() for process in running]
     except BaseException:
-        interrupt(running, steps.say)
+        interrupt(running, say)
         raise
     finally:
         for each in telling:
@@ -71,6 +74,6 @@ def none_came(what: str, code: int) -> StopError:
     return errors.get(code, CannotRunError)(what, "see above what each cluster said")
 
 
-def _tell(output: IO[bytes], cluster: str, steps: Steps) -> None:
+def _tell(output: IO[bytes], cluster: str, say: Callable[[str], None]) -> None:
     for line in output:
-        steps.say(f"{cluster}: {line.decode(errors='replace').rstrip()}")
+        say(f"{cluster}: {line.decode(errors='replace').rstrip()}")
